@@ -1,0 +1,83 @@
+# `make train` learns, probes and reports; `make test` is what CI runs. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   ?= .venv
+RUN    ?= runs/quick
+PRESET ?= quick
+ARGS   ?=
+
+BIN    := $(VENV)/bin
+VASE   := $(BIN)/vase
+REPORT := $(RUN)/report.html
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help train test test-slow lint typecheck bench clean
+
+help: ## show this list
+	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+
+train: $(VENV)/train.stamp ## train PRESET into RUN, or go on with an unfinished RUN
+	@if [ -e '$(REPORT)' ]; then \
+	  echo "==> $(RUN) is finished. Its report: $(REPORT)"; \
+	  echo "    To start anew: make train RUN=$(RUN)-2"; \
+	elif [ -e '$(RUN)' ]; then \
+	  echo "==> $(RUN) is unfinished: going on with it, as it was configured."; \
+	  $(if $(ARGS),echo "    ARGS is left out: a run keeps the configuration it began with.";) \
+	  echo "    To start anew instead: make train RUN=$(RUN)-2"; \
+	  $(VASE) resume '$(RUN)'; \
+	else \
+	  echo "==> Training preset '$(PRESET)' into $(RUN)"; \
+	  $(VASE) train $(PRESET) --out '$(RUN)' $(ARGS); \
+	fi
+
+test: $(VENV)/dev.stamp lint typecheck ## ruff, mypy and the tests (CI runs this)
+	@echo "==> Tests"
+	@$(BIN)/pytest $(ARGS)
+
+test-slow: $(VENV)/dev.stamp ## the long tests only
+	@echo "==> Slow tests"
+	@$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(VENV)/dev.stamp ## ruff: rules and format
+	@echo "==> Lint"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+typecheck: $(VENV)/dev.stamp ## mypy, strict
+	@echo "==> Types"
+	@$(BIN)/mypy
+
+bench: $(VENV)/train.stamp ## the small benchmark
+	@echo "==> Benchmark"
+	@$(VASE) bench $(ARGS)
+
+clean: ## remove the virtual environment, caches and build products; keep the runs
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -qq: only errors. pip leaves what is already installed and fits as it is.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+$(VENV)/train.stamp: pyproject.toml constraints.txt | $(BIN)/activate
+	@echo "==> Installing VASE and what it needs into $(VENV) (PyTorch is large: some minutes)"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/activate
+	@echo "==> Installing VASE and its test tools into $(VENV) (PyTorch is large: some minutes)"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/train.stamp $@
+
+# `activate` is the last file that venv writes, so it stands for a whole environment.
+$(BIN)/activate:
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "error: no '$(PYTHON)' here. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: VASE needs Python 3.11 or newer; '$(PYTHON)' is $$('$(PYTHON)' --version 2>&1). Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: '$(PYTHON)' cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "==> Making $(VENV) with $$('$(PYTHON)' --version)"
+	@'$(PYTHON)' -m venv --clear $(VENV)

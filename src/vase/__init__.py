@@ -1,0 +1,44 @@
+"""VASE: lifelong, label-free, disentangled representation learning for image streams.
+
+from vase import VASE
+model = VASE(latents=24)
+for images in stream:
+    event = model.partial_fit(images)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vase.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    InputError,
+    RunError,
+    VaseError,
+)
+
+if TYPE_CHECKING:
+    from vase.estimator import VASE
+
+__version__ = "0.1.0"
+__all__ = [
+    "VASE",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "InputError",
+    "RunError",
+    "VaseError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimator, and with it torch, only when it is asked for."""
+    if name == "VASE":
+        from vase.estimator import VASE
+
+        return VASE
+    raise AttributeError(f"module 'vase' has no attribute '{name}'")

@@ -1,0 +1,150 @@
+"""The one place that turns a configuration into objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from vase.config import Config, DetectionConfig, Precision, WorldConfig
+from vase.errors import ConfigError
+from vase.lifelong.detector import DetectorRule
+from vase.lifelong.dream import DreamRule
+from vase.lifelong.identify import DivergenceRule, IdentificationRule, KappaRule
+from vase.lifelong.learner import Learner, Settings
+from vase.nets import Architecture
+from vase.objective.capacity import CapacityRule
+from vase.worlds import shapes, sources
+from vase.worlds.canvas import CanvasWorld, Sprites, World
+from vase.worlds.sources import Split
+from vase.worlds.stream import Schedule, Stream
+
+# Test sprites are drawn from another seed than training sprites.
+_SPRITE_SEEDS: dict[Split, int] = {"train": 0, "test": 1}
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where downloaded data is looked for, and who is told about it."""
+
+    folder: Path | None = None
+    offline: bool = False
+    progress: Callable[[str], None] | None = None
+
+
+def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
+    """The stream of a run. Probes use its worlds with the "test" split."""
+    worlds: dict[str, World] = {
+        name: world(name, settings, config.stream.size, data, split)
+        for name, settings in config.stream.worlds.items()
+    }
+    return Stream(
+        Schedule.of(config.stream.schedule),
+        worlds,
+        config.stream.batch_size,
+        config.training.seed,
+    )
+
+
+def world(
+    name: str, config: WorldConfig, size: int, data: DataOptions, split: Split
+) -> CanvasWorld:
+    """One canvas world; loads its sprites, downloading them if need be."""
+    return CanvasWorld(
+        name=name,
+        sprites=_sprites(config, data, split),
+        size=size,
+        moving=config.moving,
+        inverted=config.inverted,
+        channels=config.channels,
+    )
+
+
+def _sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
+    if config.sprites == "solids" or config.sprites == "strokes":  # noqa: PLR1714, narrows
+        return shapes.sprites(config.sprites, config.count, config.side, _SPRITE_SEEDS[split])
+    images = sources.load(
+        config.sprites,
+        split,
+        data_dir=data.folder,
+        offline=data.offline,
+        progress=data.progress,
+    )
+    return Sprites(images.pixels, images.labels.astype("int64"))
+
+
+def architecture(config: Config, shape: tuple[int, int, int]) -> Architecture:
+    """The networks' shapes for images of (channels, height, width)."""
+    channels, height, width = shape
+    model = config.model
+    return Architecture(
+        channels=channels,
+        height=height,
+        width=width,
+        latents=model.latents,
+        features=model.features,
+        hidden=model.hidden,
+        fold=model.fold,
+        environments=model.environments,
+    )
+
+
+def settings(config: Config) -> Settings:
+    """The learner's settings."""
+    objective, detection, dreaming, training = (
+        config.objective,
+        config.detection,
+        config.dreaming,
+        config.training,
+    )
+    return Settings(
+        learning_rate=training.learning_rate,
+        averaging=training.averaging,
+        clip=training.clip,
+        entangled=objective.kind == "vae",
+        atypical=config.masks.atypical,
+        belief=training.belief,
+        infer=detection.enabled,
+        dreams=dreaming.enabled,
+        masks=config.masks.enabled,
+        capacity=CapacityRule(**objective.model_dump(exclude={"kind"})),
+        detector=_detector(detection),
+        identification=_identification(detection, config.masks.atypical),
+        dream=DreamRule(**dreaming.model_dump(exclude={"enabled"})),
+    )
+
+
+def _detector(detection: DetectionConfig) -> DetectorRule:
+    fields = {"run_length", "window", "warmup", "span", "surprise", "patience"}
+    return DetectorRule(**detection.model_dump(include=fields))
+
+
+def _identification(detection: DetectionConfig, atypical: float) -> IdentificationRule:
+    if detection.rule == "kappa":
+        return KappaRule(kappa=detection.kappa, atypical=atypical)
+    return DivergenceRule(tolerance=detection.tolerance, resolution=detection.resolution)
+
+
+def learner(config: Config, shape: tuple[int, int, int]) -> Learner:
+    """A fresh learner for images of (channels, height, width), on the configured device."""
+    fabric = _fabric(config.training.accelerator, config.training.precision)
+    return Learner(
+        architecture(config, shape),
+        settings(config),
+        seed=config.training.seed,
+        device=fabric.device,
+        autocast=fabric.autocast,
+    )
+
+
+def _fabric(accelerator: str, precision: Precision) -> Fabric:
+    """Devices and precision by name; "auto" takes the best device there is."""
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    except Exception as error:
+        raise ConfigError(
+            f"The accelerator '{accelerator}' cannot be used here: {error}. "
+            "Set training.accelerator to auto or cpu."
+        ) from None

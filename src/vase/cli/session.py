@@ -1,0 +1,121 @@
+"""What the commands do: put the rooms together, watch them, and leave nothing half done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from vase import build, config
+from vase.cli.progress import watch
+from vase.config import Config
+from vase.errors import RunError
+from vase.lifelong.learner import Learner
+from vase.records import Observation
+from vase.training import folder as folders
+from vase.training import recorder
+from vase.training.folder import RunFolder
+from vase.training.loop import observe
+from vase.worlds.stream import Stream
+
+STOPPED = 130  # exit status after Ctrl-C
+
+
+def train(
+    settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
+) -> None:
+    """Start a run in a new folder. The data is there before the folder is made."""
+    folders.refuse_existing(out)
+    stream = build.stream(settings, data)
+    learner = build.learner(settings, _shape(stream))
+    folder = folders.create(out, config.to_toml(settings))
+    _go_on(folder, settings, stream, learner, console)
+    if report:
+        _look(folder, data, console)
+
+
+def resume(path: Path, data: build.DataOptions, console: Console, report: bool) -> None:
+    """Go on with a run from its checkpoint, or from its start if it has none yet."""
+    folder = folders.open_run(path)
+    settings = config.load(str(folder.config))
+    stream = build.stream(settings, data)
+    learner = build.learner(settings, _shape(stream))
+    recorder.resume(folder, learner)
+    if learner.step >= stream.schedule.steps:
+        console.print(f"{path} has been trained to its end, step {learner.step}.")
+    else:
+        console.print(f"Going on with {path} at step {learner.step}.")
+        _go_on(folder, settings, stream, learner, console)
+    if report:
+        _look(folder, data, console)
+
+
+def probe(path: Path, data: build.DataOptions, console: Console) -> None:
+    """Measure a run."""
+    from vase import probes
+
+    folder = folders.open_run(path)
+    with console.status("Probing") as status:
+        probes.probe(folder, data, progress=status.update)
+    console.print(f"Probes: {folder.probes}", soft_wrap=True)
+
+
+def report(path: Path, data: build.DataOptions, console: Console) -> None:
+    """Write a run's report."""
+    from vase import report as pages
+
+    folder = folders.open_run(path)
+    if not folder.checkpoint.is_file():
+        raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
+    with console.status("Drawing") as status:
+        page = pages.write(folder, data, progress=status.update)
+    console.print(f"Report: {page}", soft_wrap=True)
+
+
+def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
+    probe(folder.path, data, console)
+    report(folder.path, data, console)
+
+
+def _go_on(
+    folder: RunFolder, settings: Config, stream: Stream, learner: Learner, console: Console
+) -> None:
+    """Train to the end of the stream; Ctrl-C saves and says how to go on."""
+    training = settings.training
+    steps = stream.schedule.steps
+    with recorder.Recorder(
+        folder,
+        learner,
+        log_every=training.log_every,
+        checkpoint_every=training.checkpoint_every,
+        milestones=recorder.milestone_steps(stream.schedule, training.milestones),
+    ) as scribe:
+        try:
+            _consume(
+                watch(
+                    scribe.record(observe(learner, stream)),
+                    console,
+                    start=learner.step,
+                    steps=steps,
+                    batch_size=stream.batch_size,
+                )
+            )
+        except KeyboardInterrupt:
+            scribe.save()
+            console.print(
+                f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}",
+                soft_wrap=True,
+            )
+            sys.exit(STOPPED)
+        scribe.save()
+
+
+def _consume(observations: Iterator[Observation]) -> None:
+    for _ in observations:
+        pass
+
+
+def _shape(stream: Stream) -> tuple[int, int, int]:
+    return next(iter(stream.worlds.values())).shape

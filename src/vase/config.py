@@ -1,0 +1,275 @@
+"""The configuration: validated at the door, saved with the run.
+
+A preset is a TOML file; `key=value` overrides use dotted keys (`dreaming.share=0.25`). An unknown
+key is an error that names the nearest known one. Defaults here equal those of the rules in
+`vase.lifelong` and `vase.objective`; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from vase.errors import ConfigError
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: fixed once read, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorldConfig(Section):
+    """One canvas world. `count` and `side` only matter for the procedural sprites."""
+
+    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes"]
+    moving: bool = False
+    inverted: bool = False
+    channels: Literal[1, 3] = 1
+    count: PositiveInt = 4000
+    side: PositiveInt = 14
+
+
+class StreamConfig(Section):
+    """WHEN and WHAT: a schedule of (world, steps), and the worlds by name."""
+
+    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
+    size: Annotated[int, Field(ge=8, le=256, description="side of the canvas, in pixels")] = 64
+    schedule: tuple[tuple[str, PositiveInt], ...] = Field(min_length=1)
+    worlds: dict[str, WorldConfig]
+
+
+class ModelConfig(Section):
+    """The networks; see `vase.nets.Architecture`."""
+
+    latents: Annotated[int, Field(ge=1, le=1024)] = 24
+    features: PositiveInt = 64
+    hidden: PositiveInt = 256
+    fold: Literal[1, 2, 4, 8] = 4
+    environments: Annotated[int, Field(ge=1, le=4096)] = 16
+
+
+class ObjectiveConfig(Section):
+    """kind: "capacity" is gamma (KL - C)^2, "vae" is a plain VAE (beta = 1), called entangled."""
+
+    kind: Literal["capacity", "vae"] = "capacity"
+    gamma: PositiveFloat = 10.0
+    growth: NonNegativeFloat = 0.012
+    limit: PositiveFloat = 60.0
+    price: NonNegativeFloat = 1.0
+    slack: PositiveFloat = 1.0
+    memory: PositiveFloat = 50.0
+    two_sided: bool = False
+
+
+class DetectionConfig(Section):
+    """When has the world changed, and into what? `rule` chooses how a suspicion is decided."""
+
+    enabled: bool = True
+    run_length: PositiveFloat = 100_000.0
+    window: Annotated[int, Field(ge=8)] = 256
+    warmup: NonNegativeInt = 200
+    span: PositiveInt = 50
+    surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    patience: PositiveInt = 4
+    rule: Literal["divergence", "kappa"] = "divergence"
+    tolerance: PositiveFloat = 1.0
+    resolution: NonNegativeFloat = 0.2
+    kappa: PositiveFloat = 1.5
+
+
+class MaskConfig(Section):
+    """Latents with alpha at or above `atypical` nats are masked in a new environment."""
+
+    enabled: bool = True
+    atypical: PositiveFloat = 0.5
+
+
+class DreamConfig(Section):
+    """Imagination feedback; see `vase.lifelong.dream.DreamRule`."""
+
+    enabled: bool = True
+    share: Annotated[float, Field(gt=0, le=4)] = 0.5
+    source: Literal["marginal", "prior"] = "marginal"
+    encoder: NonNegativeFloat = 1.0
+    decoder: NonNegativeFloat = 1.0
+    distance: Literal["kl", "wasserstein"] = "kl"
+    refresh: NonNegativeInt = 0
+
+
+class TrainingConfig(Section):
+    """The optimizer, the device, and what is written when, in steps."""
+
+    seed: NonNegativeInt = 0
+    learning_rate: PositiveFloat = 1e-3
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    clip: PositiveFloat = 200.0
+    belief: NonNegativeFloat = 1.0
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Precision = "32-true"
+    log_every: PositiveInt = 10
+    checkpoint_every: PositiveInt = 500
+    milestones: Annotated[
+        PositiveInt, Field(description="weights kept for the probes, per stay")
+    ] = 4
+
+
+class ProbeConfig(Section):
+    """Images per environment on which readouts are fitted and scored."""
+
+    train: Annotated[int, Field(ge=100)] = 5000
+    test: Annotated[int, Field(ge=100)] = 5000
+
+
+class Config(Section):
+    """Everything that defines a run."""
+
+    description: str = ""
+    cost: str = ""
+    stream: StreamConfig
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    detection: DetectionConfig = DetectionConfig()
+    masks: MaskConfig = MaskConfig()
+    dreaming: DreamConfig = DreamConfig()
+    training: TrainingConfig = TrainingConfig()
+    probes: ProbeConfig = ProbeConfig()
+
+
+def presets() -> dict[str, Path]:
+    """The presets that come with the package, by name."""
+    folder = Path(str(resources.files("vase"))) / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Config:
+    """The configuration of a preset or TOML file, with `key=value` overrides applied."""
+    values = _read(_find(name))
+    for override in overrides:
+        _apply(values, override)
+    return parse(values, name)
+
+
+def parse(values: Mapping[str, Any], source: str) -> Config:
+    """Validate; a `ConfigError` names every key that is wrong and what it should be."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_problem(detail)}" for detail in error.errors())
+        raise ConfigError(f"The configuration '{source}' cannot be used:\n{problems}") from None
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as a tree: {"a.b": 1} becomes {"a": {"b": 1}}."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        _set(tree, key, value)
+    return tree
+
+
+def to_toml(config: Config) -> str:
+    """The resolved configuration as TOML, which `load` reads back to an equal one."""
+    lines: list[str] = []
+    _write_table(config.model_dump(mode="json"), (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _find(name: str) -> Path:
+    known = presets()
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    raise ConfigError(
+        f"There is no preset and no file named '{name}'.{hint} Presets: {', '.join(known)}."
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"'{path}' cannot be read as TOML: {error}.") from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key. The value is TOML if it parses as such, otherwise a string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(
+            f"'{override}' is not an override. Write key=value, such as training.seed=1."
+        )
+    _set(values, key.strip(), _value(text.strip()))
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    table = values
+    for part in path:
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"'{key}' cannot be set: '{part}' is a value, not a section.")
+        table = inner
+    table[last] = value
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _problem(detail: Any) -> str:
+    path = [str(part) for part in detail["loc"]]
+    where = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1, cutoff=0.4)
+        return f"{where}: there is no such key." + (
+            f" Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else ""
+        )
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{where}: {message}, not {detail['input']!r:.80}."
+
+
+def _keys(path: list[str]) -> list[str]:
+    """The known keys of the section at `path`."""
+    section: type[BaseModel] | None = Config
+    for part in path:
+        field = section.model_fields.get(part) if section else None
+        inner = field.annotation if field else WorldConfig
+        section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    return list(section.model_fields) if section else []
+
+
+def _write_table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    """Values first, then the tables below: TOML wants it so. A JSON string is a TOML string."""
+    if path:
+        lines += ["", f"[{'.'.join(path)}]"]
+    for key, value in table.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{key} = {json.dumps(value)}")
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _write_table(value, (*path, key), lines)

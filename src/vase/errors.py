@@ -1,0 +1,25 @@
+"""What can go wrong, as types. Every message is a sentence: what was wrong, where, what to do."""
+
+
+class VaseError(Exception):
+    """Base of all errors that a user can cause and mend; the command line prints no trace of it."""
+
+
+class ConfigError(VaseError):
+    """A preset, key or value of the configuration cannot be used."""
+
+
+class InputError(VaseError):
+    """Images that a model cannot learn from: wrong shape, range, type, or not finite."""
+
+
+class DataError(VaseError):
+    """A data set is missing, incomplete, or not what its checksum says."""
+
+
+class RunError(VaseError):
+    """A run folder cannot be written, read, or continued."""
+
+
+class CheckpointError(RunError):
+    """A checkpoint is truncated, corrupt, or of another format version."""

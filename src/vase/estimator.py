@@ -1,0 +1,259 @@
+"""The front door of the library: a scikit-learn-like estimator around one learner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError
+from torch import Tensor
+
+from vase import build, config
+from vase.errors import CheckpointError, InputError
+from vase.lifelong import dream, state
+from vase.lifelong.learner import Learner
+from vase.records import Event, Posterior, Verdict
+from vase.training import checkpoint
+from vase.worlds.images import Layout, from_batch, layout_of, to_batch
+
+Array = NDArray[np.float32]
+FOLDS = (8, 4, 2, 1)
+CHUNK = 512  # images that are encoded at a time
+
+
+class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Learns an unlabelled image stream, batch by batch, and says when the world has changed.
+
+    latents: size N of the code. seed: of weights and noise. accelerator: "auto", "cpu", "cuda" or
+    "mps". options: any setting of the configuration by its dotted name, as on the command line,
+    for example {"dreaming.share": 0.25, "detection.run_length": 1e6}.
+
+    The first batch fixes the images' size, channels and layout. Attributes after that: `events_`,
+    `environment_` (where it believes to be), `masks_` (environments x latents).
+    """
+
+    def __init__(
+        self,
+        latents: int = 24,
+        *,
+        seed: int = 0,
+        accelerator: str = "auto",
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        self.latents = latents
+        self.seed = seed
+        self.accelerator = accelerator
+        self.options = options
+
+    # ---- learning ------------------------------------------------------------------------------
+
+    def partial_fit(self, images: Any, y: object = None) -> Verdict:  # noqa: ARG002
+        """Take in one batch of the stream; `y` is ignored.
+
+        images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]. Returns a `Verdict`: its
+        `kind` is "same", "held" (suspicious, not learnt yet), "new", "back" or "kept", with the
+        index of the environment, a reason in words and the evidence in numbers. Bad images raise
+        `InputError` and change nothing.
+        """
+        batch = self._batch(images)
+        if not hasattr(self, "learner_"):
+            self._start(tuple(batch.shape[1:]), layout_of(np.shape(images)))
+        observation = self.learner_.observe(batch.to(self.learner_.device))
+        self.events_.extend(observation.events)
+        return observation.verdict
+
+    def fit(self, X: Any, y: object = None, *, batch_size: int = 64) -> Self:  # noqa: ARG002
+        """Forget everything and take in `X` as one stream, in order. Images or batches of them."""
+        if hasattr(self, "learner_"):
+            del self.learner_
+        for images in _batches(X, batch_size):
+            self.partial_fit(images)
+        return self
+
+    # ---- using ---------------------------------------------------------------------------------
+
+    def transform(self, images: Any) -> Array:
+        """Posterior means, [B, N]."""
+        return self.posterior(images)[0]
+
+    def posterior(self, images: Any) -> tuple[Array, Array]:
+        """Mean and variance of q(z|x), [B, N] each."""
+        posterior = self._encode(images)
+        return _numpy(posterior.mean), _numpy(posterior.log_variance.exp())
+
+    def inverse_transform(self, z: Any, environment: int | None = None) -> Array:
+        """Expected images of latents [B, N], as seen in an environment (default: the present)."""
+        index = self._known(environment)
+        codes = torch.as_tensor(np.asarray(z, dtype=np.float32), device=self._learner.device)
+        if codes.ndim != 2 or codes.shape[1] != self._learner.shape.latents:
+            raise InputError(
+                f"Latents must have shape [B, {self._learner.shape.latents}]; "
+                f"got {list(codes.shape)}."
+            )
+        mask = torch.as_tensor(self.masks_[index], device=codes.device)
+        return self._decode(codes * mask, index)
+
+    def reconstruct(self, images: Any, environment: int | None = None) -> Array:
+        """Encode images and decode them again in an environment (default: the present one)."""
+        return self.inverse_transform(self.transform(images), environment)
+
+    def sample(self, count: int, environment: int | None = None, *, seed: int = 0) -> Array:
+        """Dream `count` images of an environment, its latents drawn from their own marginals."""
+        index = self._known(environment)
+        known = self._learner.memory.environments[index]
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(count, self._learner.shape.latents, generator=generator)
+        choice = torch.zeros(count, dtype=torch.long)
+        z = dream.latents([known], choice, noise, "marginal")
+        return self._decode(z.to(self._learner.device), index)
+
+    def environment(self, images: Any) -> NDArray[np.int64]:
+        """The most probable environment of each image, [B]."""
+        return np.asarray(self.belief(images).argmax(axis=1), dtype=np.int64)
+
+    def belief(self, images: Any) -> Array:
+        """q(s|x): probabilities over the known environments, [B, E]."""
+        posterior = self._encode(images)
+        with torch.no_grad():
+            known = len(self._learner.memory.environments)
+            return _numpy(self._learner.average.head(posterior, known).exp())
+
+    @property
+    def environment_(self) -> int:
+        """The environment it believes to be in."""
+        return self._learner.memory.current
+
+    @property
+    def masks_(self) -> NDArray[np.bool_]:
+        """Which latents each environment uses or may use, [E, N]."""
+        return np.stack([known.mask for known in self._learner.memory.environments])
+
+    # ---- keeping -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Save everything, so that a loaded model goes on learning as this one would."""
+        tensors, record = state.state(self._learner)
+        record["estimator"] = {
+            "parameters": json.loads(json.dumps(self.get_params())),
+            "layout": self.layout_,
+            "events": [event.to_json() for event in self.events_],
+        }
+        target = _with_suffix(Path(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(target, tensors, record)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """A model that was saved with `save`."""
+        tensors, record = checkpoint.read(_with_suffix(Path(path)))
+        if "estimator" not in record:
+            raise CheckpointError(
+                f"'{path}' is the checkpoint of a run. Go on with it by `vase resume`."
+            )
+        saved = record["estimator"]
+        model = cls(**saved["parameters"])
+        shape = record["architecture"]
+        model._start((shape["channels"], shape["height"], shape["width"]), saved["layout"])
+        state.restore(model.learner_, tensors, record)
+        model.events_ = [Event(**event) for event in saved["events"]]
+        return model
+
+    # ---- inside --------------------------------------------------------------------------------
+
+    @property
+    def _learner(self) -> Learner:
+        if not hasattr(self, "learner_"):
+            raise NotFittedError("This VASE has seen no images yet. Call partial_fit first.")
+        return self.learner_
+
+    def _start(self, shape: tuple[int, ...], layout: Layout) -> None:
+        channels, height, width = shape
+        settings = self._config(height, width)
+        self.layout_ = layout
+        self.events_: list[Event] = []
+        self.learner_ = build.learner(settings, (channels, height, width))
+
+    def _config(self, height: int, width: int) -> config.Config:
+        values: dict[str, Any] = {
+            "stream.schedule": [["own", 1]],
+            "stream.worlds": {},
+            "model.latents": self.latents,
+            "model.fold": fold_for(height, width),
+            "training.seed": self.seed,
+            "training.accelerator": self.accelerator,
+            **(self.options or {}),
+        }
+        return config.parse(config.nested(values), "VASE(options=...)")
+
+    def _batch(self, images: Any) -> Tensor:
+        batch = to_batch(images)
+        if hasattr(self, "learner_"):
+            shape = self.learner_.shape
+            expected = (shape.channels, shape.height, shape.width)
+            if tuple(batch.shape[1:]) != expected:
+                raise InputError(
+                    f"This model learns images of (channels, height, width) = {expected}; "
+                    f"this batch has {tuple(batch.shape[1:])}. Resize it, or start a new model."
+                )
+        return batch
+
+    @torch.no_grad()
+    def _encode(self, images: Any) -> Posterior:
+        learner = self._learner
+        parts = [
+            learner.average.encoder(part.to(learner.device))
+            for part in torch.split(self._batch(images), CHUNK)
+        ]
+        return Posterior(
+            torch.cat([part.mean for part in parts]),
+            torch.cat([part.log_variance for part in parts]),
+        )
+
+    @torch.no_grad()
+    def _decode(self, z: Tensor, index: int) -> Array:
+        environment = torch.full((len(z),), index, device=z.device)
+        return from_batch(
+            torch.sigmoid(self._learner.average.decoder(z, environment)), self.layout_
+        )
+
+    def _known(self, environment: int | None) -> int:
+        count = len(self._learner.memory.environments)
+        index = self.environment_ if environment is None else environment
+        if not 0 <= index < count:
+            raise InputError(
+                f"There is no environment {index}: this model knows {count}, counted from 0."
+            )
+        return index
+
+
+def fold_for(height: int, width: int) -> int:
+    """The largest fold that leaves the decoder a grid of at least 8 x 8 cells, else 1."""
+    fits = (
+        fold
+        for fold in FOLDS
+        if height % (4 * fold) == width % (4 * fold) == 0 and min(height, width) >= 16 * fold
+    )
+    return next(fits, 1)
+
+
+def _batches(X: Any, batch_size: int) -> Iterator[Any]:
+    """Slices of an array of images, or the batches of an iterable as they come."""
+    if not hasattr(X, "shape"):
+        yield from X
+        return
+    yield from (X[start : start + batch_size] for start in range(0, len(X), batch_size))
+
+
+def _with_suffix(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return np.asarray(tensor.cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Decides, remembers, dreams: evidence, identification, memory, snapshot, and the learner."""

@@ -1,0 +1,117 @@
+"""One look at a batch: the forward passes of present and dreamed images, and what they show.
+
+Present and dreamed images share one pass of the encoder and one of the decoder. The same pass
+gives the loss and the evidence for the decision, so being lifelong costs no look of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vase.lifelong.dream import Dream, DreamRule
+from vase.lifelong.memory import Environment
+from vase.nets import Networks
+from vase.objective import gaussian
+from vase.objective.likelihood import reconstruction
+from vase.objective.moments import Moments
+from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.records import Posterior
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the networks make of a batch, with gradients.
+
+    posterior: of the present images, unmasked. distortion, rate: nats per image, [B]. kl: nats per
+    image and latent, [B, N]. past: the proximity terms, empty without dreams. belief: nats, [].
+    """
+
+    posterior: Posterior
+    distortion: Tensor
+    kl: Tensor
+    past: dict[str, Tensor]
+    belief: Tensor
+
+    @property
+    def rate(self) -> Tensor:
+        return self.kl.sum(1)
+
+
+def look(
+    networks: Networks,
+    images: Tensor,
+    here: Environment,
+    known: int,
+    noise: Tensor,
+    dreamed: Dream | None,
+    rule: DreamRule,
+) -> Look:
+    """Pass present images [B, C, H, W] and dreams through the networks, once.
+
+    noise: [B, N], standard normal. known: number of environments the head can name.
+    """
+    count = len(images)
+    mask = torch.as_tensor(here.mask, device=images.device)
+    inputs = images if dreamed is None else torch.cat([images, dreamed.images])
+    both = networks.encoder(inputs)
+    posterior = Posterior(both.mean[:count], both.log_variance[:count])
+
+    used = gaussian.masked(posterior, mask)
+    z = gaussian.sample(used, noise) * mask
+    environment = torch.full((count,), here.index, device=images.device)
+    if dreamed is not None:
+        z = torch.cat([z, dreamed.z])
+        environment = torch.cat([environment, dreamed.environment])
+    logits = networks.decoder(z, environment)
+
+    past = {}
+    if dreamed is not None:
+        again = Posterior(both.mean[count:], both.log_variance[count:])
+        near = encoder_proximity(dreamed.posterior, again, rule.distance).mean()
+        past = {
+            "encoder_proximity": near,
+            "decoder_proximity": decoder_proximity(dreamed.logits, logits[count:]).mean(),
+        }
+    log_belief = networks.head(both, known)
+    return Look(
+        posterior=posterior,
+        distortion=reconstruction(logits[:count], images),
+        kl=gaussian.kl_to_prior(used),
+        past=past,
+        belief=-log_belief.gather(1, environment[:, None]).mean(),
+    )
+
+
+def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:
+    """Mean and variance of the channels of evidence, [2, N + 2]: latents, distortion, rate.
+
+    A latent's marginal over the batch is a mixture: its variance is that of the means plus the
+    mean of the variances.
+    """
+    losses = torch.stack([distortion, rate], dim=1)
+    mean = torch.cat([posterior.mean.mean(0), losses.mean(0)])
+    spread = posterior.mean.var(0, correction=0) + posterior.log_variance.exp().mean(0)
+    variance = torch.cat([spread, losses.var(0, correction=0)])
+    return torch.stack([mean, variance])
+
+
+@torch.no_grad()
+def moments(networks: Networks, images: Tensor, environment: Environment, noise: Tensor) -> Moments:
+    """The moments of images [B, C, H, W] seen through an environment's mask and decoder."""
+    mask = torch.as_tensor(environment.mask, device=images.device)
+    posterior = networks.encoder(images)
+    used = gaussian.masked(posterior, mask)
+    index = torch.full((len(images),), environment.index, device=images.device)
+    logits = networks.decoder(gaussian.sample(used, noise) * mask, index)
+    distortion = reconstruction(logits, images)
+    rate = gaussian.kl_to_prior(used).sum(1)
+    return to_moments(channels(posterior, distortion, rate), len(images))
+
+
+def to_moments(table: Tensor, count: int) -> Moments:
+    """Moments from the [2, K] table of `channels`."""
+    mean, variance = table.detach().cpu().double().numpy()
+    return Moments(mean, variance, count)

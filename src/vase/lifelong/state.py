@@ -1,0 +1,105 @@
+"""A learner's whole state as tensors and JSON, and back: what a checkpoint holds.
+
+Nothing else is needed to go on bit for bit: noise and dreams are a function of (seed, step), and
+the state of the stream is its position, which is the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vase.errors import CheckpointError
+from vase.lifelong.detector import Suspicion
+from vase.lifelong.learner import Learner, frozen
+from vase.lifelong.memory import Memory
+from vase.nets import Networks
+
+Tensors = dict[str, Tensor]
+
+
+def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors, and numbers that JSON can hold."""
+    tensors = {
+        **_prefixed("networks", learner.networks),
+        **_prefixed("average", learner.average),
+        **(_prefixed("snapshot", learner.snapshot) if learner.snapshot else {}),
+        **_optimizer_tensors(learner.optimizer),
+        **{f"held.{k}": images for k, images in enumerate(learner.held)},
+    }
+    record = {
+        "step": learner.step,
+        "seed": learner.seed,
+        "architecture": asdict(learner.shape),
+        "memory": learner.memory.to_json(),
+        "suspicion": asdict(learner.suspicion),
+    }
+    return tensors, record
+
+
+def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Put a learner of the same architecture into a saved state."""
+    if record["architecture"] != asdict(learner.shape):
+        raise CheckpointError(
+            f"The checkpoint is of a model shaped {record['architecture']}, "
+            f"this one is {asdict(learner.shape)}."
+        )
+    _load(learner.networks, "networks", tensors)
+    _load(learner.average, "average", tensors)
+    learner.snapshot = None
+    if any(name.startswith("snapshot.") for name in tensors):
+        learner.snapshot = frozen(learner.average)
+        _load(learner.snapshot, "snapshot", tensors)
+    _load_optimizer(learner.optimizer, tensors)
+    held = sorted((name for name in tensors if name.startswith("held.")), key=_number)
+    learner.held = tuple(tensors[name].to(learner.device) for name in held)
+    learner.memory = Memory.from_json(record["memory"])
+    learner.suspicion = _suspicion(record["suspicion"])
+    learner.step, learner.seed = record["step"], record["seed"]
+
+
+def averaged_weights(learner: Learner) -> Tensors:
+    """What a probe needs: the averaged networks alone."""
+    return _prefixed("average", learner.average)
+
+
+def _prefixed(name: str, networks: Networks) -> Tensors:
+    return {f"{name}.{key}": value for key, value in networks.state_dict().items()}
+
+
+def _load(networks: Networks, name: str, tensors: Mapping[str, Tensor]) -> None:
+    start = f"{name}."
+    own = {
+        key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)
+    }
+    networks.load_state_dict(own)
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    return {
+        f"optimizer.{index}.{name}": value
+        for index, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".")
+            slots.setdefault(int(index), {})[name] = value.clone()
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _suspicion(record: Mapping[str, Any]) -> Suspicion:
+    return Suspicion(record["value"], tuple(record["held"]), record["alarm"])
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition(".")[2])

@@ -1,0 +1,154 @@
+"""Encoder, decoder and environment head.
+
+Space is folded into channels first (`fold`): a 64x64 image becomes 16 channels of 16x16, and two
+strided convolutions do what four would do on the full canvas, at a fifth of their cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vase.errors import ConfigError
+from vase.records import Posterior
+
+MAX_LOG_VARIANCE = 6.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shapes of the networks.
+
+    channels, height, width: of an image. latents: N. features, hidden: widths of convolutional and
+    dense layers. fold: side of the pixel blocks that become channels.
+    environments: rows of the environment embedding, the most environments this model can tell.
+    """
+
+    channels: int = 1
+    height: int = 64
+    width: int = 64
+    latents: int = 24
+    features: int = 64
+    hidden: int = 256
+    fold: int = 4
+    environments: int = 16
+
+    def __post_init__(self) -> None:
+        block = 4 * self.fold
+        if self.height % block or self.width % block:
+            raise ConfigError(
+                f"An image of {self.height}x{self.width} pixels cannot be folded {self.fold}x"
+                f"{self.fold} and halved twice: both sides must be multiples of {block}. "
+                "Set model.fold to 1 or 2, or pad the images."
+            )
+
+    @property
+    def folded_channels(self) -> int:
+        return self.channels * self.fold**2
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the grid on which the decoder broadcasts."""
+        return self.height // (2 * self.fold), self.width // (2 * self.fold)
+
+    @property
+    def flat(self) -> int:
+        """Features that enter the encoder's dense layer: the grid, halved once more."""
+        return self.features * (self.grid[0] // 2) * (self.grid[1] // 2)
+
+
+class Encoder(nn.Module):
+    """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        width = shape.features
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(shape.fold),
+            nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(shape.flat, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, 2 * shape.latents),
+        )
+
+    def forward(self, images: Tensor) -> Posterior:
+        mean, log_variance = self.body(images).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+
+
+class Decoder(nn.Module):
+    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
+
+    A spatial broadcast decoder (Watters et al. 2019, arXiv 1901.07017): every cell of a grid gets
+    the latents and its own coordinates, so that "where" is a shift of coordinates and falls into
+    latents of its own. The environment enters as an embedding added to the first hidden layer,
+    which is the same as a one-hot input, and starts at zero: a new environment begins from what
+    all have in common.
+    """
+
+    coordinates: Tensor
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        width = shape.features
+        self.latents = nn.Linear(shape.latents, width)
+        self.environment = nn.Embedding(shape.environments, width)
+        nn.init.zeros_(self.environment.weight)
+        self.place = nn.Conv2d(2, width, 1)
+        self.register_buffer("coordinates", _coordinates(*shape.grid), persistent=False)
+        self.body = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, shape.folded_channels, 4, stride=2, padding=1),
+            nn.PixelShuffle(shape.fold),
+        )
+
+    def forward(self, z: Tensor, environment: Tensor) -> Tensor:
+        what = self.latents(z) + self.environment(environment)
+        where = self.place(self.coordinates)
+        logits: Tensor = self.body(what[:, :, None, None] + where).float()
+        return logits
+
+
+def _coordinates(height: int, width: int) -> Tensor:
+    """Row and column of every cell in [-1, 1], [1, 2, height, width]."""
+    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+
+
+class EnvironmentHead(nn.Module):
+    """q(s|x), read from the posterior alone: log-probabilities over the first `known` environments.
+
+    It sees neither pixels nor texture, so it cannot tell a dream from a photograph, and its input
+    is detached: naming a place never moves a latent.
+    """
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(2 * shape.latents, 64), nn.ReLU(), nn.Linear(64, shape.environments)
+        )
+
+    def forward(self, posterior: Posterior, known: int) -> Tensor:
+        inputs = torch.cat([posterior.mean, posterior.log_variance], dim=1).detach()
+        return torch.log_softmax(self.body(inputs)[:, :known].float(), dim=1)
+
+
+class Networks(nn.Module):
+    """The three networks of one model, so that they are saved, averaged and moved together."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.shape = shape
+        self.encoder = Encoder(shape)
+        self.decoder = Decoder(shape)
+        self.head = EnvironmentHead(shape)

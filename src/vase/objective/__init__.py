@@ -1,0 +1,1 @@
+"""The objective: pure tensor functions, everything in nats."""

@@ -1,0 +1,28 @@
+"""Atypicality: how far a latent's marginal over a batch lies from the prior.
+
+alpha_n = KL( E_x[ q(z_n | x) ] || N(0, 1) ). The marginal is a mixture of B Gaussians; its
+moment-matched Gaussian gives a closed form which is a lower bound, because among all densities
+with given mean and variance the Gaussian has the largest entropy. A latent that nobody uses sits
+at the prior and has alpha = 0: spare capacity is never masked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.objective.moments import Moments
+
+Array = NDArray[np.float64]
+
+
+def atypicality(marginal: Moments) -> Array:
+    """alpha = (m^2 + v - 1 - log v) / 2 of the moment-matched marginal, in nats, per channel."""
+    mean, variance = marginal.mean, marginal.variance
+    alpha: Array = (mean**2 + variance - 1 - np.log(variance)) / 2
+    return alpha
+
+
+def typical(alpha: Array, threshold: float) -> NDArray[np.bool_]:
+    """The mask a_n = [alpha_n < lambda]: which latents make sense here."""
+    return np.asarray(alpha) < threshold

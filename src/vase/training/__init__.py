@@ -1,0 +1,1 @@
+"""Optimizer, clock and disk: the loop, the run folder, the checkpoint."""

@@ -1,0 +1,105 @@
+"""One checkpoint = one safetensors file whose header carries the JSON. No pickle, ever.
+
+One file, so that it is replaced in one rename: a reader sees the old checkpoint or the new one,
+never half of each. The JSON holds the format's version and a SHA-256 over all tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vase.errors import CheckpointError, RunError
+
+FORMAT = "vase-checkpoint"
+VERSION = 1
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write a checkpoint atomically: temporary file, fsync, rename, fsync of the folder."""
+    cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"format": FORMAT, "version": VERSION, "sha256": digest(cpu), **record}
+    write_bytes(path, save(cpu, metadata={"vase": json.dumps(header)}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON of a checkpoint, verified; a `CheckpointError` says what is wrong."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["vase"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint at '{path}'.") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"'{path}' is not a whole VASE checkpoint ({type(error).__name__}: {error}). "
+            "It may be truncated or of another program; use an earlier one."
+        ) from None
+    _verify(path, tensors, header)
+    return tensors, header
+
+
+def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"'{path}' is a safetensors file, but not a VASE checkpoint.")
+    if header.get("version") != VERSION:
+        raise CheckpointError(
+            f"'{path}' has checkpoint version {header.get('version')}; this program reads "
+            f"version {VERSION}. Install the version of vase that wrote it."
+        )
+    if header.get("sha256") != digest(tensors):
+        raise CheckpointError(
+            f"'{path}' is corrupt: its tensors do not match their checksum. Use an earlier one."
+        )
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step, or leave it as it was and raise a `RunError`."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.chmod(0o644)
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise RunError(
+            f"'{path}' could not be written: {error.strerror or error}. What was there is "
+            "unharmed; make room or choose another folder, and go on with `vase resume`."
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be synced."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,157 @@
+"""The run folder: what lies where, and logs that can be cut back to a checkpoint.
+
+config.toml              the resolved configuration
+metrics.jsonl            one line every `training.log_every` steps
+events.jsonl             one line per event: step, kind, environment, reason, evidence
+tensorboard/             the same numbers for TensorBoard
+checkpoint.safetensors   everything needed to go on, bit for bit
+milestones/              averaged weights along the way, for the probes
+probes.json  report.html  figures/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vase.errors import RunError
+from vase.training.checkpoint import write_bytes
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def probes(self) -> Path:
+        return self.path / "probes.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def milestone(self, step: int) -> Path:
+        return self.path / "milestones" / f"step-{step:09d}.safetensors"
+
+    def milestones(self) -> list[Path]:
+        """All milestones, earliest first."""
+        return sorted((self.path / "milestones").glob("step-*.safetensors"))
+
+
+def create(path: Path, config_toml: str) -> RunFolder:
+    """A new run folder with its configuration; an existing one is never written over."""
+    folder = RunFolder(path)
+    refuse_existing(path)
+    try:
+        (path / "milestones").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The run folder '{path}' cannot be made: {error.strerror}.") from None
+    write_bytes(folder.config, config_toml.encode())
+    return folder
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise a `RunError` if something is at `path` already."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunError(
+            f"'{path}' exists and is not empty. Choose another folder with --out, "
+            f"or go on with that run: vase resume {path}"
+        )
+
+
+def open_run(path: Path) -> RunFolder:
+    """An existing run folder."""
+    folder = RunFolder(path)
+    if not folder.config.is_file():
+        raise RunError(
+            f"'{path}' is not a run folder: it has no config.toml. "
+            f"Start one with: vase train quick --out {path}"
+        )
+    return folder
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file; a last line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise RunError(f"Line {number} of '{path}' is not JSON.") from None
+    return records
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append records to a .jsonl file, one line each, numbers rounded to what they mean."""
+    text = "".join(json.dumps(_rounded(record), sort_keys=False) + "\n" for record in records)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RunError(f"'{path}' could not be written: {error.strerror or error}.") from None
+
+
+def cut_back(path: Path, step: int) -> None:
+    """Drop the records of steps that a checkpoint at `step` does not know yet."""
+    kept = [record for record in read_lines(path) if record["step"] < step]
+    text = "".join(json.dumps(record) + "\n" for record in kept)
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one JSON file atomically, indented for people."""
+    write_bytes(path, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One JSON object from a file of the run."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' cannot be read: {error}.") from None
+    if not isinstance(record, dict):
+        raise RunError(f"'{path}' holds no JSON object.")
+    return record
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return value

@@ -1,0 +1,117 @@
+"""The recorder: writes what a run should leave behind, at the steps where it should.
+
+It consumes observations and changes nothing in the learner, so that a run that is recorded more
+often is the same run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from vase.lifelong.learner import Learner
+from vase.lifelong.state import averaged_weights, restore, state
+from vase.records import Observation
+from vase.training import checkpoint
+from vase.training.folder import RunFolder, append_lines, cut_back
+from vase.worlds.stream import Schedule
+
+
+def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
+    """Steps (counted from 1) after which weights are kept: `per_stay`, evenly, in every stay."""
+    return frozenset(
+        stay.start + math.ceil((stay.end - stay.start) * k / per_stay)
+        for stay in schedule.stays
+        for k in range(1, per_stay + 1)
+    )
+
+
+class Recorder:
+    """Logs, checkpoints and milestones of one run."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        learner: Learner,
+        *,
+        log_every: int,
+        checkpoint_every: int,
+        milestones: frozenset[int],
+    ) -> None:
+        self.folder, self.learner = folder, learner
+        self.log_every, self.checkpoint_every = log_every, checkpoint_every
+        self.milestones = milestones
+        self.board = SummaryWriter(str(folder.tensorboard), purge_step=learner.step)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.board.close()
+
+    def record(self, observations: Iterable[Observation]) -> Iterator[Observation]:
+        """Pass observations on, having written what is due."""
+        for observation in observations:
+            self._log(observation)
+            done = observation.step + 1
+            if done in self.milestones:
+                self.keep_milestone()
+            if done % self.checkpoint_every == 0:
+                self.save()
+            yield observation
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        checkpoint.write(self.folder.checkpoint, *state(self.learner))
+
+    def keep_milestone(self) -> None:
+        """Keep the averaged weights and the memory as they are now."""
+        record = {
+            "step": self.learner.step,
+            "memory": self.learner.memory.to_json(),
+        }
+        path = self.folder.milestone(self.learner.step)
+        checkpoint.write(path, averaged_weights(self.learner), record)
+
+    def _log(self, observation: Observation) -> None:
+        if observation.events:
+            append_lines(self.folder.events, [event.to_json() for event in observation.events])
+            for event in observation.events:
+                text = f"{event.kind} {event.environment}: {event.reason}"
+                self.board.add_text("events", text, event.step)
+        if observation.step % self.log_every == 0:
+            append_lines(self.folder.metrics, [observation.to_json()])
+            self._board(observation)
+
+    def _board(self, observation: Observation) -> None:
+        step = observation.step
+        scalars = {
+            **observation.terms,
+            "capacity": observation.capacity,
+            "suspicion": math.log1p(observation.suspicion),
+            "environment": observation.verdict.environment,
+        }
+        for name, value in scalars.items():
+            self.board.add_scalar(name, value, step)
+
+
+def resume(folder: RunFolder, learner: Learner) -> None:
+    """Put a fresh learner where the run's checkpoint is, and cut the logs back to that step.
+
+    A run that was stopped before its first checkpoint begins anew.
+    """
+    if folder.checkpoint.exists():
+        restore(learner, *checkpoint.read(folder.checkpoint))
+    for log in (folder.metrics, folder.events):
+        cut_back(log, learner.step)
+    for path in folder.milestones():
+        if path > folder.milestone(learner.step):
+            path.unlink()

@@ -1,0 +1,1 @@
+"""Worlds (what the data is), schedules (when) and streams (both)."""

@@ -1,0 +1,79 @@
+"""From whatever a user has to what a learner takes: float32 [B, C, H, W] in [0, 1].
+
+Everything that cannot be an image is refused here, in a sentence, before it reaches the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vase.errors import InputError
+
+Layout = Literal["hw", "hwc", "chw"]
+MOST_CHANNELS = 4
+
+
+def layout_of(shape: tuple[int, ...]) -> Layout:
+    """How a batch is laid out: [B, H, W], [B, H, W, C] or [B, C, H, W], with C up to 4."""
+    if len(shape) not in (3, 4):
+        raise InputError(
+            f"Images must have shape [B, H, W], [B, H, W, C] or [B, C, H, W]; got {list(shape)}."
+        )
+    if 0 in shape:
+        raise InputError(f"The batch is empty: its shape is {list(shape)}. Leave it out.")
+    if len(shape) == 3:
+        return "hw"
+    first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
+    if first == last:
+        raise InputError(
+            f"In shape {list(shape)} neither or both ends could be channels. Images have 1 to "
+            f"{MOST_CHANNELS} channels, first or last, and more than {MOST_CHANNELS} pixels a side."
+        )
+    return "chw" if first else "hwc"
+
+
+def to_batch(images: Any) -> Tensor:
+    """Check images and bring them to float32 [B, C, H, W] in [0, 1], on the CPU.
+
+    Integers must lie in [0, 255], floats in [0, 1]; NaN and infinity are refused.
+    """
+    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    if array.dtype.kind not in "buif":
+        raise InputError(
+            f"Images must be numbers, not {array.dtype}. Give arrays or tensors of one shape."
+        )
+    layout = layout_of(array.shape)
+    scaled = _scaled(array)
+    if layout == "hw":
+        scaled = scaled[:, None]
+    elif layout == "hwc":
+        scaled = np.moveaxis(scaled, -1, 1)
+    return torch.from_numpy(np.array(scaled, dtype=np.float32, order="C"))
+
+
+def from_batch(images: Tensor, layout: Layout) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Images [B, C, H, W] as an array in the layout that the user gave."""
+    array = images.cpu().numpy()
+    if layout == "hw":
+        return array[:, 0]
+    return np.moveaxis(array, 1, -1) if layout == "hwc" else array
+
+
+def _scaled(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    floating = array.dtype.kind == "f"
+    low, high = array.min(), array.max()
+    if floating and not np.isfinite([low, high]).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise InputError(f"{bad} pixels are NaN or infinite. Mend or leave out these images.")
+    limit = 1 if floating else 255
+    if low < 0 or high > limit:
+        kind = "Floating-point" if floating else "Integer"
+        advice = "Divide by 255, or give uint8." if floating else "Scale them, or give uint8."
+        raise InputError(
+            f"{kind} images must lie in [0, {limit}]; these lie in [{low}, {high}]. {advice}"
+        )
+    return array if floating or array.dtype.kind == "b" else array / np.float32(255)

@@ -1,0 +1,19 @@
+"""What every test runs with: few threads, no denormal numbers, repeatable examples in CI."""
+
+import os
+
+# Set before torch is imported, and inherited by the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# Denormal numbers, common in saturated or dead units, slow a CPU down many times over.
+torch.set_flush_denormal(True)
+
+# The first call of a compiled kernel is slow, so no example has a deadline.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
