@@ -50,9 +50,9 @@ typecheck: $(VENV)/dev.stamp ## mypy, strict
 	@echo "==> Types"
 	@$(BIN)/mypy
 
-bench: $(VENV)/train.stamp ## the small benchmark
+bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 	@echo "==> Benchmark"
-	@$(VASE) bench $(ARGS)
+	@$(BIN)/python benchmarks/step.py $(ARGS)
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -86,6 +86,7 @@ def architecture(config: Config, shape: tuple[int, int, int]) -> Architecture:
         latents=model.latents,
         features=model.features,
         hidden=model.hidden,
+        cells=model.cells,
         fold=model.fold,
         environments=model.environments,
     )
@@ -124,7 +125,7 @@ def _detector(detection: DetectionConfig) -> DetectorRule:
 def _identification(detection: DetectionConfig, atypical: float) -> IdentificationRule:
     if detection.rule == "kappa":
         return KappaRule(kappa=detection.kappa, atypical=atypical)
-    return DivergenceRule(tolerance=detection.tolerance, resolution=detection.resolution)
+    return DivergenceRule(here=detection.here, away=detection.away, resolution=detection.resolution)
 
 
 def learner(config: Config, shape: tuple[int, int, int]) -> Learner:

@@ -63,6 +63,7 @@ class ModelConfig(Section):
     latents: Annotated[int, Field(ge=1, le=1024)] = 24
     features: PositiveInt = 64
     hidden: PositiveInt = 256
+    cells: PositiveInt = 128
     fold: Literal[1, 2, 4, 8] = 4
     environments: Annotated[int, Field(ge=1, le=4096)] = 16
 
@@ -74,7 +75,7 @@ class ObjectiveConfig(Section):
     gamma: PositiveFloat = 10.0
     growth: NonNegativeFloat = 0.012
     limit: PositiveFloat = 60.0
-    price: NonNegativeFloat = 1.0
+    price: NonNegativeFloat = 0.3
     slack: PositiveFloat = 1.0
     memory: PositiveFloat = 50.0
     two_sided: bool = False
@@ -86,13 +87,14 @@ class DetectionConfig(Section):
     enabled: bool = True
     run_length: PositiveFloat = 100_000.0
     window: Annotated[int, Field(ge=8)] = 256
-    warmup: NonNegativeInt = 200
-    span: PositiveInt = 50
+    warmup: NonNegativeInt = 300
+    span: PositiveInt = 20
     surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01
     patience: PositiveInt = 4
     rule: Literal["divergence", "kappa"] = "divergence"
-    tolerance: PositiveFloat = 1.0
-    resolution: NonNegativeFloat = 0.2
+    here: PositiveFloat = 0.3
+    away: PositiveFloat = 1.0
+    resolution: NonNegativeFloat = 0.1
     kappa: PositiveFloat = 1.5
 
 

@@ -35,8 +35,8 @@ class DetectorRule:
 
     run_length: float = 100_000.0
     window: int = 256
-    warmup: int = 200
-    span: int = 50
+    warmup: int = 300
+    span: int = 20
     surprise: float = 0.01
     patience: int = 4
 
@@ -68,13 +68,15 @@ def e_value(p: float) -> float:
 def suspect(state: Suspicion, value: float, null: Sequence[float], rule: DetectorRule) -> Suspicion:
     """The suspicion after one more score.
 
-    A batch is held, that is not learnt, when it is surprising by itself, or when it speaks against
-    the environment (e >= 1) and those before it did so strongly. What is held poisons nothing.
+    A batch is held, that is not learnt, when it is surprising by itself (worse than any so far, or
+    `rule.surprise`), or when it speaks against the environment (e >= 1) and those before it did so
+    strongly. What is held poisons nothing.
     """
     p = p_value(value, null)
     e = e_value(p)
     total = e * (state.value + 1)
-    hold = p <= rule.surprise or (e >= 1 and total >= np.sqrt(rule.run_length))
+    record = p * (1 + len(null)) < 2
+    hold = record or p <= rule.surprise or (e >= 1 and total >= np.sqrt(rule.run_length))
     held = (*state.held, value) if hold else ()
     alarm = len(held) >= rule.patience and total >= rule.run_length
     return Suspicion(total, held, bool(alarm))

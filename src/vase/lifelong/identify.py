@@ -21,6 +21,7 @@ from vase.objective.moments import Moments, divergence
 from vase.records import Verdict, VerdictKind
 
 Array = NDArray[np.float64]
+SMALL_LOSS = 10.0  # nats
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,18 @@ class IdentificationRule(Protocol):
 
 @dataclass(frozen=True)
 class DivergenceRule:
-    """The nearest known environment, if it is near enough; otherwise a new one.
+    """The present environment if nothing moved, else the nearest known one, else a new one.
 
-    tolerance: nats, summed over channels. resolution: differences below this fraction do not
-    count, in units of the prior's standard deviation for latents and of the expected value for
-    losses; it keeps a latent that hardly varies from dominating the sum.
+    here: nats, summed over channels, within which the present environment is kept; its record is
+    fresh, so little is allowed. away: nats within which an absent one counts as back; its record
+    has aged with the encoder. resolution: differences below this fraction do not count, in units of
+    the prior's standard deviation for latents and of the expected value (at least `SMALL_LOSS`) for
+    losses; it keeps a channel that hardly varies from dominating the sum.
     """
 
-    tolerance: float = 1.0
-    resolution: float = 0.2
+    here: float = 0.3
+    away: float = 1.0
+    resolution: float = 0.1
 
     def identify(self, evidence: Evidence) -> Verdict:
         distances = {
@@ -78,19 +82,21 @@ class DivergenceRule:
         }
         totals = {index: float(parts.sum()) for index, parts in distances.items()}
         nearest = min(totals, key=lambda index: totals[index])
+        limit = self.here if nearest == evidence.current else self.away
         numbers: dict[str, Any] = {
             "images": evidence.images,
-            "tolerance_nats": self.tolerance,
+            "here_nats": self.here,
+            "away_nats": self.away,
             "distance_nats": {str(index): round(total, 4) for index, total in totals.items()},
         }
-        near = totals[nearest] <= self.tolerance
-        return _verdict(evidence, nearest if near else None, _reason(distances, nearest), numbers)
+        found = nearest if totals[nearest] <= limit else None
+        return _verdict(evidence, found, _reason(distances, nearest), numbers)
 
     def distances(self, candidate: Candidate) -> Array:
         """KL( seen || expected ) per channel in nats, both blurred to `resolution`."""
         expected = candidate.expected
         scale = np.ones_like(expected.mean)
-        scale[-2:] = np.abs(expected.mean[-2:])
+        scale[-2:] = np.maximum(np.abs(expected.mean[-2:]), SMALL_LOSS)
         blur = (self.resolution * scale) ** 2
         return divergence(_blurred(candidate.seen, blur), _blurred(expected, blur))
 

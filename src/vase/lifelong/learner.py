@@ -115,15 +115,16 @@ class Learner:
 
     def _look(self, images: Tensor) -> Look:
         noise = self._noise(len(images))
-        return look(
-            self.networks,
-            images,
-            self.memory.here,
-            len(self.memory.environments),
-            noise,
-            self._dream(len(images)),
-            self.settings.dream,
-        )
+        with self.autocast():
+            return look(
+                self.networks,
+                images,
+                self.memory.here,
+                len(self.memory.environments),
+                noise,
+                self._dream(len(images)),
+                self.settings.dream,
+            )
 
     def _dream(self, present: int) -> Dream | None:
         rule, past = self.settings.dream, self._past()
@@ -153,8 +154,12 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
         self.optimizer.step()
-        follow(self.average, self.networks, self.settings.averaging)
+        follow(self.average, self.networks, self._averaging())
         return terms, kl
+
+    def _averaging(self) -> float:
+        """Share of the old in the moving average: less in the first steps, which know nothing."""
+        return min(self.settings.averaging, (1 + self.step) / (10 + self.step))
 
     def _measure(self, seen: Look, loss: Tensor) -> tuple[dict[str, float], tuple[float, ...]]:
         """The numbers of the log, brought from the device in one transfer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,9 @@ from vase.objective.likelihood import reconstruction
 from vase.objective.moments import Moments
 from vase.objective.proximity import decoder_proximity, encoder_proximity
 from vase.records import Posterior
+
+LATENT_FLOOR = 1e-3  # of a marginal variance, the prior having 1
+LOSS_FLOOR = 1.0  # of the variance of a loss over images, in nats squared
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ def moments(networks: Networks, images: Tensor, environment: Environment, noise:
 
 
 def to_moments(table: Tensor, count: int) -> Moments:
-    """Moments from the [2, K] table of `channels`."""
+    """Moments from the [2, K] table of `channels`, variances no finer than they mean anything."""
     mean, variance = table.detach().cpu().double().numpy()
-    return Moments(mean, variance, count)
+    floor = np.full_like(variance, LATENT_FLOOR)
+    floor[-2:] = LOSS_FLOOR
+    return Moments(mean, np.maximum(variance, floor), count)

@@ -10,19 +10,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from vase.errors import ConfigError
 from vase.records import Posterior
 
 MAX_LOG_VARIANCE = 6.0
+LEAK = 0.1  # slope of the decoder below zero: a cell that is black at first can still learn
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The shapes of the networks.
 
-    channels, height, width: of an image. latents: N. features, hidden: widths of convolutional and
-    dense layers. fold: side of the pixel blocks that become channels.
+    channels, height, width: of an image. latents: N. features, hidden: widths of the encoder's
+    convolutions and of the dense layers. cells: width of the decoder's grid. fold: side of the
+    pixel blocks that become channels.
     environments: rows of the environment embedding, the most environments this model can tell.
     """
 
@@ -32,6 +35,7 @@ class Architecture:
     latents: int = 24
     features: int = 64
     hidden: int = 256
+    cells: int = 128
     fold: int = 4
     environments: int = 16
 
@@ -87,42 +91,46 @@ class Decoder(nn.Module):
 
     A spatial broadcast decoder (Watters et al. 2019, arXiv 1901.07017): every cell of a grid gets
     the latents and its own coordinates, so that "where" is a shift of coordinates and falls into
-    latents of its own. The environment enters as an embedding added to the first hidden layer,
-    which is the same as a one-hot input, and starts at zero: a new environment begins from what
-    all have in common.
+    latents of its own. What is drawn there is conditioned layer by layer, by a scale and a shift
+    (FiLM, Perez et al. 2018, arXiv 1709.07871) computed from the latents and the environment. The
+    environment enters as an embedding, which is the same as a one-hot input, and starts at zero: a
+    new environment begins from what all have in common.
     """
 
     coordinates: Tensor
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
-        width = shape.features
-        self.latents = nn.Linear(shape.latents, width)
-        self.environment = nn.Embedding(shape.environments, width)
+        width = shape.cells
+        self.grid, self.width = shape.grid, width
+        self.what = nn.Linear(shape.latents, shape.hidden)
+        self.environment = nn.Embedding(shape.environments, shape.hidden)
         nn.init.zeros_(self.environment.weight)
-        self.place = nn.Conv2d(2, width, 1)
+        self.condition = nn.Linear(shape.hidden, 5 * width)
+        self.latents = nn.Linear(shape.latents, width)
+        self.place = nn.Linear(2, width)
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
         self.register_buffer("coordinates", _coordinates(*shape.grid), persistent=False)
-        self.body = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 1),
-            nn.ReLU(),
+        self.paint = nn.Sequential(
             nn.ConvTranspose2d(width, shape.folded_channels, 4, stride=2, padding=1),
             nn.PixelShuffle(shape.fold),
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
-        what = self.latents(z) + self.environment(environment)
-        where = self.place(self.coordinates)
-        logits: Tensor = self.body(what[:, :, None, None] + where).float()
-        return logits
+        what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
+        shift, scale_1, shift_1, scale_2, shift_2 = self.condition(what)[:, None].chunk(5, dim=2)
+        cells = leaky_relu(self.latents(z)[:, None] + shift + self.place(self.coordinates), LEAK)
+        cells = leaky_relu(self.first(cells) * (1 + scale_1) + shift_1, LEAK)
+        cells = leaky_relu(self.second(cells) * (1 + scale_2) + shift_2, LEAK)
+        # [B, cells, width] is a [B, width, *grid] image in channels-last memory: no copy.
+        logits: Tensor = self.paint(cells.unflatten(1, self.grid).permute(0, 3, 1, 2))
+        return logits.float()
 
 
 def _coordinates(height: int, width: int) -> Tensor:
-    """Row and column of every cell in [-1, 1], [1, 2, height, width]."""
+    """Row and column of every cell in [-1, 1], [height * width, 2]."""
     rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+    return torch.cartesian_prod(rows, columns)
 
 
 class EnvironmentHead(nn.Module):

@@ -4,8 +4,8 @@ The penalty gamma (KL - C)^2 (Burgess et al. 2018) holds the information in the 
 grows slowly from zero, so that factors arrive one after the other, the dearest first. Two changes
 to it keep C from being forced above what the data needs, where a model spends the surplus on
 shifted means, which looks like atypicality: only the excess KL > C is charged, and every nat has a
-`price`. With a price of 1 the objective is the evidence lower bound with a ceiling on the KL that
-rises until it no longer binds; then C stops.
+`price`, so that it is not spent on nothing. With a price of 1 the objective is the evidence lower
+bound with a ceiling on the KL that rises until it no longer binds; then C stops.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CapacityRule:
     gamma: float = 10.0
     growth: float = 0.012
     limit: float = 60.0
-    price: float = 1.0
+    price: float = 0.3
     slack: float = 1.0
     memory: float = 50.0
     two_sided: bool = False

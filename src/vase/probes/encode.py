@@ -1,0 +1,141 @@
+"""What a model makes of held-out images: codes, and what they cost in nats.
+
+A model is the averaged networks of one milestone with the memory that goes with them. A sample is
+a function of (world, count, seed), so that every milestone is asked about the same images. They
+are rendered and encoded in chunks: only codes and truths are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vase.errors import CheckpointError
+from vase.lifelong.memory import Environment, Memory
+from vase.nets import Architecture, Networks
+from vase.objective import gaussian
+from vase.objective.likelihood import reconstruction
+from vase.objective.moments import Moments
+from vase.records import Posterior, Truth
+from vase.training import checkpoint
+from vase.worlds.canvas import Floats, World
+
+CHUNK = 500  # images that are rendered and encoded at once
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The averaged networks after `step` steps, and what was remembered then."""
+
+    step: int
+    networks: Networks
+    memory: Memory
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """Posteriors of one sample and the truth behind it.
+
+    mean, log_variance: [B, N], unmasked. identity: [B]. factors: [B] each. distortion, rate: nats
+    per image, [B], through the mask and decoder of an environment; empty if none was given.
+    """
+
+    mean: NDArray[np.float32]
+    log_variance: NDArray[np.float32]
+    identity: NDArray[np.int64]
+    factors: dict[str, NDArray[np.float64]]
+    distortion: NDArray[np.float32]
+    rate: NDArray[np.float32]
+
+    @property
+    def kl(self) -> NDArray[np.float64]:
+        """Mean KL of each latent's posterior to the prior before any mask, in nats, [N]."""
+        posterior = Posterior(torch.from_numpy(self.mean), torch.from_numpy(self.log_variance))
+        kl: NDArray[np.float64] = gaussian.kl_to_prior(posterior).double().mean(0).numpy()
+        return kl
+
+    @property
+    def marginal(self) -> Moments:
+        """Moments of each latent's marginal over the sample, a mixture of its posteriors."""
+        mean = self.mean.astype(np.float64)
+        spread = np.exp(self.log_variance.astype(np.float64)).mean(0)
+        return Moments(mean.mean(0), mean.var(0) + spread, len(mean))
+
+
+def load(path: Path, shape: Architecture, device: torch.device) -> Model:
+    """The model of a milestone or checkpoint; a `CheckpointError` if it is none of this shape."""
+    tensors, record = checkpoint.read(path)
+    with torch.random.fork_rng(devices=[]):
+        networks = Networks(shape)
+    start = "average."
+    average = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+    try:
+        networks.load_state_dict(average)
+    except RuntimeError:
+        raise CheckpointError(
+            f"The weights in '{path}' are not of the shape that the run's config.toml gives. "
+            "Put back the config.toml that the run was started with."
+        ) from None
+    networks = networks.to(device).requires_grad_(False)
+    return Model(record["step"], networks, Memory.from_json(record["memory"]))
+
+
+def sample(world: World, count: int, seed: int) -> Iterator[tuple[Floats, Truth]]:
+    """`count` images of a world with their truth, in chunks, the same ones for the same seed."""
+    generator = np.random.default_rng([seed, count])
+    for start in range(0, count, CHUNK):
+        yield world.sample(generator, min(CHUNK, count - start))
+
+
+@torch.no_grad()
+def encode(
+    networks: Networks,
+    world: World,
+    count: int,
+    seed: int,
+    environment: Environment | None = None,
+) -> Code:
+    """Encode `count` images; with an environment, decode them too and count the nats."""
+    device = next(networks.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    truths, rows = [], []
+    for images, truth in sample(world, count, seed):
+        truths.append(truth)
+        noise = torch.randn(len(images), networks.shape.latents, generator=generator)
+        rows.append(_look(networks, torch.from_numpy(images).to(device), environment, noise))
+    mean, log_variance, distortion, rate = (
+        torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)
+    )
+    return Code(
+        mean=mean,
+        log_variance=log_variance,
+        identity=np.concatenate([truth.identity for truth in truths]),
+        factors={
+            name: np.concatenate([truth.factors[name] for truth in truths])
+            for name in truths[0].factors
+        },
+        distortion=distortion,
+        rate=rate,
+    )
+
+
+def _look(
+    networks: Networks, images: Tensor, environment: Environment | None, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean and log variance [B, N], distortion and rate [B] (empty without an environment)."""
+    posterior = networks.encoder(images)
+    if environment is None:
+        nothing = images.new_empty(0)
+        return posterior.mean, posterior.log_variance, nothing, nothing
+    mask = torch.as_tensor(environment.mask, device=images.device)
+    used = gaussian.masked(posterior, mask)
+    z = gaussian.sample(used, noise.to(images.device)) * mask
+    index = torch.full((len(images),), environment.index, device=images.device)
+    distortion = reconstruction(networks.decoder(z, index), images)
+    return posterior.mean, posterior.log_variance, distortion, gaussian.kl_to_prior(used).sum(1)

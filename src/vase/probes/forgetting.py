@@ -1,0 +1,59 @@
+"""Forgetting: how far every figure has fallen from its best, per world and over all.
+
+Per world and readout, over the milestones from the world's first appearance on:
+
+    identity       change = end - max   (0 at best, negative when something was forgotten)
+    position MSE   change = end - min   (0 at best, positive when something was forgotten)
+
+The overall figure is the mean over worlds of each world's own. Where no world has a position,
+position figures are undefined, that is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+READOUTS = ("linear", "mlp", "frozen")
+
+Best = Literal["max", "min"]
+_PICK: Mapping[Best, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
+
+
+def trace(values: Sequence[float], best: Best) -> dict[str, float]:
+    """The best of a non-empty series, its end, and change = end - best."""
+    top = _PICK[best](values)
+    return {best: top, "end": values[-1], "change": values[-1] - top}
+
+
+def series(
+    timeline: Sequence[Mapping[str, Any]], world: str, figure: str, readout: str
+) -> list[float]:
+    """One figure of one world along the timeline; milestones that lack it are left out."""
+    values = (entry["worlds"].get(world, {}).get(figure) for entry in timeline)
+    return [value[readout] for value in values if value is not None]
+
+
+def forgetting(
+    timeline: Sequence[Mapping[str, Any]], figure: str, readout: str, best: Best
+) -> dict[str, Any]:
+    """Best, end and change of a figure: the mean over worlds, and each world's own."""
+    names = dict.fromkeys(name for entry in timeline for name in entry["worlds"])
+    found = {name: series(timeline, name, figure, readout) for name in names}
+    worlds = {name: trace(values, best) for name, values in found.items() if values}
+    overall = {key: _mean([own[key] for own in worlds.values()]) for key in (best, "end", "change")}
+    return {**overall, "worlds": worlds}
+
+
+def summary(timeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Forgetting of identity and of position under every readout."""
+    return {
+        "identity": {name: forgetting(timeline, "identity", name, "max") for name in READOUTS},
+        "position_mse": {
+            name: forgetting(timeline, "position_mse", name, "min") for name in READOUTS
+        },
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,239 @@
+"""The survey: every probe, asked of every milestone of a run, into `probes.json`.
+
+Read-only to the run itself. The same images are shown at every milestone, so that two figures
+differ by the model and not by the sample, and two runs of the survey give the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vase import __version__, build
+from vase import config as configuration
+from vase.config import Config
+from vase.errors import RunError
+from vase.lifelong.memory import Environment
+from vase.probes import latents
+from vase.probes.detection import Line, assigned, detection
+from vase.probes.encode import Code, Model, encode, load
+from vase.probes.forgetting import summary
+from vase.probes.readout import Examples, Readout, Score, chance, fit_linear, fit_mlp
+from vase.training.folder import RunFolder, read_lines, write_json
+from vase.worlds.canvas import World
+from vase.worlds.stream import Schedule
+
+TRAIN_SEED, TEST_SEED = 101, 102  # of the images that are shown, apart from any run's own seed
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run left behind, and the worlds it saw, in both splits."""
+
+    config: Config
+    schedule: Schedule
+    train: Mapping[str, World]
+    test: Mapping[str, World]
+    events: Sequence[Line]
+    metrics: Sequence[Line]
+    weights: Sequence[Path]
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Codes of one world at one milestone: of its training images and of held-out ones."""
+
+    train: Code
+    test: Code
+
+
+def probe(
+    folder: RunFolder,
+    data: build.DataOptions,
+    *,
+    progress: Callable[[str], None] | None = None,
+    device: torch.device | None = None,
+) -> dict[str, Any]:
+    """Ask everything of a run, write its `probes.json`, and return what was written.
+
+    progress: told in one line about each milestone and world. device: where networks run; the CPU
+    unless given. A `RunError` says what the run lacks.
+    """
+    # Sigmoids of saturated pixels and dead units are denormal numbers, slow on a CPU.
+    torch.set_flush_denormal(True)
+    run = read(folder, data)
+    timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or _silent)
+    record: dict[str, Any] = _rounded(_record(run, timeline, last, codes))
+    write_json(folder.probes, record)
+    return record
+
+
+def _record(
+    run: Run, timeline: list[dict[str, Any]], last: Model, codes: Mapping[str, Pair]
+) -> dict[str, Any]:
+    """Everything that goes into `probes.json`, given the figures and codes of the milestones."""
+    steps = max(last.step, *(int(line["step"]) + 1 for line in run.metrics), 0)
+    return {
+        "vase_version": __version__,
+        "seed": run.config.training.seed,
+        "steps": steps,
+        "schedule": [
+            {"environment": stay.environment, "start": stay.start, "end": stay.end}
+            for stay in run.schedule.stays
+        ],
+        "detection": detection(run.schedule, run.events, run.metrics, steps),
+        "assignment": {name: _home(run, last, name).index for name in codes},
+        "timeline": timeline,
+        "summary": {**summary(timeline), "chance": _chance(codes)},
+        "latents": _latents(run, last, codes),
+    }
+
+
+def read(folder: RunFolder, data: build.DataOptions) -> Run:
+    """Open a run; its worlds are built in both splits."""
+    config = configuration.load(str(folder.config))
+    weights = folder.milestones() or [path for path in [folder.checkpoint] if path.is_file()]
+    if not weights:
+        raise RunError(
+            f"The run '{folder.path}' has no milestone and no checkpoint yet, so there is nothing "
+            f"to probe. Train it further: vase resume {folder.path}"
+        )
+    train, test = (build.stream(config, data, split) for split in ("train", "test"))
+    return Run(
+        config=config,
+        schedule=train.schedule,
+        train=train.worlds,
+        test=test.worlds,
+        events=read_lines(folder.events),
+        metrics=read_lines(folder.metrics),
+        weights=weights,
+    )
+
+
+def seen(schedule: Schedule, step: int) -> list[str]:
+    """The worlds that have been on within the first `step` steps, in order of appearance."""
+    return list(dict.fromkeys(s.environment for s in schedule.stays if s.start < step))
+
+
+def _timeline(
+    run: Run, device: torch.device, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], Model, dict[str, Pair]]:
+    """The figures of every milestone; the last model and its codes."""
+    shape = build.architecture(run.config, next(iter(run.train.values())).shape)
+    frozen: dict[str, Readout] = {}
+    earlier = [
+        _milestone(run, load(path, shape, device), frozen, say)[0] for path in run.weights[:-1]
+    ]
+    last = load(run.weights[-1], shape, device)
+    end, codes = _milestone(run, last, frozen, say)
+    return [*earlier, end], last, codes
+
+
+def _milestone(
+    run: Run, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Pair]]:
+    """Figures and codes of every world seen so far. `frozen` takes the MLP of the one present."""
+    codes, worlds = {}, {}
+    for name in seen(run.schedule, model.step):
+        say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
+        codes[name] = _codes(run, model, name)
+        present = run.schedule.at(model.step - 1) == name
+        worlds[name] = _figures(codes[name], name, frozen, refit=present)
+    return {"step": model.step, "worlds": worlds}, codes
+
+
+def _codes(run: Run, model: Model, name: str) -> Pair:
+    counts, home = run.config.probes, _home(run, model, name)
+    return Pair(
+        train=encode(model.networks, run.train[name], counts.train, TRAIN_SEED),
+        test=encode(model.networks, run.test[name], counts.test, TEST_SEED, home),
+    )
+
+
+def _home(run: Run, model: Model, name: str) -> Environment:
+    """The record of the environment that a world was assigned to.
+
+    At a milestone where that environment was not known yet: the one the learner had mostly stood
+    in by then; and if the log does not tell, the one it stood in at the milestone.
+    """
+    known = {record.index: record for record in model.memory.environments}
+    for before in (None, model.step):
+        index = assigned(run.schedule, run.metrics, name, before)
+        if index in known:
+            return known[index]
+    return model.memory.here
+
+
+def _figures(codes: Pair, name: str, frozen: dict[str, Readout], *, refit: bool) -> dict[str, Any]:
+    """One world's figures at one milestone; its frozen readout is fitted anew with `refit`."""
+    train, test = _examples(codes.train), _examples(codes.test)
+    mlp = fit_mlp(train)
+    if refit or name not in frozen:
+        frozen[name] = mlp
+    scores = {
+        "linear": fit_linear(train).score(test),
+        "mlp": mlp.score(test),
+        "frozen": frozen[name].score(test),
+    }
+    return {
+        "identity": {readout: score.identity for readout, score in scores.items()},
+        "position_mse": _positions(scores),
+        "reconstruction_nats": float(codes.test.distortion.mean(dtype=np.float64)),
+        "kl_nats": float(codes.test.rate.mean(dtype=np.float64)),
+    }
+
+
+def _positions(scores: Mapping[str, Score]) -> dict[str, float | None] | None:
+    if scores["mlp"].position_mse is None:
+        return None
+    return {readout: score.position_mse for readout, score in scores.items()}
+
+
+def _examples(code: Code) -> Examples:
+    position = None
+    if {"x", "y"} <= set(code.factors):
+        position = np.stack([code.factors["x"], code.factors["y"]], axis=1)
+    return Examples(code.mean, code.identity, position)
+
+
+def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
+    """What guessing without a code would score, the mean over worlds."""
+    scores = [chance(_examples(pair.train), _examples(pair.test)) for pair in codes.values()]
+    errors = [score.position_mse for score in scores if score.position_mse is not None]
+    return {
+        "identity": float(np.mean([score.identity for score in scores])),
+        "position_mse": float(np.mean(errors)) if errors else None,
+    }
+
+
+def _latents(run: Run, model: Model, codes: Mapping[str, Pair]) -> dict[str, Any]:
+    worlds = []
+    for name, pair in codes.items():
+        home = _home(run, model, name)
+        worlds.append(latents.measure(name, home.index, home.mask, pair.train, pair.test))
+    return {
+        "count": run.config.model.latents,
+        "worlds": [world.to_json() for world in worlds],
+        "shared": latents.shared(worlds),
+        "position": latents.position(worlds),
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits, so that the file is legible."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return value
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""

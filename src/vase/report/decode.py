@@ -1,0 +1,133 @@
+"""What the networks make of images and of latents: reconstructions, traversals, dreams.
+
+Everything runs on the averaged networks as they are at the end of the run, without gradients, and
+is seen through one environment: its mask and its row of the decoder's embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vase.lifelong import dream
+from vase.lifelong.memory import Environment
+from vase.nets import Networks
+from vase.objective import gaussian
+
+Floats = NDArray[np.float32]
+VALUES = np.linspace(-2, 2, 9)
+USED_NATS = 0.1  # a latent that carries less is spare
+
+
+@dataclass(frozen=True)
+class Traversal:
+    """One image while one latent at a time is set to each of `values`.
+
+    images: [L, V, C, H, W], a row for each of `latents`. means: what each latent was at, [L].
+    original, reconstruction: [C, H, W].
+    """
+
+    latents: tuple[int, ...]
+    values: NDArray[np.float64]
+    images: Floats
+    means: NDArray[np.float64]
+    original: Floats
+    reconstruction: Floats
+
+
+@torch.no_grad()
+def encode(networks: Networks, images: Floats, environment: Environment) -> Tensor:
+    """Posterior means [B, N] of images [B, C, H, W]; masked latents are 0."""
+    mean: Tensor = networks.encoder(torch.from_numpy(images)).mean
+    return mean * torch.as_tensor(environment.mask)
+
+
+@torch.no_grad()
+def decode(networks: Networks, z: Tensor, environment: Environment) -> Floats:
+    """Images [B, C, H, W] in [0, 1] of latents [B, N]."""
+    index = torch.full((len(z),), environment.index)
+    images: Floats = torch.sigmoid(networks.decoder(z, index)).numpy()
+    return images
+
+
+def reconstruct(networks: Networks, images: Floats, environment: Environment) -> Floats:
+    """Images [B, C, H, W] decoded from their posterior means."""
+    return decode(networks, encode(networks, images, environment), environment)
+
+
+def traverse(
+    networks: Networks,
+    image: Floats,
+    environment: Environment,
+    latents: Sequence[int],
+    values: NDArray[np.float64] = VALUES,
+) -> Traversal:
+    """Start from the posterior mean of an image [C, H, W]; set one latent at a time to `values`."""
+    z = encode(networks, image[None], environment)
+    rows = [decode(networks, swept(z, latent, values), environment) for latent in latents]
+    shape = (0, len(values), *image.shape)
+    return Traversal(
+        latents=tuple(latents),
+        values=values,
+        images=np.stack(rows) if rows else np.zeros(shape, dtype=np.float32),
+        means=z[0, list(latents)].double().numpy(),
+        original=image,
+        reconstruction=decode(networks, z, environment)[0],
+    )
+
+
+def swept(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
+    """Copies of z [1, N], one per value, with that value in one latent: [V, N]."""
+    copies = z.repeat(len(values), 1)
+    copies[:, latent] = torch.as_tensor(values).to(copies)
+    return copies
+
+
+def dreams(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
+    """Images [count, C, H, W] drawn from the environment's remembered marginals."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, networks.shape.latents, generator=generator)
+    choice = torch.zeros(count, dtype=torch.long)
+    z = dream.latents([environment], choice, noise, "marginal")
+    return decode(networks, z, environment)
+
+
+@torch.no_grad()
+def latent_record(
+    networks: Networks, images: Mapping[str, Floats], places: Mapping[str, Environment]
+) -> dict[str, Any]:
+    """The `latents` part of probes.json without meanings, for a run that was not probed yet."""
+    worlds = [
+        _world_record(networks, name, images[name], environment)
+        for name, environment in places.items()
+    ]
+    shared = [
+        {"worlds": [a["name"], b["name"]], "latents": sorted({*a["used"]} & {*b["used"]})}
+        for k, a in enumerate(worlds)
+        for b in worlds[k + 1 :]
+    ]
+    return {"count": networks.shape.latents, "worlds": worlds, "shared": shared, "position": None}
+
+
+def _world_record(
+    networks: Networks, name: str, images: Floats, environment: Environment
+) -> dict[str, Any]:
+    posterior = networks.encoder(torch.from_numpy(images))
+    mask = environment.mask
+    seen = gaussian.masked(posterior, torch.as_tensor(mask))
+    kl = gaussian.kl_to_prior(seen).mean(0).double().numpy()
+    return {
+        "name": name,
+        "index": environment.index,
+        "used": np.flatnonzero(mask & (kl >= USED_NATS)).tolist(),
+        "masked": np.flatnonzero(~mask).tolist(),
+        "spare": np.flatnonzero(mask & (kl < USED_NATS)).tolist(),
+        "kl": kl.tolist(),
+        "encodes": {},
+    }

@@ -1,0 +1,250 @@
+"""The numbers and tables of the page, as text: pure functions of the run's records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vase.report.latents import rows
+from vase.report.readouts import signed
+from vase.report.run import Record, Run
+
+READOUTS = {"linear": "linear", "mlp": "MLP", "frozen": "frozen"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One big number: what it is, its value, and a line below it."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One line of the table of readouts. `whole`: a mean over worlds rather than one world."""
+
+    quantity: str
+    world: str
+    readout: str
+    best: str
+    end: str
+    change: str
+    whole: bool
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """One line of the table of events."""
+
+    step: str
+    kind: str
+    environment: int
+    why: str
+
+
+def cards(run: Run, latents: Record) -> list[Card]:
+    """Four to six numbers that say how the run went; fewer before it was probed."""
+    shown = [_found(run), *(_probed(run.probes) if run.probes else []), _capacity(latents)]
+    return [card for card in shown if card]
+
+
+def _found(run: Run) -> Card:
+    detection = (run.probes or {}).get("detection", {})
+    note = "found / true"
+    if detection.get("returns"):
+        back = f"{detection['returns_recognised']} of {detection['returns']}"
+        note = f"{note}; {back} returns recognised"
+    return Card(
+        "Environments",
+        f"{len(run.memory.environments)} / {len(run.worlds)}",
+        note,
+    )
+
+
+def _probed(probes: Record) -> list[Card | None]:
+    detection, summary = probes["detection"], probes.get("summary", {})
+    return [
+        Card("False alarms", str(len(detection["false_alarms"])), _alarms(detection, probes)),
+        _delay(detection),
+        _identity(summary.get("identity") or {}),
+        _position(summary.get("position_mse") or {}),
+    ]
+
+
+def _alarms(detection: Record, probes: Record) -> str:
+    note = f"in {probes['steps']:,} batches"
+    kept = detection.get("kept", 0)
+    return f"{note}; {counted(kept, 'suspicion')} weighed and dropped" if kept else note
+
+
+def _delay(detection: Record) -> Card | None:
+    switches, delay = len(detection["switches"]), detection.get("mean_delay")
+    if not switches:
+        return None
+    seen = switches - detection.get("missed", 0)
+    value = "–" if delay is None else f"{delay:.1f}"
+    return Card(
+        "Detection delay", value, f"batches, mean; {seen} of {counted(switches, 'switch')} noticed"
+    )
+
+
+def _identity(summary: Record) -> Card | None:
+    if "mlp" not in summary or summary["mlp"].get("max") is None:
+        return None
+    best = summary["mlp"]["max"]
+    change = points(summary["mlp"].get("change"))
+    return Card("Object identity", percent(best), f"at best; {change} points at the end")
+
+
+def _position(summary: Record) -> Card | None:
+    if "mlp" not in summary or summary["mlp"].get("min") is None:
+        return None
+    best, change = summary["mlp"]["min"], summary["mlp"].get("change")
+    note = f"× 10⁻⁴ squared error at best; {_scaled(change, signs=True)} at the end"
+    return Card("Position error", _scaled(best), note)
+
+
+def _capacity(latents: Record) -> Card:
+    used = {latent for world in latents["worlds"] for latent in world["used"]}
+    idle = latents["count"] - len(rows(latents))
+    return Card("Latents in use", f"{len(used)} / {latents['count']}", f"{idle} spare for later")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as a percentage."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return "–" if value is None else signed(100 * value, 1)
+
+
+def _scaled(value: float | None, *, signs: bool = False) -> str:
+    """A squared error in units of 1e-4."""
+    if value is None:
+        return "–"
+    return signed(1e4 * value, 1) if signs else f"{1e4 * value:.1f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 switch, 3 switches."""
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def summary_rows(summary: Mapping[str, Any]) -> list[SummaryRow]:
+    """Every readout of identity and position: means over worlds first, then each world."""
+    table: list[SummaryRow] = []
+    for quantity, best in (("identity", "max"), ("position_mse", "min")):
+        readouts = summary.get(quantity) or {}
+        names = dict.fromkeys(
+            name for values in readouts.values() for name in values.get("worlds", {})
+        )
+        for world in (None, *names):
+            for readout, title in READOUTS.items():
+                values = readouts.get(readout)
+                if values and world is not None:
+                    values = values.get("worlds", {}).get(world)
+                if values:
+                    table.append(_summary_row(quantity, best, world, title, values))
+    return table
+
+
+def _summary_row(
+    quantity: str, best: str, world: str | None, readout: str, values: Record
+) -> SummaryRow:
+    identity = quantity == "identity"
+    show = percent if identity else _scaled
+    change = values.get("change")
+    return SummaryRow(
+        quantity="identity, %" if identity else "position, 10⁻⁴",
+        world=world or "all worlds",
+        readout=readout,
+        best=show(values.get(best)).removesuffix(" %"),
+        end=show(values.get("end")).removesuffix(" %"),
+        change=points(change) if identity else _scaled(change, signs=True),
+        whole=world is None,
+    )
+
+
+def event_rows(events: Sequence[Record]) -> list[EventRow]:
+    """Every event, in order, with the latents that a new environment masks."""
+    return [
+        EventRow(
+            step=f"{event['step']:,}",
+            kind=str(event["kind"]),
+            environment=int(event["environment"]),
+            why=_why(event),
+        )
+        for event in events
+    ]
+
+
+def _why(event: Record) -> str:
+    masked = (event.get("evidence") or {}).get("masked", [])
+    if not masked:
+        return str(event["reason"])
+    return f"{event['reason']}; masks {', '.join(f'z{latent}' for latent in masked)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def description(run: Run) -> str:
+    """What the preset says of itself, with true arrows."""
+    return run.config.description.replace("->", "→")
+
+
+def run_line(run: Run) -> str:
+    """Seed, steps, images and time in one line."""
+    batch = run.config.stream.batch_size
+    parts = [
+        f"seed {run.config.training.seed}",
+        f"{run.steps:,} steps of {batch} images",
+        f"{run.config.model.latents} latents",
+    ]
+    planned = sum(steps for _, steps in run.config.stream.schedule)
+    if run.steps < planned:
+        parts.append(f"not finished: {planned:,} steps are planned")
+    if run.seconds is not None:
+        parts.append(f"{duration(run.seconds)} of training")
+    return " · ".join(parts)
+
+
+def shared_sentence(latents: Record) -> str:
+    """Which latents worlds share, in words; empty if none do."""
+    position = latents.get("position") or {}
+    which = position.get("latents") or []
+    used, masked = position.get("used_in") or {}, position.get("masked_in") or {}
+    serve = [name for name in used if len(used[name]) > len(which) / 2]
+    off = [name for name in masked if len(masked[name]) > len(which) / 2]
+    if len(serve) < 2:
+        return ""
+    text = f"{listed([f'z{latent}' for latent in which])} carry position in {listed(serve)} alike"
+    return f"{text}, and most of them are masked in {listed(off)}." if off else f"{text}."
+
+
+def chance_sentence(summary: Mapping[str, Any]) -> str:
+    """What guessing would score; empty if that was not measured."""
+    chance = summary.get("chance") or {}
+    parts = []
+    if chance.get("identity") is not None:
+        parts.append(f"{percent(chance['identity'])} of identities")
+    if chance.get("position_mse") is not None:
+        parts.append(f"a position error of {_scaled(chance['position_mse'])} × 10⁻⁴")
+    return f"Guessing would score {listed(parts)}." if parts else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Words in a row: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

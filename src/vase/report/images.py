@@ -1,0 +1,196 @@
+"""Figures that are grids of images: reconstructions, traversals, dreams, samples of the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from vase.report import style
+from vase.report.decode import Floats, Traversal
+
+GAP = 2  # pixels of white between two images
+
+
+def mosaic(images: Floats, gap: int = GAP) -> Floats:
+    """Lay images [R, K, C, H, W] out as one picture [h, w, 3] on white, R rows of K."""
+    rows, columns, channels, height, width = images.shape
+    picture = np.ones(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), dtype=np.float32
+    )
+    for row, column in np.ndindex(rows, columns):
+        top, left = row * (height + gap), column * (width + gap)
+        pixels = np.moveaxis(images[row, column], 0, -1)
+        picture[top : top + height, left : left + width] = np.broadcast_to(
+            pixels if channels == 3 else pixels[..., :1], (height, width, 3)
+        )
+    return np.clip(picture, 0, 1)
+
+
+def paired(originals: Floats, copies: Floats, columns: int) -> Floats:
+    """Rows of originals [B, C, H, W], each with the row of their copies below it."""
+    rows = len(originals) // columns
+    shape = (rows, columns, *originals.shape[1:])
+    pairs = np.stack(
+        [originals[: rows * columns].reshape(shape), copies[: rows * columns].reshape(shape)],
+        axis=1,
+    )
+    return pairs.reshape(2 * rows, *shape[1:])
+
+
+def grid(images: Floats, columns: int) -> Floats:
+    """Images [B, C, H, W] in rows of `columns`; what does not fill a row is left out."""
+    rows = len(images) // columns
+    return images[: rows * columns].reshape(rows, columns, *images.shape[1:])
+
+
+@style.styled
+def wall(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figure:
+    """A narrow figure of images [R, K, C, H, W] under a title in the world's colour.
+
+    pair: every second row belongs to the one above it, and pairs stand apart.
+    """
+    picture = _spaced(images) if pair else mosaic(images)
+    margin, head = 0.06, 0.36
+    across = style.HALF - 2 * margin
+    down = across * picture.shape[0] / picture.shape[1]
+    figure = Figure(figsize=(style.HALF, head + down + margin))
+    _headline(figure, style.fitted(title, 4.5, 13.5), colour, 13)
+    show(style.empty_axes(figure, (margin, head, across, down)), picture)
+    return figure
+
+
+def _spaced(images: Floats) -> Floats:
+    """Mosaics of two rows each, one over the other with a wider gap."""
+    parts = [mosaic(images[row : row + 2], gap=1) for row in range(0, len(images), 2)]
+    space = np.ones((8, parts[0].shape[1], 3), dtype=np.float32)
+    stacked = [part for pair in parts for part in (pair, space)][:-1]
+    return np.concatenate(stacked)
+
+
+def _headline(figure: Figure, title: str, colour: str, size: float) -> None:
+    """A dot in the world's colour and the title, at the top left."""
+    left, top = 0.06, 0.19
+    width, height = figure.get_size_inches()
+    figure.text(
+        left / width,
+        1 - top / height,
+        "\u25cf",
+        color=colour,
+        fontsize=size + 1,
+        va="center_baseline",
+    )
+    figure.text(
+        (left + size / 64) / width,
+        1 - top / height,
+        title,
+        fontsize=size,
+        weight="bold",
+        va="center_baseline",
+    )
+
+
+def show(axes: Axes, picture: Floats) -> None:
+    """Fill axes with a picture [h, w, 3] whose pixels stay sharp."""
+    axes.imshow(picture, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+
+
+@style.styled
+def traversal(
+    seen: Traversal, labels: Sequence[tuple[str, str]], title: str, colour: str
+) -> Figure:
+    """One row per latent, one column per value; a mark where the image itself lies.
+
+    labels: what to print beside each row, a heading and a second line.
+    """
+    left, head, gap = 1.2, 0.8, 0.03
+    rows, columns = seen.images.shape[:2]
+    pitch = (style.HALF - left - 0.06) / columns
+    side = pitch - gap
+    figure = Figure(figsize=(style.HALF, head + max(rows, 1) * pitch + 0.05))
+    _headline(figure, style.fitted(title, 2.6, 11.5), colour, 11)
+    _ends(figure, seen, side, pitch)
+    _values(figure, seen.values, left, pitch, head)
+    for row in range(rows):
+        top = head + row * pitch
+        _row_label(figure, labels[row], top + side / 2)
+        for column in range(columns):
+            box = (left + column * pitch, top, side, side)
+            show(style.empty_axes(figure, box), mosaic(seen.images[row, column][None, None]))
+        _mark(figure, seen.means[row], seen.values, (left, top, pitch, side), colour)
+    return figure
+
+
+def _ends(figure: Figure, seen: Traversal, side: float, pitch: float) -> None:
+    """The image that is varied and its reconstruction, at the top right."""
+    width, height = figure.get_size_inches()
+    size, top = side * 1.12, 0.07
+    right = style.HALF - 0.06 - 0.03
+    spots = (
+        ("image", seen.original, right - 2.75 * pitch),
+        ("seen as", seen.reconstruction, right),
+    )
+    for text, image, edge in spots:
+        show(style.empty_axes(figure, (edge - size, top, size, size)), mosaic(image[None, None]))
+        figure.text(
+            (edge - size - 0.06) / width,
+            1 - (top + size / 2) / height,
+            text,
+            ha="right",
+            va="center",
+            fontsize=8.5,
+            color=style.QUIET,
+        )
+
+
+def _values(
+    figure: Figure, values: NDArray[np.float64], left: float, pitch: float, head: float
+) -> None:
+    width, height = figure.get_size_inches()
+    for column, value in enumerate(values):
+        figure.text(
+            (left + (column + 0.47) * pitch) / width,
+            1 - (head - 0.12) / height,
+            f"{value:+g}".replace("-", "\u2212") if value else "0",
+            ha="center",
+            va="center",
+            color=style.QUIET,
+            fontsize=7.5,
+        )
+
+
+def _row_label(figure: Figure, label: tuple[str, str], middle: float) -> None:
+    width, height = figure.get_size_inches()
+    for text, shift, size, colour in (
+        (style.fitted(label[0], 1.12, 8.5), -0.07, 8.5, style.INK),
+        (label[1], 0.085, 7.5, style.QUIET),
+    ):
+        figure.text(
+            0.08 / width,
+            1 - (middle + shift) / height,
+            text,
+            va="center",
+            fontsize=size,
+            color=colour,
+        )
+
+
+def _mark(
+    figure: Figure,
+    mean: float,
+    values: NDArray[np.float64],
+    box: tuple[float, float, float, float],
+    colour: str,
+) -> None:
+    """Frame the column whose value is nearest to the image's own."""
+    left, top, pitch, side = box
+    nearest = int(np.abs(values - mean).argmin())
+    axes = style.inch_axes(figure, (left + nearest * pitch, top, side, side))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.patch.set_alpha(0)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=1.6)

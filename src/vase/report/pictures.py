@@ -1,0 +1,217 @@
+"""Makes every figure of the report from a run, as PNGs with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vase.report import curves, decode, facts, images, latents, readouts, style, timeline
+from vase.report.decode import Floats
+from vase.report.run import Record, Run, owners
+from vase.worlds.stream import Stream
+
+MOST_LATENTS = 10  # rows of a traversal
+TEST_IMAGES = 512  # per world, on which latents are measured when there are no probes
+SHOWN, PER_ROW = 12, 6
+DREAMT = 24
+SEED = 20_240_101  # of the images that are shown, the same for every run
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG, its file name without suffix, and what it shows for those who cannot see it."""
+
+    name: str
+    png: bytes
+    alt: str
+
+
+@dataclass(frozen=True)
+class Album:
+    """All pictures of a report, by section."""
+
+    timeline: Picture
+    matrix: Picture
+    traversals: tuple[Picture, ...]
+    reconstructions: tuple[Picture, ...]
+    dreams: tuple[Picture, ...]
+    readouts: Picture | None
+    curves: Picture
+
+    def all(self) -> tuple[Picture, ...]:
+        """Every picture, in the order of the page."""
+        readouts = (self.readouts,) if self.readouts else ()
+        return (
+            self.timeline,
+            self.matrix,
+            *self.traversals,
+            *self.reconstructions,
+            *self.dreams,
+            *readouts,
+            self.curves,
+        )
+
+
+def examples(run: Run, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
+    """Test images [count, C, H, W] of every world seen so far, the same for every run."""
+    return {
+        name: test.worlds[name].sample(np.random.default_rng([SEED, k]), count)[0]
+        for k, name in enumerate(run.worlds)
+    }
+
+
+def latent_record(run: Run, seen: dict[str, Floats]) -> Record:
+    """What each latent does in each world: from the probes, or measured here without meanings."""
+    if run.probes and run.probes.get("latents"):
+        record: Record = run.probes["latents"]
+        return record
+    return decode.latent_record(run.networks, seen, run.places)
+
+
+def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say: Progress) -> Album:
+    """Draw everything. seen: test images of each world. record: the latents' part of the probes."""
+    say("Drawing the timeline")
+    line = _timeline(run, train, record)
+    say("Drawing the latents")
+    matrix = _matrix(record)
+    traversals = _traversals(run, seen, record)
+    say("Drawing reconstructions and dreams")
+    reconstructions, dreams = _reconstructions(run, seen), _dreams(run)
+    say("Drawing readouts and curves")
+    return Album(line, matrix, traversals, reconstructions, dreams, _readouts(run), _curves(run))
+
+
+def _picture(name: str, figure: Figure, alt: str) -> Picture:
+    return Picture(name, style.png(figure), alt)
+
+
+def _timeline(run: Run, train: Stream, record: Record) -> Picture:
+    order = [row.latent for row in latents.rows(record)]
+    visible = timeline.visible_latents(
+        order, timeline.alphas(run.metrics), run.config.masks.atypical
+    )
+    figure = timeline.draw(
+        timeline.Timeline(
+            stays=run.stays,
+            bands=run.bands,
+            metrics=run.metrics,
+            events=run.events,
+            end=run.steps,
+            strip=timeline.strip(train, run.steps),
+            order=tuple(visible),
+            hidden=run.networks.shape.latents - len(visible),
+            places={name: place.index for name, place in run.places.items()},
+            masked={
+                known.index: np.flatnonzero(~known.mask).tolist()
+                for known in run.memory.environments
+            },
+            atypical=run.config.masks.atypical,
+            run_length=run.config.detection.run_length,
+            batch_size=run.config.stream.batch_size,
+        )
+    )
+    alt = (
+        f"Time runs from step 0 to {run.steps:,}. The world was {facts.listed(_stays(run))}. "
+        f"The learner believed to be in environment {_beliefs(run)}."
+    )
+    return _picture("timeline", figure, alt)
+
+
+def _stays(run: Run) -> list[str]:
+    return [f"{stay.environment} from step {stay.start:,}" for stay in run.stays]
+
+
+def _beliefs(run: Run) -> str:
+    return facts.listed([f"{band.index} from step {band.start:,}" for band in run.bands])
+
+
+def _matrix(record: Record) -> Picture:
+    sentences = [
+        f"{world['name']}: {len(world['used'])} latents used, {len(world['masked'])} masked."
+        for world in record["worlds"]
+    ]
+    return _picture("latents", latents.matrix(record), " ".join(sentences))
+
+
+def _traversals(run: Run, seen: dict[str, Floats], record: Record) -> tuple[Picture, ...]:
+    colours = style.world_colours(run.worlds)
+    found = []
+    for world in record["worlds"]:
+        name = world["name"]
+        if name not in run.places:
+            continue
+        chosen = latents.by_information(world, MOST_LATENTS)
+        path = decode.traverse(run.networks, seen[name][0], run.places[name], chosen)
+        labels = [
+            latents.label(n, world.get("encodes", {}).get(str(n), ""), world["kl"][n])
+            for n in chosen
+        ]
+        figure = images.traversal(path, labels, name, colours[name])
+        alt = f"Images of {name} while one latent at a time goes from -2 to 2: " + "; ".join(
+            f"{title}, {nats}" for title, nats in labels
+        )
+        found.append(_picture(f"traversal-{_slug(name)}", figure, alt))
+    return tuple(found)
+
+
+def _reconstructions(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+    colours = style.world_colours(run.worlds)
+    found = []
+    for name, place in run.places.items():
+        originals = seen[name][:SHOWN]
+        copies = decode.reconstruct(run.networks, originals, place)
+        rows = images.paired(originals, copies, PER_ROW)
+        figure = images.wall(rows, name, colours[name], pair=True)
+        alt = f"{SHOWN} test images of {name}, and below each its reconstruction."
+        found.append(_picture(f"reconstructions-{_slug(name)}", figure, alt))
+    return tuple(found)
+
+
+def _dreams(run: Run) -> tuple[Picture, ...]:
+    colours = style.world_colours(run.worlds)
+    found = []
+    names = owners(run.stays, run.bands)
+    for environment in run.memory.environments:
+        name = names.get(environment.index, "")
+        dreamt = decode.dreams(run.networks, environment, DREAMT, SEED)
+        title = f"environment {environment.index}" + (f": {name}" if name else "")
+        colour = colours.get(name, style.QUIET)
+        figure = images.wall(images.grid(dreamt, PER_ROW), title, colour)
+        alt = f"{DREAMT} images dreamt of {title}."
+        found.append(_picture(f"dreams-{environment.index}", figure, alt))
+    return tuple(found)
+
+
+def _readouts(run: Run) -> Picture | None:
+    if not run.probes or not run.probes.get("timeline"):
+        return None
+    colours = style.world_colours(run.worlds)
+    figure = readouts.draw(run.probes, run.stays, run.steps, colours)
+    return _picture("readouts", figure, "Accuracy and position error over time; see the table.")
+
+
+def _curves(run: Run) -> Picture:
+    wasserstein = run.config.dreaming.distance == "wasserstein"
+    figure = curves.draw(run.metrics, run.stays, run.steps, wasserstein=wasserstein)
+    return _picture("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
+
+
+def _slug(name: str) -> str:
+    """A world's name as a part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+
+
+def file_names(pictures: Sequence[Picture]) -> dict[str, bytes]:
+    """Content by file name; pictures whose names collide get a number."""
+    files: dict[str, bytes] = {}
+    for picture in pictures:
+        name, number = f"{picture.name}.png", 2
+        while name in files:
+            name, number = f"{picture.name}-{number}.png", number + 1
+        files[name] = picture.png
+    return files

@@ -1,0 +1,178 @@
+"""What can be read out of the frozen latents, over the run: identities and positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from vase.report import style
+from vase.report.run import Record
+from vase.worlds.stream import Stay
+
+STYLES: dict[str, dict[str, Any]] = {
+    "mlp": {"linestyle": "-", "linewidth": 1.8, "marker": "o", "markersize": 3},
+    "linear": {"linestyle": (0, (1, 1.5)), "linewidth": 1.3},
+    "frozen": {"linestyle": (0, (5, 2)), "linewidth": 1.2},
+}
+NAMES = {
+    "mlp": "MLP, fitted anew at each point",
+    "linear": "linear, fitted anew",
+    "frozen": "frozen: fitted when the world was last on",
+}
+
+
+MOST_NOTED = 5  # worlds whose best and end are noted beside the lines; the table has all of them
+
+
+def series(
+    timeline: Sequence[Record], world: str, quantity: str, readout: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and values of one readout of one world; points that were not measured are left out."""
+    points = []
+    for record in timeline:
+        values = record["worlds"].get(world, {}).get(quantity)
+        value = (values or {}).get(readout)
+        if value is not None:
+            points.append((record["step"], value))
+    table = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+@style.styled
+def draw(probes: Record, stays: Sequence[Stay], end: int, colours: Mapping[str, str]) -> Figure:
+    """Identity accuracy above; below, where any world moves, position error on a log scale."""
+    timeline = probes["timeline"]
+    moving = [name for name in colours if len(series(timeline, name, "position_mse", "mlp")[0])]
+    left, width, height, gap = 0.95, 6.75, 2.5, 0.62
+    panels = 2 if moving else 1
+    figure = Figure(figsize=(style.FULL, 0.75 + panels * height + (panels - 1) * gap + 0.5))
+    first = style.inch_axes(figure, (left, 0.75, width, height))
+    _panel(first, timeline, "identity", colours, (stays, end), labelled=not moving)
+    first.set_title("Object identity, accuracy on test images", pad=7)
+    first.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    if moving:
+        second = style.inch_axes(figure, (left, 0.75 + height + gap, width, height))
+        second.set_yscale("log")
+        chosen = {name: colours[name] for name in moving}
+        _panel(second, timeline, "position_mse", chosen, (stays, end), labelled=True)
+        _log_ticks(second)
+        second.set_title("Position, mean squared error in 10⁻⁴ of the range of travel", pad=7)
+    _legend(figure)
+    return figure
+
+
+def _log_ticks(axes: Axes) -> None:
+    """Plain numbers in units of 1e-4, at 1, 2 and 5 of every decade if there are few decades."""
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if high / low > 500 else (1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{float(f'{1e4 * value:.3g}'):,.10g}")
+
+
+def _panel(
+    axes: Axes,
+    timeline: Sequence[Record],
+    quantity: str,
+    colours: Mapping[str, str],
+    when: tuple[Sequence[Stay], int],
+    *,
+    labelled: bool,
+) -> None:
+    style.time_axis(axes, *when, labelled=labelled)
+    axes.grid(axis="y")
+    notes = []
+    for name, colour in colours.items():
+        for readout, look in STYLES.items():
+            steps, values = series(timeline, name, quantity, readout)
+            axes.plot(steps, values, color=colour, **look)
+        steps, values = series(timeline, name, quantity, "mlp")
+        if len(values):
+            best = int(values.argmax() if quantity == "identity" else values.argmin())
+            axes.plot(
+                steps[best],
+                values[best],
+                "o",
+                color=colour,
+                markersize=7,
+                markerfacecolor="white",
+                markeredgewidth=1.6,
+                zorder=4,
+            )
+            notes.append((values[-1], name, colour, note(quantity, values[best], values[-1])))
+    style.name_worlds(axes, *when, style.world_colours([s.environment for s in when[0]]))
+    if labelled:
+        axes.set_xlabel("step")
+    _notes(axes, notes)
+
+
+def note(quantity: str, best: float, end: float) -> str:
+    """Best value and what became of it, in the units of the panel."""
+    if quantity == "identity":
+        change = signed(100 * (end - best), 1)
+        return f"best {100 * best:.1f} %, end {change} points"
+    return f"best {1e4 * best:.1f}, end {signed(1e4 * (end - best), 1)}"
+
+
+def signed(value: float, digits: int) -> str:
+    """A number with its sign and a true minus; ±0 where it rounds to zero."""
+    text = f"{value:+.{digits}f}"
+    return "±0" if float(text) == 0 else text.replace("-", "\u2212")
+
+
+def _notes(axes: Axes, notes: Sequence[tuple[float, str, str, str]]) -> None:
+    """Name the lines at their ends, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    logarithmic = axes.get_yscale() == "log"
+    ranked = sorted(notes, key=lambda entry: -entry[0])
+    places = [
+        np.log(value / low) / np.log(high / low) if logarithmic else (value - low) / (high - low)
+        for value, *_ in ranked
+    ]
+    crowded = len(ranked) > MOST_NOTED
+    room = 0.98 / len(ranked) if crowded else 0.19
+    for y, (_, name, colour, text) in zip(spread(places, room), ranked, strict=True):
+        shown = style.fitted(name, 1.9, 10)
+        align = "center" if crowded else "bottom"
+        axes.text(1.015, y, shown, transform=axes.transAxes, color=colour, weight="bold", va=align)
+        if not crowded:
+            axes.text(
+                1.015,
+                y - 0.01,
+                text,
+                transform=axes.transAxes,
+                fontsize=8.5,
+                va="top",
+                color=style.QUIET,
+            )
+
+
+def spread(places: Sequence[float], room: float) -> list[float]:
+    """Places from top to bottom, moved down so that neighbours are `room` apart, then fitted in."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(min(place, moved[-1] - room) if moved else min(place, 0.93))
+    lift = max(0.0, 0.09 - moved[-1]) if moved else 0.0
+    return [place + lift for place in moved]
+
+
+def _legend(figure: Figure) -> None:
+    handles = [
+        Line2D([], [], color=style.INK, label=NAMES[readout], **look)
+        for readout, look in STYLES.items()
+    ]
+    _, height = figure.get_size_inches()
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.085, 1 - 0.08 / height),
+        ncols=3,
+        handlelength=3,
+        columnspacing=1.6,
+    )

@@ -1,0 +1,180 @@
+"""Reads a run folder into one record, from which the whole report is made.
+
+The optimizer is never built: a report only needs the averaged networks and the memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vase import config as configs
+from vase.config import Config
+from vase.lifelong.memory import Environment, Memory
+from vase.nets import Architecture, Networks
+from vase.training import checkpoint
+from vase.training.folder import RunFolder, read_json, read_lines
+from vase.worlds.stream import Schedule, Stay
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Steps [start, end) during which the learner believed to be in environment `index`."""
+
+    start: int
+    end: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind. `steps`: how many were done. `seconds`: None if not known."""
+
+    path: Path
+    config: Config
+    config_text: str
+    metrics: tuple[Record, ...]
+    events: tuple[Record, ...]
+    probes: Record | None
+    networks: Networks
+    memory: Memory
+    steps: int
+    seconds: float | None
+
+    @cached_property
+    def stays(self) -> tuple[Stay, ...]:
+        """The stays that the run has begun, the last one cut at the last step."""
+        planned = Schedule.of(self.config.stream.schedule).stays
+        return tuple(
+            Stay(stay.environment, stay.start, min(stay.end, self.steps))
+            for stay in planned
+            if stay.start < self.steps
+        )
+
+    @cached_property
+    def worlds(self) -> tuple[str, ...]:
+        """The true worlds seen so far, in the order of their first appearance."""
+        return tuple(dict.fromkeys(stay.environment for stay in self.stays))
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        return believed(self.events, self.steps)
+
+    @cached_property
+    def places(self) -> dict[str, Environment]:
+        """The environment that the learner mostly stood in while each world was on."""
+        assignment = (self.probes or {}).get("assignment") or assigned(self.stays, self.bands)
+        known = {environment.index: environment for environment in self.memory.environments}
+        return {
+            name: known[assignment[name]] for name in self.worlds if assignment.get(name) in known
+        }
+
+
+def read(folder: RunFolder) -> Run:
+    """Read a run; `RunError` and its kinds say what is missing or damaged."""
+    networks, memory, step = load_networks(folder.checkpoint)
+    metrics = tuple(read_lines(folder.metrics))
+    events = tuple(read_lines(folder.events))
+    last = max((record["step"] + 1 for record in (*metrics[-1:], *events[-1:])), default=0)
+    return Run(
+        path=folder.path,
+        config=configs.load(str(folder.config)),
+        config_text=folder.config.read_text(encoding="utf-8"),
+        metrics=metrics,
+        events=events,
+        probes=read_json(folder.probes) if folder.probes.is_file() else None,
+        networks=networks,
+        memory=memory,
+        steps=max(step, last, 1),
+        seconds=wall_clock(folder.tensorboard),
+    )
+
+
+def load_networks(path: Path) -> tuple[Networks, Memory, int]:
+    """The averaged networks, the memory and the step of a checkpoint."""
+    tensors, record = checkpoint.read(path)
+    with torch.random.fork_rng(devices=[]):
+        networks = Networks(Architecture(**record["architecture"]))
+    networks.load_state_dict(_below("average.", tensors))
+    return (
+        networks.eval().requires_grad_(False),
+        Memory.from_json(record["memory"]),
+        int(record["step"]),
+    )
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
+    """Where the learner believed to be, from its events; without any, in environment 0."""
+    moves = [(event["step"], event["environment"]) for event in events if is_move(event)]
+    if not moves or moves[0][0] > 0:
+        moves = [(0, 0), *moves]
+    ends = [step for step, _ in moves[1:]] + [end]
+    return tuple(
+        Band(start, stop, index)
+        for (start, index), stop in zip(moves, ends, strict=True)
+        if stop > start
+    )
+
+
+def is_move(event: Record) -> bool:
+    """Whether the learner stood in another environment after the event."""
+    return event["kind"] in ("new", "back")
+
+
+def assigned(stays: Sequence[Stay], bands: Sequence[Band]) -> dict[str, int]:
+    """The environment that the learner stood in for most steps of each world."""
+    steps: dict[str, dict[int, int]] = {}
+    for stay in stays:
+        counts = steps.setdefault(stay.environment, {})
+        for band in bands:
+            overlap = min(stay.end, band.end) - max(stay.start, band.start)
+            counts[band.index] = counts.get(band.index, 0) + max(0, overlap)
+    return {name: max(counts, key=lambda k: counts[k]) for name, counts in steps.items() if counts}
+
+
+def owners(stays: Sequence[Stay], bands: Sequence[Band]) -> dict[int, str]:
+    """The world that was on for most steps of each believed environment."""
+    steps: dict[int, dict[str, int]] = {}
+    for band in bands:
+        counts = steps.setdefault(band.index, {})
+        for stay in stays:
+            overlap = min(stay.end, band.end) - max(stay.start, band.start)
+            counts[stay.environment] = counts.get(stay.environment, 0) + max(0, overlap)
+    return {index: max(counts, key=lambda k: counts[k]) for index, counts in steps.items()}
+
+
+def wall_clock(tensorboard: Path) -> float | None:
+    """Seconds between the first and last record of every TensorBoard file, added up."""
+    spans = []
+    for path in tensorboard.glob("events.out.tfevents.*"):
+        times = list(_wall_times(path.read_bytes()))
+        if times:
+            spans.append(max(times) - min(times))
+    return sum(spans) or None
+
+
+def _wall_times(content: bytes) -> Iterator[float]:
+    """A TFRecord is length (8), checksum (4), data, checksum (4); an event opens with its time."""
+    at = 0
+    while at + 21 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, at)
+        if content[at + 12] == 0x09:
+            yield struct.unpack_from("<d", content, at + 13)[0]
+        at += length + 16

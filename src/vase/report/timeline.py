@@ -1,0 +1,343 @@
+"""The run over time: what was shown, where the learner believed to be, and why it thought so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, Normalize, TwoSlopeNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from vase.report import style
+from vase.report.decode import Floats
+from vase.report.images import mosaic, show
+from vase.report.run import Band, Record, is_move, owners
+from vase.worlds.stream import Stay, Stream
+
+LEFT, WIDTH = 1.28, 7.98  # inches that the time axis takes
+COLUMNS, ROWS = 24, 3  # images of the strip
+BINS = 480  # columns of the heat map, at the most
+
+# Grey while a latent is typical; colour from the threshold on.
+HEAT = LinearSegmentedColormap.from_list(
+    "atypical", ["#ffffff", "#c9ced6", "#f6c667", "#d55e00", "#6b1d00"]
+)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Everything the figure shows. order: latents from top to bottom; `hidden` others are left out.
+
+    strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. places: environment
+    index of each world. masked: latents that each environment masks. atypical, run_length: the
+    thresholds of the masks and of the alarm.
+    """
+
+    stays: tuple[Stay, ...]
+    bands: tuple[Band, ...]
+    metrics: Sequence[Record]
+    events: Sequence[Record]
+    end: int
+    strip: Floats
+    order: tuple[int, ...]
+    hidden: int
+    places: Mapping[str, int]
+    masked: Mapping[int, Sequence[int]]
+    atypical: float
+    run_length: float
+    batch_size: int
+
+
+def strip(stream: Stream, end: int, columns: int = COLUMNS, rows: int = ROWS) -> Floats:
+    """The first `rows` images of the batch in the middle of each of `columns` parts of the run."""
+    steps = [int((column + 0.5) * end / columns) for column in range(columns)]
+    batches = [stream.batch(step)[0] for step in steps]
+    rows = min(rows, *(len(batch) for batch in batches))
+    return np.stack([batch[:rows] for batch in batches], axis=1)
+
+
+def visible_latents(order: Sequence[int], alpha: NDArray[np.float64], atypical: float) -> list[int]:
+    """Latents worth a row: those in use, and any that ever came near the threshold.
+
+    order: latents in use. alpha: [T, N].
+    """
+    peaks = alpha.max(axis=0) if len(alpha) else np.zeros(0)
+    strays = [n for n in np.flatnonzero(peaks > atypical / 2).tolist() if n not in order]
+    return [*order, *strays]
+
+
+def alphas(metrics: Sequence[Record]) -> NDArray[np.float64]:
+    """Atypicality over time, [T, N], in nats."""
+    return np.array([record["alpha"] for record in metrics], dtype=np.float64)
+
+
+def binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows of [T, N] in at most `bins` runs, the largest value of each: first rows and [bins, N].
+
+    The largest, because a switch is over within a few steps and an average would hide it.
+    """
+    starts = np.unique(np.linspace(0, len(values), min(bins, len(values)) + 1)[:-1].astype(int))
+    return starts, np.maximum.reduceat(values, starts, axis=0)
+
+
+def band_colours(
+    stays: Sequence[Stay], bands: Sequence[Band], places: Mapping[str, int]
+) -> dict[int, tuple[float, float, float]]:
+    """Each believed environment in the colour of its world; pale if the world has another home."""
+    colours = style.world_colours([stay.environment for stay in stays])
+    return {
+        index: style.tint(colours[name], 0.9 if places.get(name) == index else 0.4)
+        for index, name in owners(stays, bands).items()
+    }
+
+
+@style.styled
+def draw(line: Timeline) -> Figure:
+    """The stream above, the learner's beliefs and its evidence below, on one time axis."""
+    rows, columns = line.strip.shape[:2]
+    heights = {
+        "strip": WIDTH / columns * rows,
+        "events": 0.46,
+        "bands": 0.62,
+        "heat": min(max(0.165 * len(line.order), 0.9), 5.0),
+        "suspicion": 1.15,
+    }
+    gaps = {"strip": 0.28, "events": 0.04, "bands": 0.0, "heat": 0.42, "suspicion": 0.34}
+    figure = Figure(figsize=(style.FULL, sum(heights.values()) + sum(gaps.values()) + 0.52))
+    top, axes = 0.0, {}
+    for name, height in heights.items():
+        top += gaps[name]
+        axes[name] = style.inch_axes(figure, (LEFT, top, WIDTH, height))
+        top += height
+    _draw_strip(axes["strip"], line)
+    _draw_events(axes["events"], line)
+    _draw_bands(axes["bands"], line)
+    _draw_heat(figure, axes["heat"], line)
+    _draw_suspicion(axes["suspicion"], line)
+    return figure
+
+
+def _draw_strip(axes: Axes, line: Timeline) -> None:
+    show(axes, mosaic(line.strip))
+    axes.set_title("What the model saw", pad=5)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _bare(axes: Axes, line: Timeline) -> None:
+    style.time_axis(axes, line.stays, line.end, labelled=False)
+    axes.tick_params(left=False, bottom=False, labelleft=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+MARKERS = {"new": "^", "back": "v", "kept": "o", "snapshot": "|"}
+MARKER_COLOURS = {
+    "new": style.INK,
+    "back": style.INK,
+    "kept": style.QUIET,
+    "snapshot": style.QUIET,
+}
+
+
+def _draw_events(axes: Axes, line: Timeline) -> None:
+    """A marker per event, and a label for those that moved the learner, staggered where crowded."""
+    _bare(axes, line)
+    axes.set_ylim(0, 1)
+    for event in line.events:
+        axes.plot(
+            event["step"],
+            0.12,
+            MARKERS[event["kind"]],
+            color=MARKER_COLOURS[event["kind"]],
+            markersize=6 if is_move(event) else 5,
+            clip_on=False,
+            markerfacecolor="white" if event["kind"] == "kept" else None,
+        )
+    labelled = [event for event in line.events if is_move(event)]
+    levels = staggered([event["step"] for event in labelled], 0.085 * line.end)
+    for event, level in zip(labelled, levels, strict=True):
+        if level is None:
+            continue
+        late = event["step"] > 0.93 * line.end
+        axes.annotate(
+            f"{event['kind']} {event['environment']}",
+            (event["step"], 0.12),
+            xytext=(-5 if late else 5, 6 + 10 * level),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            fontsize=8.5,
+        )
+    axes.text(-0.012, 0.12, "events", transform=axes.transAxes, ha="right", va="center", fontsize=9)
+
+
+def staggered(steps: Sequence[int], room: float, levels: int = 2) -> list[int | None]:
+    """A level for each label so that those on one level are `room` apart; None if none is free."""
+    last = [-np.inf] * levels
+    chosen: list[int | None] = []
+    for step in steps:
+        free = [level for level in range(levels) if step - last[level] >= room]
+        chosen.append(free[0] if free else None)
+        if free:
+            last[free[0]] = step
+    return chosen
+
+
+def _draw_bands(axes: Axes, line: Timeline) -> None:
+    """The truth above, the belief below, in the same colours where they agree."""
+    _bare(axes, line)
+    axes.set_ylim(0, 2)
+    truth = style.world_colours([stay.environment for stay in line.stays])
+    belief = band_colours(line.stays, line.bands, line.places)
+    for stay in line.stays:
+        _band(axes, line, (stay.start, stay.end), 1.08, truth[stay.environment], stay.environment)
+    for band in line.bands:
+        name = f"environment {band.index}"
+        _band(axes, line, (band.start, band.end), 0.08, belief[band.index], name)
+    for y, text in ((1.5, "true world"), (0.5, "believed")):
+        axes.text(
+            -0.012, y / 2, text, transform=axes.transAxes, ha="right", va="center", fontsize=9
+        )
+
+
+def _band(
+    axes: Axes,
+    line: Timeline,
+    span: tuple[int, int],
+    y: float,
+    colour: str | tuple[float, float, float],
+    text: str,
+) -> None:
+    start, end = span
+    axes.broken_barh([(start, end - start)], (y, 0.84), facecolor=colour, linewidth=0)
+    room = (end - start) / line.end * WIDTH - 0.06  # inches
+    whole = text == style.fitted(text, room, 8.5)
+    shown = text if whole else text.removeprefix("environment ")
+    if room > 0.12:
+        axes.text(
+            (start + end) / 2,
+            y + 0.4,
+            style.fitted(shown, room, 8.5),
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="white" if _dark(colour) else style.INK,
+        )
+
+
+def _dark(colour: str | tuple[float, float, float]) -> bool:
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
+
+
+def _draw_heat(figure: Figure, axes: Axes, line: Timeline) -> None:
+    """Atypicality of each latent: grey below the threshold, coloured above it."""
+    style.time_axis(axes, line.stays, line.end, labelled=False)
+    framed = any(line.masked.get(band.index) for band in line.bands)
+    title = "Atypicality of the latents" + ("; framed where masked" if framed else "")
+    axes.set_title(title, pad=5)
+    axes.tick_params(left=False)
+    if not line.metrics or not line.order:
+        return
+    starts, values = binned(alphas(line.metrics)[:, list(line.order)], BINS)
+    steps = np.array([record["step"] for record in line.metrics])
+    edges = np.append(steps[starts], line.end)
+    rows = np.arange(len(line.order) + 1)
+    top = max(4 * line.atypical, 1e-6)
+    image = axes.pcolormesh(edges, rows, values.T, cmap=HEAT, norm=_norm(line.atypical, top))
+    axes.invert_yaxis()
+    _frame_masked(axes, line)
+    every = -(-len(line.order) // 34)  # a label for each latent, or for as many as can be read
+    axes.set_yticks(rows[:-1:every] + 0.5, [f"z{n}" for n in line.order[::every]])
+    axes.tick_params(axis="y", labelsize=8)
+    if line.hidden:
+        axes.set_title(
+            f"{line.hidden} more are at rest throughout",
+            loc="right",
+            pad=5,
+            fontsize=8.5,
+            weight="normal",
+            color=style.QUIET,
+        )
+    _, height = figure.get_size_inches()
+    box = axes.get_position()
+    bar = style.inch_axes(
+        figure, (LEFT + WIDTH + 0.1, (1 - box.y1) * height, 0.1, min(box.height * height, 1.6))
+    )
+    colours = figure.colorbar(image, cax=bar, extend="max")
+    colours.set_ticks([0, line.atypical, top], labels=["0", f"{line.atypical:g}", f"{top:g}"])
+    colours.outline.set_visible(False)
+    bar.tick_params(labelsize=8, length=2)
+    bar.set_title("nats", fontsize=8, weight="normal", pad=8, loc="left")
+
+
+def _frame_masked(axes: Axes, line: Timeline) -> None:
+    """Frame the spans in which a latent was switched off."""
+    for band in line.bands:
+        for first, count in masked_rows(line.order, line.masked.get(band.index, ())):
+            axes.add_patch(
+                Rectangle(
+                    (band.start, first),
+                    band.end - band.start,
+                    count,
+                    fill=False,
+                    edgecolor=style.INK,
+                    linewidth=1.1,
+                    clip_on=False,
+                    zorder=3,
+                )
+            )
+
+
+def masked_rows(order: Sequence[int], masked: Sequence[int]) -> list[tuple[int, int]]:
+    """Neighbouring rows of masked latents as (first row, number of rows)."""
+    spans: list[tuple[int, int]] = []
+    for row, latent in enumerate(order):
+        if latent not in masked:
+            continue
+        if spans and sum(spans[-1]) == row:
+            spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+        else:
+            spans.append((row, 1))
+    return spans
+
+
+def _norm(threshold: float, top: float) -> Normalize:
+    return TwoSlopeNorm(vmin=0, vcenter=threshold, vmax=top)
+
+
+def _draw_suspicion(axes: Axes, line: Timeline) -> None:
+    """The evidence that the world has changed, and the height at which the alarm goes off."""
+    style.time_axis(axes, line.stays, line.end, labelled=True)
+    axes.set_title("Suspicion that the world has changed", pad=5)
+    axes.set_xlabel(f"step (one batch of {line.batch_size} images each)")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    values = np.array([record["suspicion"] for record in line.metrics], dtype=float)
+    values[values <= 0] = np.nan
+    steps = [record["step"] for record in line.metrics]
+    axes.plot(steps, values, color=style.INK, linewidth=0.9)
+    axes.axhline(line.run_length, color="#b42318", linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.annotate(
+        "alarm",
+        (1, line.run_length),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color="#b42318",
+    )
+    alarms = [event["step"] for event in line.events if event["kind"] in ("new", "back", "kept")]
+    alarms = [step for step in alarms if step > 0]
+    axes.vlines(alarms, 0.3, line.run_length, color="#b42318", linewidth=0.9)
+    axes.plot(alarms, [line.run_length] * len(alarms), "o", color="#b42318", markersize=4)
+    axes.set_ylim(0.3, line.run_length * 8)

@@ -1,0 +1,323 @@
+"""The learner and its parts: order of events, masks, dreams, and exact resumption."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vase.errors import CheckpointError, VaseError
+from vase.lifelong.detector import DetectorRule
+from vase.lifelong.dream import DreamRule, dream, latents
+from vase.lifelong.learner import Learner, Settings, frozen
+from vase.lifelong.look import look, moments
+from vase.lifelong.memory import Environment
+from vase.lifelong.state import restore, state
+from vase.nets import Architecture, Networks
+from vase.objective import gaussian
+from vase.objective.capacity import Capacity, CapacityRule
+from vase.objective.likelihood import reconstruction
+from vase.objective.moments import Moments
+from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.records import Observation
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.shapes import sprites
+from vase.worlds.stream import Schedule, Stream
+
+SHAPE = Architecture(
+    channels=1, height=32, width=32, latents=5, features=32, hidden=128, cells=64, fold=2
+)
+CPU = torch.device("cpu")
+State = tuple[dict[str, torch.Tensor], dict[str, Any]]
+
+
+def networks(seed: int = 0) -> Networks:
+    torch.manual_seed(seed)
+    return Networks(SHAPE)
+
+
+def environment(index: int, mask: list[bool]) -> Environment:
+    channels = SHAPE.latents + 2
+    known = Moments(np.linspace(-1, 1, channels), np.linspace(0.1, 1, channels), 64)
+    return Environment(index, np.array(mask), known, Capacity())
+
+
+ALL = environment(0, [True] * 5)
+SOME = environment(1, [True, False, True, False, True])
+
+
+def toy(steps: int = 60, batch_size: int = 64, seed: int = 0) -> Stream:
+    """Moving solids, then strokes at rest, on a canvas of 32 pixels."""
+    worlds = {
+        "moving": CanvasWorld("moving", sprites("solids", 200, 14, 0), 32, moving=True),
+        "resting": CanvasWorld("resting", sprites("strokes", 200, 14, 0), 32),
+    }
+    return Stream(Schedule.of([("moving", steps), ("resting", steps)]), worlds, batch_size, seed)
+
+
+SWITCH = 500
+QUICK = Settings(
+    learning_rate=2e-3,
+    capacity=CapacityRule(growth=0.05),
+    detector=DetectorRule(warmup=150, window=64),
+)
+
+
+def learner(**changes: object) -> Learner:
+    return Learner(SHAPE, replace(QUICK, **changes), seed=0, device=CPU)  # type: ignore[arg-type]
+
+
+def run(subject: Learner, stream: Stream, until: int) -> list[Observation]:
+    return [
+        subject.observe(torch.from_numpy(stream.batch(step)[0]))
+        for step in range(subject.step, until)
+    ]
+
+
+@pytest.fixture(scope="module")
+def at_the_switch() -> State:
+    """The state of a learner that has learnt the first world and not yet seen the second."""
+    subject = learner()
+    run(subject, toy(SWITCH), SWITCH)
+    return state(subject)
+
+
+def resumed(saved: State, **changes: object) -> Learner:
+    subject = learner(**changes)
+    restore(subject, *saved)
+    return subject
+
+
+# ---- dreams ------------------------------------------------------------------------------------
+
+
+def test_dreamed_latents_follow_the_environment_s_own_marginals_and_mask() -> None:
+    choice = torch.arange(2).repeat_interleave(50_000)
+    noise = torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0))
+    z = latents([ALL, SOME], choice, noise, "marginal")
+    first, second = z[:50_000], z[50_000:]
+    np.testing.assert_allclose(first.mean(0), ALL.moments.mean[:5], atol=0.02)
+    np.testing.assert_allclose(first.var(0), ALL.moments.variance[:5], atol=0.02)
+    assert (second[:, ~SOME.mask] == 0).all()
+    assert (second[:, SOME.mask] != 0).all()
+
+
+def test_latents_from_the_prior_are_masked_noise() -> None:
+    noise = torch.randn(6, 5)
+    z = latents([SOME], torch.zeros(6, dtype=torch.long), noise, "prior")
+    torch.testing.assert_close(z, noise * torch.as_tensor(SOME.mask))
+
+
+def test_every_past_environment_is_dreamed_of_about_equally() -> None:
+    generator = torch.Generator().manual_seed(0)
+    dreamed = dream(networks(), [ALL, SOME], 2000, "marginal", generator)
+    assert 900 < int((dreamed.environment == 1).sum()) < 1100
+    assert dreamed.images.min() >= 0
+    assert dreamed.images.max() <= 1
+
+
+# ---- one look ----------------------------------------------------------------------------------
+
+
+def test_the_shared_pass_equals_separate_passes() -> None:
+    """The fast path against the slow, obvious one: present and dreams each on their own."""
+    nets, snapshot = networks(0), networks(1)
+    images = torch.rand(6, 1, 32, 32)
+    noise = torch.randn(6, 5)
+    dreamed = dream(snapshot, [ALL], 4, "marginal", torch.Generator().manual_seed(0))
+    rule = DreamRule()
+    shared = look(nets, images, SOME, 2, noise, dreamed, rule)
+
+    mask = torch.as_tensor(SOME.mask)
+    used = gaussian.masked(nets.encoder(images), mask)
+    logits = nets.decoder(gaussian.sample(used, noise) * mask, torch.ones(6, dtype=torch.long))
+    torch.testing.assert_close(shared.distortion, reconstruction(logits, images))
+    torch.testing.assert_close(shared.kl, gaussian.kl_to_prior(used))
+    again = nets.encoder(dreamed.images)
+    near = encoder_proximity(dreamed.posterior, again, rule.distance).mean()
+    torch.testing.assert_close(shared.past["encoder_proximity"], near)
+    decoded = nets.decoder(dreamed.z, dreamed.environment)
+    far = decoder_proximity(dreamed.logits, decoded).mean()
+    torch.testing.assert_close(shared.past["decoder_proximity"], far)
+
+
+def test_proximity_to_a_snapshot_of_oneself_is_zero() -> None:
+    nets = networks()
+    dreamed = dream(frozen(nets), [ALL], 4, "marginal", torch.Generator().manual_seed(0))
+    shared = look(nets, torch.rand(2, 1, 32, 32), SOME, 2, torch.randn(2, 5), dreamed, DreamRule())
+    for term in shared.past.values():
+        assert term.item() == pytest.approx(0, abs=1e-5)
+
+
+def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
+    nets = networks()
+    seen = look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, DreamRule())
+    (seen.distortion.sum() + seen.kl.sum()).backward()
+    gradient = nets.encoder.body[-1].weight.grad
+    assert gradient is not None
+    per_latent = gradient.view(2, 5, -1).abs().sum(dim=(0, 2))
+    assert (per_latent[~torch.as_tensor(SOME.mask)] == 0).all()
+    assert (per_latent[torch.as_tensor(SOME.mask)] > 0).all()
+
+
+def test_the_head_sends_no_gradient_to_the_encoder() -> None:
+    nets = networks()
+    look(
+        nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, DreamRule()
+    ).belief.backward()
+    assert all(parameter.grad is None for parameter in nets.encoder.parameters())
+
+
+def test_moments_are_those_of_the_mixture() -> None:
+    """Against samples of every image's posterior."""
+    nets = networks()
+    images = torch.rand(50, 1, 32, 32)
+    with torch.no_grad():
+        posterior = nets.encoder(images)
+        noise = torch.randn(4000, 50, 5, generator=torch.Generator().manual_seed(0))
+        z = gaussian.sample(posterior, noise).reshape(-1, 5)
+    seen = moments(nets, images, ALL, torch.zeros(50, 5))
+    np.testing.assert_allclose(seen.mean[:5], z.mean(0), atol=0.02)
+    np.testing.assert_allclose(seen.variance[:5], z.var(0), rtol=0.02)
+
+
+# ---- the algorithm -----------------------------------------------------------------------------
+
+
+def test_the_tape_of_a_switch(at_the_switch: State) -> None:
+    """A new world is held before it is learnt; then a snapshot is taken and the world opened."""
+    subject = resumed(at_the_switch)
+    tape = run(subject, toy(SWITCH), SWITCH + 30)
+    opened = next(observation for observation in tape if observation.events)
+    assert [(event.kind, event.environment) for event in opened.events] == [("new", 1)]
+    assert SWITCH < opened.step <= SWITCH + 20
+    assert not any(o.learnt for o in tape if o.step <= opened.step)
+    assert all("encoder_proximity" in o.terms for o in tape if o.step > opened.step)
+    # Solids moved, strokes do not: the latents that said where are masked.
+    assert len(opened.events[0].evidence["masked"]) >= 2
+
+
+def test_the_snapshot_is_of_the_weights_before_the_new_world(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    run(subject, toy(SWITCH), SWITCH + 30)
+    assert subject.snapshot is not None
+    for name, value in subject.snapshot.state_dict().items():
+        torch.testing.assert_close(value, at_the_switch[0][f"average.{name}"], rtol=0, atol=0)
+
+
+def test_no_event_while_nothing_changes(at_the_switch: State) -> None:
+    environments = at_the_switch[1]["memory"]["environments"]
+    assert len(environments) == 1
+
+
+def test_a_held_batch_changes_no_weight(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    observation = subject.observe(torch.from_numpy(toy(SWITCH).batch(SWITCH)[0]))
+    assert observation.verdict.kind == "held"
+    for name, value in subject.networks.state_dict().items():
+        torch.testing.assert_close(value, at_the_switch[0][f"networks.{name}"], rtol=0, atol=0)
+
+
+def test_a_single_bad_batch_opens_nothing(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    stream = toy(400)
+    subject.observe(torch.zeros(64, 1, 32, 32))
+    run(subject, stream, SWITCH + 20)
+    assert len(subject.memory.environments) == 1
+
+
+def test_without_inference_there_is_one_environment() -> None:
+    subject = learner(infer=False)
+    tape = run(subject, toy(steps=80), 160)
+    assert len(subject.memory.environments) == 1
+    assert all(observation.learnt for observation in tape)
+
+
+def test_without_masks_every_latent_stays_in_use(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch, masks=False)
+    run(subject, toy(SWITCH), SWITCH + 20)
+    assert len(subject.memory.environments) == 2
+    assert subject.memory.here.mask.all()
+
+
+def test_without_dreams_there_is_no_snapshot(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch, dreams=False)
+    tape = run(subject, toy(SWITCH), SWITCH + 20)
+    assert len(subject.memory.environments) == 2
+    assert subject.snapshot is None
+    assert "encoder_proximity" not in tape[-1].terms
+
+
+def test_the_snapshot_is_refreshed_every_tau_steps() -> None:
+    subject = learner(dream=DreamRule(refresh=20))
+    tape = run(subject, toy(), 60)
+    steps = [event.step for o in tape for event in o.events if event.kind == "snapshot"]
+    assert steps == [20, 40]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights() -> None:
+    subject = learner()
+    run(subject, toy(), 3)
+    before = subject.networks.encoder.body[1].weight.clone()
+    with torch.no_grad():
+        subject.networks.decoder.latents.bias[0] = float("nan")
+    with pytest.raises(VaseError, match="The loss is nan at step 3"):
+        run(subject, toy(), 4)
+    torch.testing.assert_close(subject.networks.encoder.body[1].weight, before)
+
+
+def test_the_environment_table_is_never_overrun(at_the_switch: State) -> None:
+    small = Learner(replace(SHAPE, environments=1), QUICK, seed=0, device=CPU)
+    restore(small, *shrunk(at_the_switch))
+    with pytest.raises(VaseError, match=r"model\.environments"):
+        run(small, toy(SWITCH), SWITCH + 30)
+
+
+def shrunk(saved: State) -> State:
+    """The same state for a model with room for one environment."""
+    tensors, record = saved
+    tables = ("decoder.environment.weight", "head.body.2.weight", "head.body.2.bias")
+    architecture = {**record["architecture"], "environments": 1}
+    cut = {
+        name: value[:1] if name.partition(".")[2] in tables else value
+        for name, value in tensors.items()
+        if not name.startswith("optimizer.")
+    }
+    return cut, {**record, "architecture": architecture}
+
+
+# ---- determinism and resumption ----------------------------------------------------------------
+
+
+def same(first: Learner, second: Learner) -> bool:
+    tensors, record = state(first)
+    others, other = state(second)
+    return record == other and all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_two_runs_of_one_seed_are_bit_identical() -> None:
+    first, second = learner(), learner()
+    run(first, toy(), 30)
+    run(second, toy(), 30)
+    assert same(first, second)
+
+
+@pytest.mark.parametrize("after", [2, 15])
+def test_resuming_equals_going_on_bit_for_bit(at_the_switch: State, after: int) -> None:
+    """Stopped while batches are held, and while the past is dreamed of."""
+    stream, stop = toy(SWITCH), SWITCH + after
+    whole = resumed(at_the_switch)
+    run(whole, stream, stop)
+    part = resumed(state(whole))
+    assert bool(part.held) == (after == 2)
+    assert bool(part.snapshot) == (after == 15)
+    run(whole, stream, stop + 12)
+    run(part, stream, stop + 12)
+    assert same(whole, part)
+
+
+def test_a_checkpoint_of_other_shapes_is_refused() -> None:
+    other = Learner(replace(SHAPE, latents=7), Settings(), seed=0, device=CPU)
+    with pytest.raises(CheckpointError, match="shaped"):
+        restore(other, *state(learner()))

@@ -1,0 +1,220 @@
+"""The objective against closed forms, torch.distributions, autograd and Monte Carlo."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from vase.objective import gaussian, likelihood
+from vase.objective.atypicality import atypicality, typical
+from vase.objective.capacity import Capacity, CapacityRule, charge, grow
+from vase.objective.moments import Moments, divergence, follow, likelihood_ratio, pool
+from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.records import Posterior
+
+floats = st.floats(-3, 3, allow_subnormal=False)  # denormals are flushed here
+
+
+def posterior(seed: int, shape: tuple[int, int] = (5, 4)) -> Posterior:
+    generator = torch.Generator().manual_seed(seed)
+    return Posterior(
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+        torch.randn(shape, generator=generator, dtype=torch.float64),
+    )
+
+
+def normal(of: Posterior) -> Normal:
+    return Normal(of.mean, (of.log_variance / 2).exp())
+
+
+def test_kl_to_prior_equals_torch_distributions() -> None:
+    p = posterior(0)
+    expected = kl_divergence(normal(p), Normal(0.0, 1.0))
+    torch.testing.assert_close(gaussian.kl_to_prior(p), expected)
+
+
+def test_kl_equals_torch_distributions_and_is_zero_for_equal_posteriors() -> None:
+    p, q = posterior(0), posterior(1)
+    torch.testing.assert_close(gaussian.kl(p, q), kl_divergence(normal(p), normal(q)))
+    torch.testing.assert_close(gaussian.kl(p, p), torch.zeros_like(p.mean))
+
+
+def test_wasserstein_equals_the_distance_of_sorted_samples() -> None:
+    """In one dimension W_2^2 is the mean squared difference of quantiles."""
+    p = Posterior(torch.tensor([[0.5]]), torch.tensor([[0.2]]))
+    q = Posterior(torch.tensor([[-1.0]]), torch.tensor([[-0.7]]))
+    levels = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    quantiles = [normal(side).icdf(levels[:, None]) for side in (p, q)]
+    expected = (quantiles[0] - quantiles[1]).square().mean()
+    assert gaussian.wasserstein(p, q).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_sample_has_the_posterior_s_moments() -> None:
+    p = Posterior(torch.tensor([[1.5]]), torch.tensor([[np.log(0.25)]]))
+    noise = torch.randn(100_000, 1, generator=torch.Generator().manual_seed(0))
+    z = gaussian.sample(p, noise)
+    assert z.mean().item() == pytest.approx(1.5, abs=0.01)
+    assert z.std().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_masked_latent_costs_nothing_and_gets_no_gradient() -> None:
+    p = posterior(2)
+    p.mean.requires_grad_()
+    p.log_variance.requires_grad_()
+    mask = torch.tensor([1, 0, 1, 0])
+    used = gaussian.masked(p, mask)
+    cost = gaussian.kl_to_prior(used)
+    assert (cost[:, [1, 3]] == 0).all()
+    (cost.sum() + gaussian.sample(used, torch.ones_like(p.mean)).sum()).backward()
+    for grad in (p.mean.grad, p.log_variance.grad):
+        assert grad is not None
+        assert (grad[:, [1, 3]] == 0).all()
+        assert (grad[:, [0, 2]] != 0).all()
+
+
+def images(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) * 3
+    other = torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64) * 3
+    return logits, other, torch.rand(3, 2, 4, 4, generator=generator, dtype=torch.float64)
+
+
+def test_reconstruction_is_the_negative_log_likelihood_summed_over_pixels() -> None:
+    logits, _, _ = images(0)
+    binary = torch.bernoulli(torch.full_like(logits, 0.5))
+    expected = -Bernoulli(logits=logits).log_prob(binary).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(likelihood.reconstruction(logits, binary), expected)
+
+
+def test_reconstruction_is_at_least_the_entropy_of_grey_pixels() -> None:
+    logits, _, grey = images(1)
+    best = likelihood.reconstruction(torch.logit(grey), grey)
+    torch.testing.assert_close(best, likelihood.entropy(grey))
+    assert (likelihood.reconstruction(logits, grey) >= best).all()
+
+
+def test_bernoulli_kl_equals_torch_distributions() -> None:
+    p, q, _ = images(2)
+    expected = kl_divergence(Bernoulli(logits=p), Bernoulli(logits=q)).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(likelihood.bernoulli_kl(p, q), expected)
+
+
+@pytest.mark.parametrize("distance", ["kl", "wasserstein"])
+def test_proximity_is_zero_for_the_snapshot_itself_and_positive_otherwise(distance: str) -> None:
+    p, q = posterior(0), posterior(1)
+    assert encoder_proximity(p, p, distance).abs().max() < 1e-12  # type: ignore[arg-type]
+    assert (encoder_proximity(p, q, distance) > 0).all()  # type: ignore[arg-type]
+    first, second, _ = images(3)
+    assert decoder_proximity(first, first).abs().max() < 1e-12
+    assert (decoder_proximity(first, second) > 0).all()
+
+
+# ---- capacity ----------------------------------------------------------------------------------
+
+
+def test_below_capacity_a_nat_costs_its_price_and_above_it_the_squared_excess_too() -> None:
+    rule = CapacityRule(gamma=10, price=1)
+    assert charge(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(3)
+    assert charge(torch.tensor(6.0), 5.0, rule).item() == pytest.approx(6 + 10)
+
+
+def test_two_sided_is_the_published_penalty() -> None:
+    rule = CapacityRule(gamma=10, price=1, two_sided=True)
+    assert charge(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(40)
+
+
+def test_with_an_infinite_capacity_and_price_one_the_charge_is_the_vae_s() -> None:
+    kl = torch.tensor(12.0, requires_grad=True)
+    charge(kl, 1e9, CapacityRule(price=1)).backward()
+    assert kl.grad is not None
+    assert kl.grad.item() == 1
+
+
+def test_capacity_grows_while_it_is_used_and_stops_when_it_is_not() -> None:
+    rule = CapacityRule(growth=0.1, slack=1.0, memory=10, limit=100)
+    state = Capacity()
+    for _ in range(2000):
+        state = grow(state, min(state.nats, 8.0), rule)
+    assert 8 <= state.nats <= 9.2
+    for _ in range(2000):
+        state = grow(state, state.nats, CapacityRule(growth=0.1, limit=12))
+    assert state.nats == 12
+
+
+# ---- moments -----------------------------------------------------------------------------------
+
+
+def of(samples: np.ndarray) -> Moments:
+    return Moments(samples.mean(0), samples.var(0), len(samples))
+
+
+def test_pooled_moments_are_those_of_all_samples_together() -> None:
+    generator = np.random.default_rng(0)
+    parts = [generator.normal(k, 1 + k, size=(20 + 10 * k, 3)) for k in range(4)]
+    together = of(np.concatenate(parts))
+    pooled = pool([of(part) for part in parts])
+    np.testing.assert_allclose(pooled.mean, together.mean)
+    np.testing.assert_allclose(pooled.variance, together.variance)
+    assert pooled.count == together.count
+
+
+@given(floats, floats, floats, floats)
+def test_divergence_equals_torch_distributions(m: float, n: float, s: float, t: float) -> None:
+    p = Moments(np.array([m]), np.array([np.exp(s)]), 1)
+    q = Moments(np.array([n]), np.array([np.exp(t)]), 1)
+    sides = [Normal(torch.tensor(x.mean[0]), torch.tensor(x.variance[0]).sqrt()) for x in (p, q)]
+    assert divergence(p, q)[0] == pytest.approx(kl_divergence(*sides).item(), abs=1e-9)
+
+
+def test_the_likelihood_ratio_is_chi_square_with_two_degrees_while_nothing_changes() -> None:
+    generator = np.random.default_rng(0)
+    memory = Moments(np.array([0.3]), np.array([2.0]), 1e9)
+    ratios = [
+        likelihood_ratio(of(generator.normal(0.3, 2**0.5, size=(256, 1))), memory)[0]
+        for _ in range(4000)
+    ]
+    assert np.mean(ratios) == pytest.approx(2, abs=0.15)
+    assert np.quantile(ratios, 0.95) == pytest.approx(5.99, abs=0.4)
+
+
+def test_remembered_moments_follow_a_drift_within_their_span() -> None:
+    memory = Moments(np.zeros(1), np.ones(1), 1)
+    for _ in range(200):
+        memory = follow(memory, Moments(np.full(1, 3.0), np.full(1, 2.0), 10), span=100)
+    assert memory.mean[0] == pytest.approx(3, abs=1e-3)
+    assert memory.variance[0] == pytest.approx(2, abs=1e-3)
+
+
+# ---- atypicality -------------------------------------------------------------------------------
+
+
+def test_a_latent_at_the_prior_is_typical_and_never_masked() -> None:
+    assert atypicality(Moments(np.zeros(2), np.ones(2), 64)) == pytest.approx([0, 0])
+    assert typical(np.array([0.0, 0.49, 0.5, 2.0]), 0.5).tolist() == [True, True, False, False]
+
+
+def test_a_position_latent_that_stops_moving_is_atypical() -> None:
+    resting = atypicality(Moments(np.zeros(1), np.full(1, 0.02), 64))
+    assert resting[0] == pytest.approx((0.02 - 1 - np.log(0.02)) / 2)
+    assert resting[0] > 1
+
+
+def test_atypicality_is_a_lower_bound_of_the_mixture_s_divergence() -> None:
+    """Against numerical integration of KL( mixture || N(0, 1) ) of a bimodal marginal."""
+    means, deviation = np.array([-2.0, 2.0]), 0.3
+    grid = np.linspace(-8, 8, 20_001)
+    density = np.mean(
+        [
+            np.exp(-(((grid - m) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+            for m in means
+        ],
+        axis=0,
+    )
+    prior = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
+    integrand = np.where(density > 1e-300, density * np.log(density / prior + 1e-300), 0)
+    exact = np.trapezoid(integrand, grid)
+    marginal = Moments(np.array([means.mean()]), np.array([means.var() + deviation**2]), 2)
+    bound = atypicality(marginal)[0]
+    assert 0 < bound < exact
