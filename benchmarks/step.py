@@ -1,4 +1,4 @@
-"""What a step costs: guards "being lifelong costs at most 2.2 plain steps" and the step's efficiency.
+"""What a step costs. Guards: being lifelong costs at most 2.2 plain steps.
 
     python benchmarks/step.py [--threads 2]
 
@@ -10,8 +10,8 @@ All figures are ratios within one run, since machines and their moods differ:
 - share of the matrix rate: floating-point operations of the lifelong step, counted by PyTorch, per
   second, over this machine's rate for 1024 x 1024 matrix products, measured beside it.
 
-The two are timed in turn, and the median of the paired ratios is printed. Denormals are flushed: the
-learner does so, and the benchmark says whether it took.
+The steps are timed in turn, and the median of the paired ratios is printed. Denormals are flushed:
+the learner does so, and the benchmark says whether it took.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def lifelong(images: torch.Tensor) -> Learner:
 
 
 def seconds(step: Callable[[], object]) -> float:
+    """Wall-clock time of one call, in seconds."""
     began = time.perf_counter()
     step()
     return time.perf_counter() - began
@@ -69,6 +70,7 @@ def matrix_rate() -> float:
 
 
 def main() -> None:
+    """Time the steps in turn and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)

@@ -56,6 +56,7 @@ class Settings:
     dream: DreamRule = field(default_factory=DreamRule)
 
 
+FIRST = "the first images of the stream"
 MOST_HELD = 8  # batches kept for a verdict while the detector is suspicious
 
 
@@ -94,13 +95,14 @@ class Learner:
         """Take in one batch, [B, C, H, W] float in [0, 1]: decide where we are, and learn it."""
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
         events: list[Event] = []
-        if not self.memory.environments:
+        first = not self.memory.environments
+        if first:
             events.append(self._enter(self._first(images)))
         evidence = self._evidence(images, self.memory.here)
-        verdict = self._decide(images, evidence)
+        verdict = Verdict("new", 0, FIRST) if first else self._decide(images, evidence)
         terms: dict[str, float] = {}
         kl: tuple[float, ...] = ()
-        if verdict.kind == "same":
+        if first or verdict.kind == "same":
             terms, kl = self._learn(self._look(images))
             self._remember(evidence, terms["kl"])
         elif verdict.kind != "held":
@@ -304,7 +306,7 @@ class Learner:
     def _enter(self, environment: Environment, verdict: Verdict | None = None) -> Event:
         self.memory = self.memory.enter(environment)
         masked = np.flatnonzero(~environment.mask).tolist()
-        reason = verdict.reason if verdict else "the first images"
+        reason = verdict.reason if verdict else FIRST
         evidence = {**(verdict.evidence if verdict else {}), "masked": masked}
         return Event(self.step, "new", environment.index, reason, evidence)
 

@@ -123,7 +123,7 @@ class Decoder(nn.Module):
         cells = leaky_relu(self.first(cells) * (1 + scale_1) + shift_1, LEAK)
         cells = leaky_relu(self.second(cells) * (1 + scale_2) + shift_2, LEAK)
         # [B, cells, width] is a [B, width, *grid] image in channels-last memory: no copy.
-        logits: Tensor = self.paint(cells.unflatten(1, self.grid).permute(0, 3, 1, 2))
+        logits: Tensor = self.paint(cells.view(-1, *self.grid, self.width).permute(0, 3, 1, 2))
         return logits.float()
 
 

@@ -65,30 +65,32 @@ def _found(run: Run) -> Card:
 
 
 def _probed(probes: Record) -> list[Card | None]:
-    detection, summary = probes["detection"], probes.get("summary", {})
+    detection, summary = probes.get("detection") or {}, probes.get("summary") or {}
     return [
-        Card("False alarms", str(len(detection["false_alarms"])), _alarms(detection, probes)),
+        _alarms(detection, probes),
         _delay(detection),
         _identity(summary.get("identity") or {}),
         _position(summary.get("position_mse") or {}),
     ]
 
 
-def _alarms(detection: Record, probes: Record) -> str:
-    note = f"in {probes['steps']:,} batches"
-    kept = detection.get("kept", 0)
-    return f"{note}; {counted(kept, 'suspicion')} weighed and dropped" if kept else note
+def _alarms(detection: Record, probes: Record) -> Card | None:
+    if "false_alarms" not in detection:
+        return None
+    note, kept = f"in {probes['steps']:,} batches", detection.get("kept", 0)
+    if kept:
+        note = f"{note}; {counted(kept, 'suspicion')} weighed and dropped"
+    return Card("False alarms", str(len(detection["false_alarms"])), note)
 
 
 def _delay(detection: Record) -> Card | None:
-    switches, delay = len(detection["switches"]), detection.get("mean_delay")
+    switches, delay = len(detection.get("switches", [])), detection.get("mean_delay")
     if not switches:
         return None
-    seen = switches - detection.get("missed", 0)
+    seen = sum(switch["detected_at"] is not None for switch in detection["switches"])
     value = "–" if delay is None else f"{delay:.1f}"
-    return Card(
-        "Detection delay", value, f"batches, mean; {seen} of {counted(switches, 'switch')} noticed"
-    )
+    note = f"batches, mean; {seen} of {counted(switches, 'switch')} noticed"
+    return Card("Detection delay", value, note)
 
 
 def _identity(summary: Record) -> Card | None:
@@ -137,21 +139,19 @@ def counted(number: int, noun: str) -> str:
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[SummaryRow]:
-    """Every readout of identity and position: means over worlds first, then each world."""
-    table: list[SummaryRow] = []
+    """Every readout of identity and position: the means over worlds first, then each world."""
+    table = []
     for quantity, best in (("identity", "max"), ("position_mse", "min")):
-        readouts = summary.get(quantity) or {}
-        names = dict.fromkeys(
-            name for values in readouts.values() for name in values.get("worlds", {})
-        )
-        for world in (None, *names):
-            for readout, title in READOUTS.items():
-                values = readouts.get(readout)
-                if values and world is not None:
-                    values = values.get("worlds", {}).get(world)
-                if values:
-                    table.append(_summary_row(quantity, best, world, title, values))
-    return table
+        for readout, title in READOUTS.items():
+            values = (summary.get(quantity) or {}).get(readout) or {}
+            parts: dict[str | None, Record] = {None: values, **values.get("worlds", {})}
+            table += [
+                _summary_row(quantity, best, world, title, part)
+                for world, part in parts.items()
+                if part.get(best) is not None
+            ]
+    worlds = list(dict.fromkeys(row.world for row in table))
+    return sorted(table, key=lambda row: (not row.whole, row.quantity, worlds.index(row.world)))
 
 
 def _summary_row(
@@ -200,6 +200,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def notice(run: Run) -> str:
+    """What the page lacks, if anything, and which command mends it."""
+    if not run.probes:
+        return (
+            "This run has not been probed, so the page does not say what its latents mean and how "
+            "much can be read out of them. Add that, and make the page again:"
+        )
+    probed = run.probes.get("steps", run.steps)
+    if probed < run.steps:
+        return (
+            f"This run was probed at step {probed:,} and has gone on to step {run.steps:,} since. "
+            "Probe it again, and make the page again:"
+        )
+    return ""
+
+
 def description(run: Run) -> str:
     """What the preset says of itself, with true arrows."""
     return run.config.description.replace("->", "→")
@@ -222,16 +238,24 @@ def run_line(run: Run) -> str:
 
 
 def shared_sentence(latents: Record) -> str:
-    """Which latents worlds share, in words; empty if none do."""
+    """Which worlds share the latents of position, in words; empty if none do."""
     position = latents.get("position") or {}
     which = position.get("latents") or []
-    used, masked = position.get("used_in") or {}, position.get("masked_in") or {}
-    serve = [name for name in used if len(used[name]) > len(which) / 2]
-    off = [name for name in masked if len(masked[name]) > len(which) / 2]
+    serve = [world["name"] for world in latents["worlds"] if _mostly(which, _placing(world))]
+    off = [world["name"] for world in latents["worlds"] if _mostly(which, world["masked"])]
     if len(serve) < 2:
         return ""
     text = f"{listed([f'z{latent}' for latent in which])} carry position in {listed(serve)} alike"
-    return f"{text}, and most of them are masked in {listed(off)}." if off else f"{text}."
+    return f"{text}; most of them are masked in {listed(off)}." if off else f"{text}."
+
+
+def _placing(world: Record) -> list[int]:
+    """The latents that encode a position in a world."""
+    return [int(latent) for latent, text in world["encodes"].items() if "position" in text]
+
+
+def _mostly(which: Sequence[int], among: Sequence[int]) -> bool:
+    return 2 * len(set(which) & set(among)) > len(which)
 
 
 def chance_sentence(summary: Mapping[str, Any]) -> str:

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from vase.report import style
 from vase.report.decode import Floats, Traversal
 
-GAP = 2  # pixels of white between two images
+
+def gap_of(images: Floats) -> int:
+    """Pixels of white between two images [..., H, W], so that it looks alike at every size."""
+    return max(1, int(images.shape[-1]) // 20)
 
 
-def mosaic(images: Floats, gap: int = GAP) -> Floats:
+def mosaic(images: Floats, gap: int | None = None) -> Floats:
     """Lay images [R, K, C, H, W] out as one picture [h, w, 3] on white, R rows of K."""
     rows, columns, channels, height, width = images.shape
+    gap = gap_of(images) if gap is None else gap
     picture = np.ones(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), dtype=np.float32
     )
@@ -65,8 +70,8 @@ def wall(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figu
 
 def _spaced(images: Floats) -> Floats:
     """Mosaics of two rows each, one over the other with a wider gap."""
-    parts = [mosaic(images[row : row + 2], gap=1) for row in range(0, len(images), 2)]
-    space = np.ones((8, parts[0].shape[1], 3), dtype=np.float32)
+    parts = [mosaic(images[row : row + 2]) for row in range(0, len(images), 2)]
+    space = np.ones((4 * gap_of(images), parts[0].shape[1], 3), dtype=np.float32)
     stacked = [part for pair in parts for part in (pair, space)][:-1]
     return np.concatenate(stacked)
 
@@ -102,37 +107,42 @@ def show(axes: Axes, picture: Floats) -> None:
 def traversal(
     seen: Traversal, labels: Sequence[tuple[str, str]], title: str, colour: str
 ) -> Figure:
-    """One row per latent, one column per value; a mark where the image itself lies.
+    """One row per latent, one column per value; a frame where the image itself lies.
 
     labels: what to print beside each row, a heading and a second line.
     """
-    left, head, gap = 1.2, 0.8, 0.03
-    rows, columns = seen.images.shape[:2]
-    pitch = (style.HALF - left - 0.06) / columns
-    side = pitch - gap
-    figure = Figure(figsize=(style.HALF, head + max(rows, 1) * pitch + 0.05))
+    left, head, margin = 1.2, 0.8, 0.06
+    rows, columns, _, tall, broad = seen.images.shape
+    gap = gap_of(seen.images)
+    picture = mosaic(seen.images) if rows else np.ones((1, 1, 3), dtype=np.float32)
+    scale = (style.HALF - left - margin) / ((broad + gap) * columns - gap)  # inches per pixel
+    pitch = (tall + gap) * scale
+    figure = Figure(figsize=(style.HALF, head + rows * pitch + margin))
     _headline(figure, style.fitted(title, 2.6, 11.5), colour, 11)
-    _ends(figure, seen, side, pitch)
-    _values(figure, seen.values, left, pitch, head)
+    _ends(figure, seen)
+    _values(figure, seen.values, left, (broad + gap) * scale, head)
+    axes = style.empty_axes(figure, (left, head, style.HALF - left - margin, rows * pitch or 0.01))
+    show(axes, picture)
     for row in range(rows):
-        top = head + row * pitch
-        _row_label(figure, labels[row], top + side / 2)
-        for column in range(columns):
-            box = (left + column * pitch, top, side, side)
-            show(style.empty_axes(figure, box), mosaic(seen.images[row, column][None, None]))
-        _mark(figure, seen.means[row], seen.values, (left, top, pitch, side), colour)
+        _row_label(figure, labels[row], head + row * pitch + tall * scale / 2)
+        column = int(np.abs(seen.values - seen.means[row]).argmin())
+        axes.add_patch(_frame((broad + gap) * column, (tall + gap) * row, broad, tall, colour))
     return figure
 
 
-def _ends(figure: Figure, seen: Traversal, side: float, pitch: float) -> None:
+def _frame(left: int, top: int, width: int, height: int, colour: str) -> Rectangle:
+    """A frame around the pixels of one image."""
+    corner = (left - 0.5, top - 0.5)
+    return Rectangle(
+        corner, width, height, fill=False, edgecolor=colour, linewidth=1.6, clip_on=False
+    )
+
+
+def _ends(figure: Figure, seen: Traversal) -> None:
     """The image that is varied and its reconstruction, at the top right."""
     width, height = figure.get_size_inches()
-    size, top = side * 1.12, 0.07
-    right = style.HALF - 0.06 - 0.03
-    spots = (
-        ("image", seen.original, right - 2.75 * pitch),
-        ("seen as", seen.reconstruction, right),
-    )
+    size, top, right = 0.43, 0.07, style.HALF - 0.06
+    spots = (("image", seen.original, right - 1.16), ("seen as", seen.reconstruction, right))
     for text, image, edge in spots:
         show(style.empty_axes(figure, (edge - size, top, size, size)), mosaic(image[None, None]))
         figure.text(
@@ -176,21 +186,3 @@ def _row_label(figure: Figure, label: tuple[str, str], middle: float) -> None:
             fontsize=size,
             color=colour,
         )
-
-
-def _mark(
-    figure: Figure,
-    mean: float,
-    values: NDArray[np.float64],
-    box: tuple[float, float, float, float],
-    colour: str,
-) -> None:
-    """Frame the column whose value is nearest to the image's own."""
-    left, top, pitch, side = box
-    nearest = int(np.abs(values - mean).argmin())
-    axes = style.inch_axes(figure, (left + nearest * pitch, top, side, side))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.patch.set_alpha(0)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=colour, linewidth=1.6)

@@ -132,11 +132,12 @@ def _heads(
         elif not world["masked"]:
             note = f"{len(world['used'])} used"
         for y, text, size, look in (
-            (-0.38, world["name"], 10.5 if room > 2 else 9, {"weight": "bold"}),
-            (-0.18, note, 8.5 if room > 2 else 7, {"color": style.QUIET}),
+            (-0.38, world["name"], 10.5 if room > 2 else 9, style.INK),
+            (-0.18, note, 8.5 if room > 2 else 7, style.QUIET),
         ):
+            weight = "bold" if look == style.INK else "normal"
             shown = style.fitted(text, room, size)
-            axes.text(x, y, shown, fontsize=size, clip_on=False, va="center", **look)
+            axes.text(x, y, shown, fontsize=size, va="center", color=look, weight=weight)
         axes.plot(
             [x, x + room],
             [-0.05, -0.05],

@@ -57,6 +57,7 @@ def render(run: Run, record: Record, album: Album) -> str:
     return _template().render(
         run=run,
         title=run.path.resolve().name,
+        notice=facts.notice(run),
         description=facts.description(run),
         line=facts.run_line(run),
         cards=facts.cards(run, record),

@@ -319,6 +319,7 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
     axes.set_title("Suspicion that the world has changed", pad=5)
     axes.set_xlabel(f"step (one batch of {line.batch_size} images each)")
     axes.set_yscale("log")
+    axes.set_ylim(0.3, line.run_length * 8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     values = np.array([record["suspicion"] for record in line.metrics], dtype=float)
@@ -340,4 +341,3 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
     alarms = [step for step in alarms if step > 0]
     axes.vlines(alarms, 0.3, line.run_length, color="#b42318", linewidth=0.9)
     axes.plot(alarms, [line.run_length] * len(alarms), "o", color="#b42318", markersize=4)
-    axes.set_ylim(0.3, line.run_length * 8)

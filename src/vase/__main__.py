@@ -1,0 +1,5 @@
+"""`python -m vase` is `vase`."""
+
+from vase.cli import main
+
+main()

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: runs, resumes, refuses, and always in sentences."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vase.cli import main
+from vase.cli.app import app
+from vase.training.folder import RunFolder, read_lines
+
+SMALL = [
+    "toy",
+    "model.features=16",
+    "model.hidden=32",
+    "model.cells=16",
+    "model.latents=6",
+    "stream.batch_size=16",
+    'stream.schedule=[["moving-solids", 24], ["strokes", 16]]',
+    "detection.warmup=8",
+    "training.checkpoint_every=10",
+    "training.log_every=1",
+    "training.milestones=2",
+    "training.accelerator=cpu",
+    "probes.train=150",
+    "probes.test=100",
+]
+
+
+def vase(*arguments: str) -> str:
+    """Run a command in this process; it must succeed."""
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with status 2 and one error on the error stream."""
+    before = sys.argv
+    sys.argv = ["vase", *arguments]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main()
+    finally:
+        sys.argv = before
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+    return message
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    vase("train", *SMALL, "--out", str(folder))
+    yield folder
+
+
+def test_a_run_leaves_everything_behind(run: Path) -> None:
+    folder = RunFolder(run)
+    assert [line["step"] for line in read_lines(folder.metrics)] == list(range(40))
+    first = read_lines(folder.events)[0]
+    assert (first["step"], first["kind"], first["environment"]) == (0, "new", 0)
+    assert json.loads(folder.probes.read_text())["steps"] == 40
+    assert len(folder.milestones()) == 4
+    assert folder.checkpoint.is_file()
+    assert list(folder.tensorboard.glob("events.out.tfevents.*"))
+    assert folder.report.read_text().lstrip().startswith("<!DOCTYPE html>")
+    assert list(folder.figures.glob("*.png"))
+
+
+def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> None:
+    """Killed without warning between two checkpoints; the logs are cut back and go on."""
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vase", "train", *SMALL, "--no-report", "--out", str(killed)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: len(read_lines(RunFolder(killed).metrics)) >= 13, process)
+    finally:
+        process.kill()
+        process.wait()
+    assert len(read_lines(RunFolder(killed).metrics)) < 40
+    assert "Going on with" in vase("resume", str(killed), "--no-report")
+    for whole, resumed in (
+        (RunFolder(run).metrics, RunFolder(killed).metrics),
+        (RunFolder(run).events, RunFolder(killed).events),
+        (RunFolder(run).checkpoint, RunFolder(killed).checkpoint),
+    ):
+        assert whole.read_bytes() == resumed.read_bytes()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    many = 'stream.schedule=[["moving-solids", 2000]]'
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vase", "train", *SMALL, many, "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
+    process.send_signal(2)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"vase resume {folder}" in output
+    steps = len(read_lines(RunFolder(folder).metrics))
+    assert f"saved at step {steps}" in output
+
+
+def wait_for(ready: object, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while not ready():  # type: ignore[operator]
+        assert process.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_a_finished_run_resumes_to_its_report(run: Path) -> None:
+    output = vase("resume", str(run)).replace("\n", "")
+    assert "trained to its end, step 40" in output
+    assert "Report:" in output
+
+
+def test_presets_are_listed_with_their_cost() -> None:
+    output = vase("presets")
+    assert all(word in output for word in ("quick", "poster", "toy", "cost"))
+
+
+def test_data_check_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VASE_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    result = CliRunner().invoke(app, ["data", "check"])
+    assert "mnist" in result.output
+    assert "fashion-mnist" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "quik"], "Did you mean 'quick'"),
+        (["train", "toy", "training.sed=1"], "Did you mean 'training.seed'"),
+        (["train", "toy", "model.latents=0"], "greater than or equal to 1, not 0"),
+        (["train", "toy", "stream.size=36"], "multiples of 8"),
+        (["resume", "nowhere"], "not a run folder"),
+        (["probe", "nowhere"], "not a run folder"),
+        (["report", "nowhere"], "not a run folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_run_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = RunFolder(run).checkpoint.read_bytes()
+    assert "vase resume" in refused(capsys, "train", *SMALL, "--out", str(run))
+    assert RunFolder(run).checkpoint.read_bytes() == before
+
+
+def test_a_corrupt_checkpoint_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / "copy")
+    folder.path.mkdir()
+    folder.config.write_bytes(RunFolder(run).config.read_bytes())
+    folder.checkpoint.write_bytes(RunFolder(run).checkpoint.read_bytes()[:-10])
+    assert "not a whole VASE checkpoint" in refused(capsys, "resume", str(folder.path))

@@ -1,0 +1,155 @@
+"""The estimator: images in any layout, events out; save, load, go on; bad input changes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from vase import VASE, CheckpointError, ConfigError, InputError
+from vase.estimator import fold_for
+from vase.training import checkpoint
+
+Images = NDArray[np.uint8]
+OPTIONS = {"model.features": 16, "model.hidden": 32, "model.cells": 16, "training.accelerator": "cpu"}
+
+
+def images(count: int = 16, shape: tuple[int, ...] = (16, 16), seed: int = 0) -> Images:
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def model(**changes: object) -> VASE:
+    return VASE(latents=4, options={**OPTIONS, **changes})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> VASE:
+    subject = model()
+    for seed in range(5):
+        subject.partial_fit(images(seed=seed))
+    return subject
+
+
+def test_the_first_batch_opens_an_environment_and_the_next_is_the_same() -> None:
+    subject = model()
+    verdict = subject.partial_fit(images())
+    assert (verdict.kind, verdict.environment) == ("new", 0)
+    assert subject.partial_fit(images(seed=1)).kind == "same"
+    assert [(event.kind, event.environment) for event in subject.events_] == [("new", 0)]
+    assert subject.environment_ == 0
+    assert subject.masks_.shape == (1, 4)
+
+
+def test_posteriors_and_codes(fitted: VASE) -> None:
+    mean, variance = fitted.posterior(images())
+    np.testing.assert_array_equal(fitted.transform(images()), mean)
+    assert mean.shape == variance.shape == (16, 4)
+    assert (variance > 0).all()
+
+
+def test_a_large_set_is_encoded_in_pieces_alike(fitted: VASE) -> None:
+    many = images(1100)
+    np.testing.assert_allclose(
+        fitted.transform(many)[:16], fitted.transform(many[:16]), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3), (3, 16, 16)])
+def test_images_come_back_in_the_layout_they_came_in(shape: tuple[int, ...]) -> None:
+    subject = model()
+    subject.partial_fit(images(shape=shape))
+    for back in (
+        subject.inverse_transform(np.zeros((2, 4))),
+        subject.sample(2),
+        subject.reconstruct(images(2, shape)),
+    ):
+        assert back.shape == (2, *shape)
+        assert 0 <= back.min() <= back.max() <= 1
+
+
+def test_beliefs_are_probabilities_over_what_is_known(fitted: VASE) -> None:
+    belief = fitted.belief(images())
+    assert belief.shape == (16, 1)
+    np.testing.assert_allclose(belief.sum(1), 1, rtol=1e-5)
+    assert fitted.environment(images()).tolist() == [0] * 16
+
+
+def test_samples_are_drawn_anew_for_another_seed(fitted: VASE) -> None:
+    np.testing.assert_array_equal(fitted.sample(3, seed=1), fitted.sample(3, seed=1))
+    assert not np.array_equal(fitted.sample(3, seed=1), fitted.sample(3, seed=2))
+
+
+def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path: Path) -> None:
+    saved = model()
+    saved.partial_fit(images())
+    path = saved.save(tmp_path / "deep" / "model")
+    loaded = VASE.load(tmp_path / "deep" / "model")
+    assert path.name == "model.safetensors"
+    for subject in (saved, loaded):
+        for seed in range(3):
+            subject.partial_fit(images(seed=seed))
+    np.testing.assert_array_equal(saved.transform(images()), loaded.transform(images()))
+    assert loaded.get_params() == saved.get_params()
+    assert [event.kind for event in loaded.events_] == ["new"]
+
+
+def test_the_checkpoint_of_a_run_is_not_a_model(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "run.safetensors", {}, {"step": 1})
+    with pytest.raises(CheckpointError, match="vase resume"):
+        VASE.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        images(4, (16, 20)),
+        images(4, (16, 16, 3)),
+        np.full((4, 16, 16), np.nan),
+        np.zeros((0, 16, 16)),
+        np.full((4, 16, 16), 7.0),
+    ],
+)
+def test_bad_images_change_nothing(bad: NDArray[np.float64]) -> None:
+    subject = model()
+    subject.partial_fit(images())
+    before = subject.transform(images())
+    step = subject.learner_.step
+    with pytest.raises(InputError):
+        subject.partial_fit(bad)
+    assert subject.learner_.step == step
+    np.testing.assert_array_equal(subject.transform(images()), before)
+
+
+def test_it_behaves_like_a_scikit_learn_estimator() -> None:
+    subject = model()
+    assert clone(subject).get_params() == subject.get_params()
+    with pytest.raises(NotFittedError):
+        subject.transform(images())
+    codes = subject.fit(images(40), batch_size=16).transform(images(40))
+    assert subject.learner_.step == 3
+    np.testing.assert_array_equal(codes, clone(subject).fit_transform(images(40), batch_size=16))
+
+
+def test_fit_takes_batches_too_and_begins_anew() -> None:
+    subject = model().fit([images(seed=seed) for seed in range(4)])
+    assert subject.learner_.step == 4
+    subject.fit(images(16))
+    assert subject.learner_.step == 1
+
+
+def test_unknown_options_and_environments_are_refused(fitted: VASE) -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'dreaming\.share'"):
+        model(**{"dreaming.shar": 0.5}).partial_fit(images())
+    with pytest.raises(InputError, match="knows 1"):
+        fitted.sample(1, environment=3)
+    with pytest.raises(InputError, match=r"\[B, 4\]"):
+        fitted.inverse_transform(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("size", "fold"), [((64, 64), 4), ((32, 32), 2), ((28, 28), 1), ((128, 128), 8), ((16, 20), 1)]
+)
+def test_the_fold_fits_the_image(size: tuple[int, int], fold: int) -> None:
+    assert fold_for(*size) == fold

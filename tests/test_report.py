@@ -1,0 +1,691 @@
+"""The report: figures from records with known content, and one whole page from a hand-made run."""
+
+import io
+import re
+import shutil
+import struct
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vase import build, config, report
+from vase.errors import CheckpointError
+from vase.lifelong.memory import Environment, Memory
+from vase.nets import Architecture, Networks
+from vase.objective.capacity import Capacity
+from vase.objective.moments import Moments
+from vase.report import (
+    curves,
+    decode,
+    facts,
+    images,
+    latents,
+    page,
+    pictures,
+    readouts,
+    style,
+    timeline,
+)
+from vase.report import run as runs
+from vase.report.run import Band
+from vase.training import checkpoint
+from vase.training.folder import RunFolder, append_lines, create, write_json
+from vase.worlds.stream import Schedule, Stay
+
+LATENTS = 6
+SHAPE = Architecture(height=16, width=16, latents=LATENTS, features=8, hidden=16, fold=2)
+STAYS = Schedule.of([("moving", 40), ("still", 30), ("moving", 30)]).stays
+NASTY = "<script>alert('x & y')</script>"
+
+
+# --- a run made by hand ---------------------------------------------------------------------
+
+
+def settings(**changes: Any) -> config.Config:
+    values = {
+        "description": "solids -> strokes",
+        "stream": {
+            "batch_size": 8,
+            "size": 16,
+            "schedule": [[stay.environment, stay.end - stay.start] for stay in STAYS],
+            "worlds": {
+                "moving": {"sprites": "solids", "moving": True, "side": 8, "count": 40},
+                "still": {"sprites": "strokes", "side": 8, "count": 40},
+            },
+        },
+        "model": {"latents": LATENTS, "features": 8, "hidden": 16, "fold": 2},
+        "training": {"seed": 7},
+    }
+    return config.parse({**values, **changes}, "test")
+
+
+def environment(index: int, masked: tuple[int, ...] = ()) -> Environment:
+    mask = np.array([latent not in masked for latent in range(LATENTS)])
+    moments = Moments(np.zeros(LATENTS + 2), np.ones(LATENTS + 2), 8.0)
+    return Environment(index, mask, moments, Capacity(5.0), batches=20)
+
+
+def metric(step: int, environment: int, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "step": step,
+        "environment": environment,
+        "learnt": True,
+        "loss": 100.0,
+        "reconstruction": 90.0 - step / 10,
+        "kl": 8.0,
+        "belief": 0.1,
+        "capacity": 9.0,
+        "suspicion": 1.0 if step > 10 else 0.0,
+        "kl_per_latent": [1.0] * LATENTS,
+        "alpha": [0.01] * LATENTS,
+    }
+    return {**values, **changes}
+
+
+def event(step: int, kind: str, environment: int, **changes: Any) -> dict[str, Any]:
+    values = {"step": step, "kind": kind, "environment": environment, "reason": "because"}
+    return {**values, "evidence": {}, **changes}
+
+
+EVENTS = [
+    event(0, "new", 0, reason="the first images", evidence={"masked": []}),
+    event(44, "snapshot", 0),
+    event(44, "new", 1, reason=NASTY, evidence={"masked": [0, 4]}),
+    event(60, "kept", 1),
+    event(73, "back", 0),
+]
+
+
+def world_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
+    values = {
+        "name": name,
+        "index": index,
+        "used": [],
+        "masked": [],
+        "spare": [],
+        "kl": [0.0] * LATENTS,
+        "alpha": [0.0] * LATENTS,
+        "r2": {},
+        "encodes": {},
+    }
+    return {**values, **changes}
+
+
+# Latents 4 and 0 carry position in `moving`; 2 is shared; 1 and 3 are own; 5 is spare everywhere.
+LATENT_RECORD: dict[str, Any] = {
+    "count": LATENTS,
+    "worlds": [
+        world_latents(
+            "moving",
+            0,
+            used=[0, 2, 3, 4],
+            kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
+            encodes={"0": "x position", "4": "y position", "2": "shape"},
+        ),
+        world_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
+    ],
+    "shared": [{"worlds": ["moving", "still"], "latents": [2]}],
+    "position": {"source": "moving", "latents": [0, 4], "masked_in": {}, "used_in": {}},
+}
+
+
+def readings(best: str, values: tuple[float, float, float], names: list[str]) -> dict[str, Any]:
+    numbers = dict(zip((best, "end", "change"), values, strict=True))
+    whole = {**numbers, "worlds": dict.fromkeys(names, numbers)}
+    return dict.fromkeys(("linear", "mlp", "frozen"), whole)
+
+
+def probe_record(*, position: bool = True) -> dict[str, Any]:
+    def figures(name: str, value: float) -> dict[str, Any]:
+        errors = dict.fromkeys(readouts.STYLES, value / 100)
+        return {
+            "identity": dict.fromkeys(readouts.STYLES, value),
+            "position_mse": errors if position and name == "moving" else None,
+            "reconstruction_nats": 80.0,
+            "kl_nats": 8.0,
+        }
+
+    switch = {"step": 40, "to": "still", "returning": False, "detected_at": 44, "delay": 4}
+    back = {"step": 70, "to": "moving", "returning": True, "detected_at": 73, "delay": 3}
+    moving = readings("min", (0.00032, 0.00035, 0.00003), ["moving"])
+    return {
+        "vase_version": "0",
+        "seed": 7,
+        "steps": 100,
+        "schedule": [],
+        "detection": {
+            "switches": [switch, back],
+            "false_alarms": [],
+            "missed": 0,
+            "kept": 1,
+            "mean_delay": 3.5,
+            "returns": 1,
+            "returns_recognised": 1,
+        },
+        "assignment": {"moving": 0, "still": 1},
+        "timeline": [
+            {"step": 40, "worlds": {"moving": figures("moving", 0.8)}},
+            {"step": 100, "worlds": {n: figures(n, 0.7) for n in ("moving", "still")}},
+        ],
+        "summary": {
+            "identity": readings("max", (0.886, 0.832, -0.054), ["moving", "still"]),
+            "position_mse": moving if position else {},
+            "chance": {"identity": 0.2, "position_mse": 0.0833},
+        },
+        "latents": LATENT_RECORD,
+    }
+
+
+def write_run(path: Path, chosen: config.Config, metrics: list[dict[str, Any]]) -> RunFolder:
+    """A run folder with untrained networks, made without a learner."""
+    folder = create(path, config.to_toml(chosen))
+    torch.manual_seed(0)
+    shape = build.architecture(chosen, (1, 16, 16))
+    state = Networks(shape).state_dict()
+    memory = Memory((environment(0), environment(1, masked=(0, 4))), 0)
+    record = {
+        "step": 100,
+        "architecture": asdict(shape),
+        "memory": memory.to_json(),
+    }
+    tensors = {f"average.{name}": value for name, value in state.items()}
+    checkpoint.write(folder.checkpoint, tensors, record)
+    append_lines(folder.metrics, metrics)
+    append_lines(folder.events, EVENTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unprobed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    steps = range(0, 100, 5)
+    metrics = [metric(step, int(44 <= step < 73)) for step in steps]
+    return write_run(tmp_path_factory.mktemp("runs") / "by hand", settings(), metrics)
+
+
+@pytest.fixture(scope="module")
+def probed(unprobed: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("runs") / "probed"
+    shutil.copytree(unprobed.path, path)
+    folder = RunFolder(path)
+    write_json(folder.probes, probe_record())
+    return folder
+
+
+class Links(HTMLParser):
+    """Collects what a page would load, where it links to, and its text."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.images: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        values = {key: value or "" for key, value in attrs}
+        if "src" in values:
+            self.images.append(values["src"])
+        if "href" in values:
+            self.links.append(values["href"])
+        if tag == "img":
+            assert values.get("alt"), "every image says in words what it shows"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(probed: RunFolder) -> str:
+    said: list[str] = []
+    path = report.write(probed, build.DataOptions(), progress=said.append)
+    assert path == probed.report
+    assert said
+    return path.read_text(encoding="utf-8")
+
+
+# --- the page -------------------------------------------------------------------------------
+
+
+def test_page_needs_nothing_but_itself(written: str) -> None:
+    found = Links(written)
+    assert len(found.images) == 10
+    assert all(source.startswith("data:image/png;base64,") for source in found.images)
+    assert all(link.startswith(("#", "data:")) for link in found.links)
+    assert "script" not in found.tags
+    assert not re.search(r"https?://|@import|url\(", written)
+
+
+def test_page_links_lead_somewhere(written: str) -> None:
+    for link in Links(written).links:
+        assert not link.startswith("#") or f'id="{link[1:]}"' in written
+
+
+def test_page_tells_the_key_facts(written: str) -> None:
+    text = " ".join(Links(written).text.split())
+    for fact in (
+        "solids → strokes",
+        "seed 7 · 100 steps of 8 images",
+        "2 / 2",
+        "1 of 1 returns recognised",
+        "88.6 %",
+        "−5.4 points at the end",
+        "3.2",
+        "+0.3 at the end",
+        "3.5",
+        "masks z0, z4",
+        "Guessing would score 20.0 % of identities and a position error of 833.0 × 10⁻⁴.",
+        "vase report probed",
+        "[stream.worlds.moving]",
+    ):
+        assert fact in text
+
+
+def test_text_of_events_is_escaped(written: str) -> None:
+    assert NASTY not in written
+    assert NASTY in Links(written).text
+
+
+def test_figures_lie_beside_the_page_and_are_small(probed: RunFolder, written: str) -> None:
+    files = sorted(path.name for path in probed.figures.iterdir())
+    assert (
+        files
+        == [
+            "curves.png",
+            "dreams-0.png",
+            "dreams-1.png",
+            "latents.png",
+            "readouts.png",
+            "reconstructions-moving.png",
+            "reconstructions-still.png",
+            "timeline.png",
+            "traversal-moving.png",
+            "traversal-still.png",
+        ][: len(files)]
+        or len(files) == 11
+    )
+    for path in probed.figures.iterdir():
+        content = path.read_bytes()
+        assert len(content) <= style.LARGEST
+        with Image.open(io.BytesIO(content)) as image:
+            assert 1400 <= image.width <= 1600
+
+
+def test_page_names_no_path_of_this_machine(probed: RunFolder, written: str) -> None:
+    assert str(probed.path.parent) not in written
+
+
+def test_page_comes_out_without_probes(unprobed: RunFolder) -> None:
+    text = Links(report.write(unprobed, build.DataOptions()).read_text(encoding="utf-8")).text
+    assert "has not been probed" in text
+    assert "vase probe 'by hand'" in text
+    assert "2 / 2" in text
+    assert "What can be read out" not in text
+
+
+def test_page_comes_out_without_position(unprobed: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(unprobed.path, folder.path)
+    probes = probe_record(position=False)
+    nowhere = {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
+    write_json(folder.probes, {**probes, "latents": {**LATENT_RECORD, "position": nowhere}})
+    text = Links(report.write(folder, build.DataOptions()).read_text(encoding="utf-8")).text
+    assert "Object identity" in text
+    assert "Position error" not in text
+
+
+def test_page_comes_out_before_anything_happened(tmp_path: Path) -> None:
+    schedule = {**settings().stream.model_dump(), "schedule": [["still", 100]]}
+    folder = write_run(tmp_path / "run", settings(stream=schedule, dreaming={"enabled": False}), [])
+    folder.events.unlink()
+    text = Links(report.write(folder, build.DataOptions()).read_text(encoding="utf-8")).text
+    assert "did not use them" in " ".join(text.split())
+
+
+def test_missing_checkpoint_is_a_sentence(tmp_path: Path) -> None:
+    folder = create(tmp_path / "run", config.to_toml(settings()))
+    with pytest.raises(CheckpointError, match="There is no checkpoint"):
+        report.write(folder, build.DataOptions())
+    assert not folder.report.exists()
+
+
+def test_command_hides_where_the_run_lies() -> None:
+    assert page.command("report", Path("/home/someone/runs/a b")) == "vase report 'a b'"
+    assert page.command("report", Path("runs/toy")) == "vase report runs/toy"
+
+
+# --- reading a run --------------------------------------------------------------------------
+
+
+def test_bands_follow_the_events() -> None:
+    assert runs.believed(EVENTS, 100) == (Band(0, 44, 0), Band(44, 73, 1), Band(73, 100, 0))
+
+
+def test_without_events_the_learner_never_moved() -> None:
+    assert runs.believed([], 100) == (Band(0, 100, 0),)
+
+
+def test_worlds_and_environments_are_matched_by_time_spent() -> None:
+    bands = runs.believed([*EVENTS, event(90, "new", 2)], 100)
+    assert runs.assigned(STAYS, bands) == {"moving": 0, "still": 1}
+    assert runs.owners(STAYS, bands) == {0: "moving", 1: "still", 2: "moving"}
+
+
+def test_wall_clock_adds_up_the_sittings(tmp_path: Path) -> None:
+    for number, times in enumerate([(100.0, 130.0), (900.0, 905.5)]):
+        records = b"".join(
+            struct.pack("<Q4x", 9) + b"\x09" + struct.pack("<d4x", time) for time in times
+        )
+        (tmp_path / f"events.out.tfevents.{number}").write_bytes(records + b"cut")
+    assert runs.wall_clock(tmp_path) == 35.5
+    assert runs.wall_clock(tmp_path / "nowhere") is None
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+def test_latents_are_grouped_and_sorted() -> None:
+    table = latents.rows(LATENT_RECORD)
+    assert [(row.latent, row.group) for row in table] == [
+        (4, "position"),
+        (0, "position"),
+        (2, "shared"),
+        (3, "only moving"),
+        (1, "only still"),
+    ]
+    assert [cell.state for cell in table[0].cells] == ["used", "masked"]
+    assert table[0].cells[0].meaning == "y position"
+    assert latents.spare(LATENT_RECORD) == 1
+
+
+def texts(figure: Any) -> list[str]:
+    found = [text.get_text() for text in figure.texts]
+    for axes in figure.axes:
+        found += [text.get_text() for text in axes.texts]
+        found += [axes.get_title(loc) for loc in ("left", "center", "right")]
+    return found
+
+
+def test_matrix_says_what_each_latent_is() -> None:
+    found = texts(latents.matrix(LATENT_RECORD))
+    assert [text for text in found if re.fullmatch(r"z\d", text)] == ["z4", "z0", "z2", "z3", "z1"]
+    assert found.count("masked") == 2
+    assert {"y position", "2.5 nats", "environment 1: 2 used, 2 masked"} <= set(found)
+    assert any(text.startswith("+ 1 spare") for text in found)
+
+
+def test_most_informative_latents_come_first() -> None:
+    assert latents.by_information(LATENT_RECORD["worlds"][0], 3) == [3, 4, 0]
+
+
+def line(**changes: Any) -> timeline.Timeline:
+    values: dict[str, Any] = {
+        "stays": STAYS,
+        "bands": runs.believed(EVENTS, 100),
+        "metrics": [metric(step, 0) for step in range(0, 100, 5)],
+        "events": EVENTS,
+        "end": 100,
+        "strip": np.zeros((2, 5, 1, 16, 16), dtype=np.float32),
+        "order": (4, 0, 2),
+        "hidden": 3,
+        "places": {"moving": 0, "still": 1},
+        "masked": {1: [0, 4]},
+        "atypical": 0.5,
+        "run_length": 1000.0,
+        "batch_size": 8,
+    }
+    return timeline.Timeline(**{**values, **changes})
+
+
+def test_timeline_shows_truth_beliefs_and_events() -> None:
+    found = texts(timeline.draw(line()))
+    assert {"moving", "still", "environment 0", "environment 1"} <= set(found)
+    assert {"new 0", "new 1", "back 0", "alarm", "3 more are at rest throughout"} <= set(found)
+
+
+def test_believed_bands_wear_the_colour_of_their_world() -> None:
+    bands = (Band(0, 44, 0), Band(44, 73, 1), Band(73, 100, 2))
+    colours = timeline.band_colours(STAYS, bands, {"moving": 0, "still": 1})
+    blue, orange = style.PALETTE[:2]
+    assert colours[0] == style.tint(blue, 0.9)
+    assert colours[1] == style.tint(orange, 0.9)
+    assert colours[2] == style.tint(blue, 0.4)  # moving lives elsewhere: a second home is pale
+
+
+def test_masked_latents_are_framed_together() -> None:
+    assert timeline.masked_rows([4, 0, 2, 1], [0, 4, 1]) == [(0, 2), (3, 1)]
+
+
+def test_a_short_spike_survives_the_binning() -> None:
+    values = np.zeros((1000, 2))
+    values[617, 1] = 3.0
+    starts, binned = timeline.binned(values, 100)
+    assert len(starts) == len(binned) == 100
+    assert binned[:, 0].max() == 0
+    assert binned[61, 1] == 3.0
+
+
+def test_latents_that_stray_get_a_row() -> None:
+    alpha = np.zeros((10, 5))
+    alpha[3, 1] = 0.4
+    assert timeline.visible_latents([4, 0], alpha, 0.5) == [4, 0, 1]
+    assert timeline.visible_latents([4, 0], np.zeros((0,)), 0.5) == [4, 0]
+
+
+def test_labels_are_staggered() -> None:
+    assert timeline.staggered([0, 5, 8, 30], room=10) == [0, 1, None, 0]
+
+
+def test_strip_shows_the_stream_at_its_time() -> None:
+    stream = build.stream(settings(), build.DataOptions())
+    strip = timeline.strip(stream, 100, columns=4, rows=2)
+    assert strip.shape == (2, 4, 1, 16, 16)
+    for column, step in enumerate((12, 37, 62, 87)):
+        np.testing.assert_array_equal(strip[:, column], stream.batch(step)[0][:2])
+
+
+def test_series_leaves_out_what_was_not_measured() -> None:
+    record = probe_record()["timeline"]
+    steps, values = readouts.series(record, "moving", "identity", "mlp")
+    assert steps.tolist() == [40, 100]
+    assert values.tolist() == [0.8, 0.7]
+    assert readouts.series(record, "still", "identity", "mlp")[0].tolist() == [100]
+    assert len(readouts.series(record, "still", "position_mse", "mlp")[0]) == 0
+
+
+def test_readouts_note_best_and_change() -> None:
+    colours = style.world_colours(["moving", "still"])
+    figure = readouts.draw(probe_record(), STAYS, 100, colours)
+    assert len(figure.axes) == 2
+    assert figure.axes[1].get_yscale() == "log"
+    assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
+
+
+def test_readouts_without_position_have_one_panel() -> None:
+    colours = style.world_colours(["moving", "still"])
+    assert len(readouts.draw(probe_record(position=False), STAYS, 100, colours).axes) == 1
+
+
+def test_labels_are_spread_but_stay_inside() -> None:
+    places = readouts.spread([0.9, 0.89, 0.88, 0.05], 0.19)
+    gaps = -np.diff(places)
+    assert (gaps >= 0.19 - 1e-9).all()
+    assert min(places) >= 0
+
+
+def test_curve_averages_and_keeps_gaps() -> None:
+    metrics = [metric(step, 0, kl=float(step)) for step in range(4)]
+    metrics += [{"step": step, "alpha": []} for step in (4, 5)]
+    steps, values = curves.curve(metrics, "kl", points=3)
+    assert steps.tolist() == [0, 2, 4]
+    np.testing.assert_allclose(values, [0.5, 2.5, np.nan])
+
+
+def test_curves_leave_out_dreams_that_never_were() -> None:
+    metrics = [metric(step, 0) for step in range(10)]
+    assert len(curves.draw(metrics, STAYS, 100).axes) == 2
+    dreamt = [{**record, "encoder_proximity": 1.0, "decoder_proximity": 2.0} for record in metrics]
+    assert len(curves.draw(dreamt, STAYS, 100).axes) == 3
+
+
+# --- what the networks make of images ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def networks() -> Networks:
+    torch.manual_seed(1)
+    return Networks(SHAPE).eval().requires_grad_(False)
+
+
+def test_traversal_sets_one_latent_and_holds_the_others(networks: Networks) -> None:
+    generator = np.random.default_rng(0)
+    image = generator.random((1, 16, 16), dtype=np.float32)
+    here = environment(0, masked=(1,))
+    seen = decode.traverse(networks, image, here, [3, 0], np.array([-2.0, 0.0, 2.0]))
+    assert seen.images.shape == (2, 3, 1, 16, 16)
+    z = decode.encode(networks, image[None], here)
+    assert z[0, 1] == 0
+    expected = z.clone()
+    expected[0, 3] = -2.0
+    np.testing.assert_allclose(
+        seen.images[0, 0], decode.decode(networks, expected, here)[0], atol=1e-6
+    )
+    np.testing.assert_allclose(seen.means, z[0, [3, 0]].numpy(), atol=1e-6)
+    np.testing.assert_allclose(seen.reconstruction, decode.decode(networks, z, here)[0], atol=1e-6)
+
+
+def test_traversal_has_nine_values_from_minus_two_to_two() -> None:
+    assert decode.VALUES.tolist() == [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2]
+
+
+def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> None:
+    seen = decode.traverse(networks, np.zeros((1, 16, 16), np.float32), environment(0), [3, 0])
+    labels = [latents.label(3, "x position", 2.13), latents.label(0, "", 0.5)]
+    found = texts(images.traversal(seen, labels, "moving", "#0072B2"))
+    assert {"x position", "z3, 2.1 nats", "z0", "0.5 nats", "−2", "0", "+0.5"} <= set(found)
+
+
+def test_traversal_of_no_latents_is_still_a_figure(networks: Networks) -> None:
+    seen = decode.traverse(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
+    assert style.png(images.traversal(seen, [], "moving", "#0072B2"))
+
+
+def test_dreams_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
+    everything = environment(0, masked=tuple(range(LATENTS)))
+    dreamt = decode.dreams(networks, everything, 4, seed=0)
+    expected = decode.decode(networks, torch.zeros(4, LATENTS), everything)
+    np.testing.assert_allclose(dreamt, expected, atol=1e-6)
+    again = decode.dreams(networks, environment(1), 4, seed=3)
+    np.testing.assert_array_equal(again, decode.dreams(networks, environment(1), 4, seed=3))
+
+
+def test_unprobed_latents_are_measured_through_the_mask(networks: Networks) -> None:
+    seen = {"moving": np.random.default_rng(0).random((8, 1, 16, 16), dtype=np.float32)}
+    record = decode.latent_record(networks, seen, {"moving": environment(0, masked=(2, 5))})
+    (world,) = record["worlds"]
+    assert world["masked"] == [2, 5]
+    assert sorted(world["used"] + world["spare"] + world["masked"]) == list(range(LATENTS))
+    assert world["kl"][2] == world["kl"][5] == 0
+
+
+# --- images as arrays -------------------------------------------------------------------------
+
+
+def test_mosaic_puts_images_in_their_places() -> None:
+    tiles = np.arange(6, dtype=np.float32).reshape(2, 3, 1, 1, 1) / 10
+    picture = images.mosaic(np.broadcast_to(tiles, (2, 3, 1, 4, 4)), gap=2)
+    assert picture.shape == (10, 16, 3)
+    assert picture[0, 0, 0] == 0
+    np.testing.assert_allclose(picture[6:, 12:], 0.5)
+    np.testing.assert_allclose(picture[4:6], 1)
+
+
+def test_mosaic_keeps_colour() -> None:
+    red = np.zeros((1, 1, 3, 4, 4), dtype=np.float32)
+    red[:, :, 0] = 1
+    assert images.mosaic(red)[0, 0].tolist() == [1, 0, 0]
+
+
+def test_pairs_stand_below_each_other() -> None:
+    originals = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
+    rows = images.paired(originals, originals + 10, 2)
+    assert rows[..., 0, 0, 0].tolist() == [[0, 1], [10, 11], [2, 3], [12, 13]]
+
+
+# --- facts and style ------------------------------------------------------------------------
+
+
+def test_sharing_of_position_is_put_into_words() -> None:
+    both = [
+        world_latents("a", 0, used=[1, 2], encodes={"1": "x position", "2": "y position"}),
+        world_latents("b", 1, masked=[1, 2]),
+        world_latents("c", 2, used=[1, 2], encodes={"1": "x position", "2": "position"}),
+    ]
+    record = {"count": LATENTS, "worlds": both, "position": {"source": "a", "latents": [1, 2]}}
+    assert facts.shared_sentence(record) == (
+        "z1 and z2 carry position in a and c alike; most of them are masked in b."
+    )
+    assert facts.shared_sentence({**record, "worlds": both[:2]}) == ""
+    assert facts.shared_sentence({**record, "position": None}) == ""
+
+
+def test_summary_has_means_first_and_leaves_out_what_is_missing() -> None:
+    summary = probe_record()["summary"]
+    table = facts.summary_rows({**summary, "position_mse": {"mlp": {"min": None}}})
+    assert [row.whole for row in table[:3]] == [True] * 3
+    assert (table[0].best, table[0].end, table[0].change) == ("88.6", "83.2", "−5.4")
+    assert {row.quantity for row in table} == {"identity, %"}
+    assert len(table) == 9
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.04, "±0"), (-0.04, "±0"), (0.05, "+0.1"), (-5.41, "−5.4")]
+)
+def test_signed_numbers(value: float, text: str) -> None:
+    assert readouts.signed(value, 1) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.3, "12 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert facts.duration(seconds) == text
+
+
+def test_old_probes_are_noticed(probed: RunFolder) -> None:
+    run = runs.read(probed)
+    assert facts.notice(run) == ""
+    assert "gone on to step 300" in facts.notice(replace(run, steps=300))
+
+
+def test_worlds_keep_their_colours() -> None:
+    assert style.world_colours(["b", "a", "b"]) == {"b": style.PALETTE[0], "a": style.PALETTE[1]}
+    assert len(set(style.PALETTE)) == len(style.PALETTE)
+
+
+def test_long_text_is_cut() -> None:
+    assert style.fitted("moving", 2, 9) == "moving"
+    assert style.fitted("a world with a long name", 1, 9).endswith("…")
+
+
+def test_noisy_figure_is_made_small() -> None:
+    noise = np.random.default_rng(0).random((4, 6, 3, 64, 64), dtype=np.float32)
+    assert len(style.png(images.wall(noise, "noise", "#0072B2"))) <= style.LARGEST
+
+
+def test_worlds_with_like_names_get_files_of_their_own() -> None:
+    same = [pictures.Picture("dreams-a", b"1", ""), pictures.Picture("dreams-a", b"2", "")]
+    assert pictures.file_names(same) == {"dreams-a.png": b"1", "dreams-a-2.png": b"2"}
+
+
+def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:
+    run = replace(runs.read(probed), steps=50)
+    assert run.stays == (Stay("moving", 0, 40), Stay("still", 40, 50))
+    assert run.worlds == ("moving", "still")
