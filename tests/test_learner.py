@@ -221,9 +221,8 @@ def test_a_held_batch_changes_no_weight(at_the_switch: State) -> None:
 
 def test_a_single_bad_batch_opens_nothing(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    stream = toy(400)
     subject.observe(torch.zeros(64, 1, 32, 32))
-    run(subject, stream, SWITCH + 20)
+    run(subject, toy(2 * SWITCH), SWITCH + 20)
     assert len(subject.memory.environments) == 1
 
 

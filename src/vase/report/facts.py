@@ -265,7 +265,7 @@ def chance_sentence(summary: Mapping[str, Any]) -> str:
     if chance.get("identity") is not None:
         parts.append(f"{percent(chance['identity'])} of identities")
     if chance.get("position_mse") is not None:
-        parts.append(f"a position error of {_scaled(chance['position_mse'])} × 10⁻⁴")
+        parts.append(f"a position error of {_scaled(chance['position_mse'])}\u00a0×\u00a010⁻⁴")
     return f"Guessing would score {listed(parts)}." if parts else ""
 
 
