@@ -19,7 +19,7 @@ def test_every_preset_loads_says_its_cost_and_its_command(name: str) -> None:
     assert preset.description
     first = config.presets()[name].read_text().splitlines()[0]
     assert first.startswith(f"# vase train {name} ")
-    assert set(world for world, _ in preset.stream.schedule) <= set(preset.stream.worlds)
+    assert {world for world, _ in preset.stream.schedule} <= set(preset.stream.worlds)
 
 
 @pytest.mark.parametrize("name", config.presets())

@@ -13,7 +13,12 @@ from vase.estimator import fold_for
 from vase.training import checkpoint
 
 Images = NDArray[np.uint8]
-OPTIONS = {"model.features": 16, "model.hidden": 32, "model.cells": 16, "training.accelerator": "cpu"}
+OPTIONS = {
+    "model.features": 16,
+    "model.hidden": 32,
+    "model.cells": 16,
+    "training.accelerator": "cpu",
+}
 
 
 def images(count: int = 16, shape: tuple[int, ...] = (16, 16), seed: int = 0) -> Images:
@@ -51,9 +56,7 @@ def test_posteriors_and_codes(fitted: VASE) -> None:
 
 def test_a_large_set_is_encoded_in_pieces_alike(fitted: VASE) -> None:
     many = images(1100)
-    np.testing.assert_allclose(
-        fitted.transform(many)[:16], fitted.transform(many[:16]), atol=1e-5
-    )
+    np.testing.assert_allclose(fitted.transform(many)[:16], fitted.transform(many[:16]), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3), (3, 16, 16)])

@@ -31,7 +31,7 @@ def test_every_world_keeps_the_contract(world: CanvasWorld) -> None:
     assert images.dtype == np.float32
     assert 0 <= images.min() < images.max() <= 1
     assert truth.environment == world.name
-    assert all(((0 <= f) & (f <= 1)).all() for f in truth.factors.values())
+    assert all(((f >= 0) & (f <= 1)).all() for f in truth.factors.values())
     assert ("x" in truth.factors) == world.moving
 
 

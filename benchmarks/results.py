@@ -1,0 +1,286 @@
+"""The figures of RESULTS.md: trained, kept as raw files, and put into one generated page.
+
+    python benchmarks/results.py train quick --seeds 0 1 2 3 4 [--jobs 2]
+    python benchmarks/results.py page
+
+`train` trains each seed into runs/results/PRESET-seed-K, or goes on with it, and copies what counts
+into results/PRESET/seed-K. `page` writes RESULTS.md from those files and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vase.report.run import wall_clock
+from vase.training.folder import RunFolder, read_json, read_lines, write_json
+
+ROOT = Path(__file__).parents[1]
+KEPT = ("config.toml", "events.jsonl", "probes.json")
+READOUTS = ("linear", "mlp", "frozen")
+# The source's best row (VASE, disentangled) and its best entangled one, as printed on the poster.
+SOURCE = {"identity max %": 88.6, "identity change": -5.4, "MSE min 1e-4": 3.2, "MSE change": 3.0}
+
+
+# ---- training ----------------------------------------------------------------------------------
+
+
+def train(preset: str, seed: int, threads: int) -> None:
+    """Train one seed to its end, or go on with it, and keep its raw files."""
+    run = RunFolder(ROOT / "runs" / "results" / f"{preset}-seed-{seed}")
+    vase = [sys.executable, "-m", "vase"]
+    started = run.config.is_file()
+    command = (
+        [*vase, "resume", str(run.path)]
+        if started
+        else [*vase, "train", preset, f"training.seed={seed}", "--out", str(run.path)]
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    run.path.parent.mkdir(parents=True, exist_ok=True)
+    with run.path.with_suffix(".log").open("a") as log:
+        subprocess.run(command, env=environment, stdout=log, stderr=log, check=True)
+    keep(run, ROOT / "results" / preset / f"seed-{seed}", threads)
+
+
+def keep(run: RunFolder, target: Path, threads: int) -> None:
+    """Copy what counts, and what it cost on this machine."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(run.path / name, target / name)
+    seconds = wall_clock(run.tensorboard)
+    cost = {
+        "training_minutes": round(seconds / 60, 1) if seconds else None,
+        "threads": threads,
+        "torch": torch.__version__,
+    }
+    write_json(target / "cost.json", cost)
+
+
+# ---- the page ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """The raw files of one seed."""
+
+    seed: int
+    probes: dict[str, Any]
+    events: list[dict[str, Any]]
+    cost: dict[str, Any]
+
+
+def results(preset: Path) -> list[Result]:
+    """All seeds of a preset, in order."""
+    return [
+        Result(
+            int(folder.name.removeprefix("seed-")),
+            read_json(folder / "probes.json"),
+            read_lines(folder / "events.jsonl"),
+            read_json(folder / "cost.json"),
+        )
+        for folder in sorted(preset.glob("seed-*"))
+    ]
+
+
+def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) -> str:
+    """Mean and standard deviation over seeds, or the value if there is one."""
+    numbers = np.array([value for value in values if value is not None]) * scale
+    if not len(numbers):
+        return "-"
+    mean = f"{numbers.mean():.{digits}f}"
+    return f"{mean} ± {numbers.std(ddof=1):.{digits}f}" if len(numbers) > 1 else mean
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, head))]
+    lines += [["---"] * len(lines[0])]
+    lines += [list(map(str, row)) for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def section(preset: str, found: list[Result]) -> str:
+    """Everything there is to say of one preset."""
+    minutes = spread(result.cost["training_minutes"] for result in found)
+    threads = sorted({result.cost["threads"] for result in found})
+    seeds = ", ".join(str(result.seed) for result in found)
+    return "\n\n".join(
+        [
+            f"## Preset `{preset}`",
+            f"Seeds {seeds}; {found[0].probes['steps']} steps; {minutes} minutes of training on "
+            f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']}, "
+            "beside other work on the same machine. Mean and standard deviation over seeds.",
+            f"    python benchmarks/results.py train {preset} --seeds {seeds.replace(',', '')}",
+            "### Readouts, all environments seen",
+            readouts(found),
+            "`max` (`min`) is each environment's best over training from its first appearance "
+            "on, `change` its value at the end minus that, both averaged over environments. "
+            "`frozen` is fitted once, when the environment was last present, and sees forgetting "
+            "that a refitted readout hides.",
+            "### By environment (MLP readout)",
+            by_world(found),
+            "### Detection",
+            detections(found),
+            "### Position latents",
+            positions(found),
+        ]
+    )
+
+
+def readouts(found: list[Result]) -> str:
+    """The headline: identity and position, three readouts, beside the source."""
+
+    def cell(kind: str, readout: str, name: str, scale: float) -> str:
+        return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
+
+    rows = [
+        [
+            readout,
+            cell("identity", readout, "max", 100),
+            cell("identity", readout, "change", 100),
+            cell("position_mse", readout, "min", 1e4),
+            cell("position_mse", readout, "change", 1e4),
+        ]
+        for readout in READOUTS
+    ]
+    return table(["readout", *SOURCE], [*rows, ["the source (not stated which)", *SOURCE.values()]])
+
+
+def by_world(found: list[Result]) -> str:
+    """Identity, position and reconstruction of each world."""
+    summary = [r.probes["summary"] for r in found]
+    worlds = list(summary[0]["identity"]["mlp"]["worlds"])
+
+    def last(name: str) -> str:
+        ends = (r.probes["timeline"][-1]["worlds"][name]["reconstruction_nats"] for r in found)
+        return spread(ends)
+
+    def of(kind: str, name: str, field: str, scale: float) -> str:
+        return spread((s[kind]["mlp"]["worlds"].get(name, {}).get(field) for s in summary), scale)
+
+    rows = [
+        [
+            name,
+            of("identity", name, "max", 100),
+            of("identity", name, "change", 100),
+            of("position_mse", name, "min", 1e4),
+            of("position_mse", name, "change", 1e4),
+            last(name),
+        ]
+        for name in worlds
+    ]
+    return table(["environment", *SOURCE, "reconstruction at the end, nats"], rows)
+
+
+def detections(found: list[Result]) -> str:
+    """What each seed found."""
+    rows = []
+    for result in found:
+        scores = result.probes["detection"]
+        opened = [event for event in result.events if event["kind"] in ("new", "back")]
+        rows.append(
+            [
+                result.seed,
+                len({event["environment"] for event in opened}),
+                ", ".join(f"{s['verdict']} {s['index']}" for s in scores["switches"]),
+                ", ".join(str(s["delay"]) for s in scores["switches"]),
+                len(scores["false_alarms"]),
+                scores["missed"],
+                scores["kept"],
+            ]
+        )
+    head = ["seed", "environments", "verdicts", "delays, batches", "false", "missed", "weighed"]
+    return table(head, rows) + (
+        "\n\n`weighed`: alarms that were looked into and dropped before anything was opened."
+    )
+
+
+def positions(found: list[Result]) -> str:
+    """Which latents carry position in the first moving world, and what became of them."""
+    worlds = [world["name"] for world in found[0].probes["latents"]["worlds"]]
+    rows = []
+    for result in found:
+        latents = result.probes["latents"]
+        carried = latents["position"]
+        best = {world["name"]: world for world in latents["worlds"]}[carried["source"]]["r2"]
+        rows.append(
+            [
+                result.seed,
+                ", ".join(map(str, carried["latents"])),
+                *(f"{max(best[factor]):.2f}" for factor in ("x", "y")),
+                *(state(carried, name) for name in worlds),
+            ]
+        )
+    return table(["seed", "latents", "best R2 of x", "of y", *worlds], rows)
+
+
+def state(carried: dict[str, Any], name: str) -> str:
+    """How many of the position latents a world uses and masks."""
+    used, masked = carried["used_in"].get(name, []), carried["masked_in"].get(name, [])
+    return f"{len(used)} used, {len(masked)} masked"
+
+
+def page(folder: Path) -> str:
+    """RESULTS.md."""
+    presets = [path for path in sorted(folder.iterdir()) if list(path.glob("seed-*"))]
+    notes = (folder / "notes.md").read_text(encoding="utf-8").strip()
+    return "\n\n".join(
+        [
+            "# Results",
+            "Generated from the raw files in [results/](results) by "
+            "`python benchmarks/results.py page`; never edited by hand. Moving Fashion-MNIST, then "
+            "MNIST, then moving MNIST, 64 x 64, without labels. Identity in percent and percentage "
+            "points; MSE of position in [0, 1] over the range of travel, in units of 1e-4. The "
+            "source is the row *VASE (SDA)* of its table, disentangled; it states neither its "
+            "readout nor the unit of its MSE.",
+            notes,
+            *(section(path.name, results(path)) for path in presets),
+        ]
+    )
+
+
+def main() -> None:
+    """Train seeds, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    trainer = commands.add_parser("train")
+    trainer.add_argument("preset")
+    trainer.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    trainer.add_argument("--jobs", type=int, default=2, help="seeds trained at a time")
+    trainer.add_argument("--threads", type=int, default=1, help="CPU threads for each")
+    trainer.set_defaults(run=train_all)
+    commands.add_parser("page").set_defaults(run=write_page)
+    arguments = parser.parse_args()
+    run: Callable[[argparse.Namespace], None] = arguments.run
+    run(arguments)
+
+
+def train_all(arguments: argparse.Namespace) -> None:
+    """Train all seeds, some at a time."""
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        jobs = [
+            pool.submit(train, arguments.preset, seed, arguments.threads)
+            for seed in arguments.seeds
+        ]
+        for job in jobs:
+            job.result()
+
+
+def write_page(_: argparse.Namespace) -> None:
+    """Write RESULTS.md."""
+    (ROOT / "RESULTS.md").write_text(page(ROOT / "results") + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
