@@ -63,7 +63,7 @@ class ModelConfig(Section):
     latents: Annotated[int, Field(ge=1, le=1024)] = 24
     features: PositiveInt = 64
     hidden: PositiveInt = 256
-    cells: PositiveInt = 128
+    cells: PositiveInt = 64
     fold: Literal[1, 2, 4, 8] = 4
     environments: Annotated[int, Field(ge=1, le=4096)] = 16
 

@@ -58,6 +58,7 @@ class Settings:
 
 FIRST = "the first images of the stream"
 MOST_HELD = 8  # batches kept for a verdict while the detector is suspicious
+RECENT = 4  # learnt batches of the present environment that the held ones are compared with
 
 
 class Learner:
@@ -87,6 +88,7 @@ class Learner:
         self.memory = Memory()
         self.suspicion = Suspicion()
         self.held: tuple[Tensor, ...] = ()
+        self.recent: tuple[Tensor, ...] = ()
         self.step = 0
 
     # ---- the algorithm -------------------------------------------------------------------------
@@ -105,6 +107,7 @@ class Learner:
         if first or verdict.kind == "same":
             terms, kl = self._learn(self._look(images))
             self._remember(evidence, terms["kl"])
+            self.recent = (*self.recent, images)[-RECENT:]
         elif verdict.kind != "held":
             events.append(self._act(verdict))
         if self._refresh_due():
@@ -226,9 +229,7 @@ class Learner:
             Candidate(
                 environment=known,
                 seen=self._evidence(images, known),
-                expected=known.moments
-                if known.index == self.memory.current
-                else self._drifted(known),
+                expected=self._expected(known),
                 belief=float(log_belief[known.index]),
             )
             for known in self.memory.environments
@@ -239,6 +240,16 @@ class Learner:
             self.memory.current,
             len(self.memory.environments),
         )
+
+    def _expected(self, known: Environment) -> Moments:
+        """What an environment's moments are under today's weights.
+
+        For the present one they are measured on the latest learnt batches: its record lags behind
+        a model that learns fast, and the lag would look like a change of the world.
+        """
+        if known.index != self.memory.current:
+            return self._drifted(known)
+        return self._evidence(torch.cat(self.recent), known) if self.recent else known.moments
 
     def _drifted(self, known: Environment) -> Moments:
         """What an absent environment's moments must be by now, measured on dreams of it.
@@ -269,6 +280,7 @@ class Learner:
                 f"Step {self.step} opens environment {verdict.environment}, but the model has room "
                 f"for {self.shape.environments}. Start with a larger model.environments."
             )
+        self.recent = ()
         if self.settings.dreams:
             self._take_snapshot()
         if verdict.kind == "back":

@@ -30,6 +30,7 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
         **(_prefixed("snapshot", learner.snapshot) if learner.snapshot else {}),
         **_optimizer_tensors(learner.optimizer),
         **{f"held.{k}": images for k, images in enumerate(learner.held)},
+        **{f"recent.{k}": images for k, images in enumerate(learner.recent)},
     }
     record = {
         "step": learner.step,
@@ -55,8 +56,8 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
         learner.snapshot = frozen(learner.average)
         _load(learner.snapshot, "snapshot", tensors)
     _load_optimizer(learner.optimizer, tensors)
-    held = sorted((name for name in tensors if name.startswith("held.")), key=_number)
-    learner.held = tuple(tensors[name].to(learner.device) for name in held)
+    learner.held = _batches("held", tensors, learner.device)
+    learner.recent = _batches("recent", tensors, learner.device)
     learner.memory = Memory.from_json(record["memory"])
     learner.suspicion = _suspicion(record["suspicion"])
     learner.step, learner.seed = record["step"], record["seed"]
@@ -99,6 +100,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 
 def _suspicion(record: Mapping[str, Any]) -> Suspicion:
     return Suspicion(record["value"], tuple(record["held"]), record["alarm"])
+
+
+def _batches(name: str, tensors: Mapping[str, Tensor], device: torch.device) -> tuple[Tensor, ...]:
+    keys = sorted((key for key in tensors if key.startswith(f"{name}.")), key=_number)
+    return tuple(tensors[key].to(device) for key in keys)
 
 
 def _number(name: str) -> int:

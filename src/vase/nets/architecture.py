@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import leaky_relu, leaky_relu_
 
 from vase.errors import ConfigError
 from vase.records import Posterior
@@ -35,7 +35,7 @@ class Architecture:
     latents: int = 24
     features: int = 64
     hidden: int = 256
-    cells: int = 128
+    cells: int = 64
     fold: int = 4
     environments: int = 16
 
@@ -54,13 +54,13 @@ class Architecture:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of the grid on which the decoder broadcasts."""
-        return self.height // (2 * self.fold), self.width // (2 * self.fold)
+        """Height and width of the folded image: the cells on which the decoder broadcasts."""
+        return self.height // self.fold, self.width // self.fold
 
     @property
     def flat(self) -> int:
-        """Features that enter the encoder's dense layer: the grid, halved once more."""
-        return self.features * (self.grid[0] // 2) * (self.grid[1] // 2)
+        """Features that enter the encoder's dense layer, the grid having been halved twice."""
+        return self.features * (self.grid[0] // 4) * (self.grid[1] // 4)
 
 
 class Encoder(nn.Module):
@@ -90,11 +90,11 @@ class Decoder(nn.Module):
     """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
 
     A spatial broadcast decoder (Watters et al. 2019, arXiv 1901.07017): every cell of a grid gets
-    the latents and its own coordinates, so that "where" is a shift of coordinates and falls into
-    latents of its own. What is drawn there is conditioned layer by layer, by a scale and a shift
-    (FiLM, Perez et al. 2018, arXiv 1709.07871) computed from the latents and the environment. The
-    environment enters as an embedding, which is the same as a one-hot input, and starts at zero: a
-    new environment begins from what all have in common.
+    the latents and its own coordinates, and paints one block of pixels, so that "where" is a shift
+    of coordinates and falls into latents of its own. What is painted is conditioned layer by layer,
+    by a scale and a shift (FiLM, Perez et al. 2018, arXiv 1709.07871) computed from the latents and
+    the environment. The environment enters as an embedding, which is the same as a one-hot input,
+    and starts at zero: a new environment begins from what all have in common.
     """
 
     coordinates: Tensor
@@ -109,21 +109,21 @@ class Decoder(nn.Module):
         self.condition = nn.Linear(shape.hidden, 5 * width)
         self.latents = nn.Linear(shape.latents, width)
         self.place = nn.Linear(2, width)
-        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+        self.first = nn.Linear(width, width, bias=False)
+        self.second = nn.Linear(width, width, bias=False)
         self.register_buffer("coordinates", _coordinates(*shape.grid), persistent=False)
-        self.paint = nn.Sequential(
-            nn.ConvTranspose2d(width, shape.folded_channels, 4, stride=2, padding=1),
-            nn.PixelShuffle(shape.fold),
-        )
+        self.paint = nn.Linear(width, shape.folded_channels)
+        self.unfold = nn.PixelShuffle(shape.fold)
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
         what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
         shift, scale_1, shift_1, scale_2, shift_2 = self.condition(what)[:, None].chunk(5, dim=2)
-        cells = leaky_relu(self.latents(z)[:, None] + shift + self.place(self.coordinates), LEAK)
-        cells = leaky_relu(self.first(cells) * (1 + scale_1) + shift_1, LEAK)
-        cells = leaky_relu(self.second(cells) * (1 + scale_2) + shift_2, LEAK)
-        # [B, cells, width] is a [B, width, *grid] image in channels-last memory: no copy.
-        logits: Tensor = self.paint(cells.view(-1, *self.grid, self.width).permute(0, 3, 1, 2))
+        where = self.place(self.coordinates)
+        cells = leaky_relu_(self.latents(z)[:, None] + shift + where, LEAK)  # [B, cells, width]
+        cells = leaky_relu_(torch.addcmul(shift_1, self.first(cells), 1 + scale_1), LEAK)
+        cells = leaky_relu_(torch.addcmul(shift_2, self.second(cells), 1 + scale_2), LEAK)
+        blocks = self.paint(cells).transpose(1, 2).reshape(len(z), -1, *self.grid)
+        logits: Tensor = self.unfold(blocks)
         return logits.float()
 
 
