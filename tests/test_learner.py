@@ -286,6 +286,17 @@ def shrunk(saved: State) -> State:
     return cut, {**record, "architecture": architecture}
 
 
+def test_mixed_precision_learns_the_same_within_its_precision() -> None:
+    def half() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    full = Learner(SHAPE, QUICK, seed=0, device=CPU)
+    mixed = Learner(SHAPE, QUICK, seed=0, device=CPU, autocast=half)
+    losses = [run(subject, toy(), 30)[-1].terms["loss"] for subject in (full, mixed)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+
+
 # ---- determinism and resumption ----------------------------------------------------------------
 
 

@@ -48,7 +48,7 @@ def watch(
     with bar:
         for observation in observations:
             for event in observation.events:
-                console.print(describe(event), highlight=False)
+                console.print(describe(event), soft_wrap=not console.is_terminal, highlight=False)
             numbers = summarise(observation) or numbers
             now, done = time.monotonic(), observation.step + 1
             rate = (done - start) * batch_size / max(now - began, 1e-9)
@@ -57,7 +57,8 @@ def watch(
                 where = observation.verdict.environment
                 bar.update(task, completed=done, environment=where, rate=rate, numbers=numbers)
                 if not console.is_terminal:
-                    console.print(plain(done, steps, where, rate, batch_size, numbers))
+                    line = plain(done, steps, where, rate, batch_size, numbers)
+                    console.print(line, soft_wrap=True, highlight=False)
             yield observation
 
 
