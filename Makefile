@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-RUN    ?= runs/quick
 PRESET ?= quick
+RUN    ?= runs/$(PRESET)
 ARGS   ?=
 
 BIN    := $(VENV)/bin

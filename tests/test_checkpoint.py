@@ -58,6 +58,13 @@ def test_a_flipped_bit_in_the_tensors_is_found(tmp_path: Path) -> None:
         checkpoint.read(path)
 
 
+def test_a_changed_number_in_the_header_is_found(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b'\\"step\\": 5', b'\\"step\\": 9'))
+    with pytest.raises(CheckpointError, match="corrupt"):
+        checkpoint.read(path)
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_rubbish_raises_nothing_but_checkpoint_errors(tmp_path: Path, data: st.DataObject) -> None:

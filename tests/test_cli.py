@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from vase.cli import main
 from vase.cli.app import app
+from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_lines
 
 SMALL = [
@@ -114,6 +115,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"vase resume {folder}" in output
     steps = len(read_lines(RunFolder(folder).metrics))
     assert f"saved at step {steps}" in output
+    assert checkpoint.read(RunFolder(folder).checkpoint)[1]["step"] == steps
 
 
 def wait_for(ready: object, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -31,6 +31,19 @@ def test_a_resolved_configuration_reads_back_equal(name: str, tmp_path: Path) ->
     assert resolved.training.seed == 7
 
 
+def test_odd_names_and_texts_read_back_too(tmp_path: Path) -> None:
+    values = config.load("toy").model_dump(mode="json")
+    world = values["stream"]["worlds"]["strokes"]
+    names = ["my world", "a.b", 'the "best"', "welt \u00e4\U0001f30d\x7f"]
+    values["stream"]["worlds"] = dict.fromkeys(names, world)
+    values["stream"]["schedule"] = [[name, 1] for name in names]
+    values["description"] = "emoji \U0001f30d, a tab\t and \\ a backslash"
+    resolved = config.parse(values, "test")
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(resolved), encoding="utf-8")
+    assert config.load(str(path)) == resolved
+
+
 def test_the_defaults_of_the_configuration_are_those_of_the_rules() -> None:
     """Two places hold defaults; this holds the two together."""
     toy = config.load("toy")
@@ -62,6 +75,8 @@ def test_the_rules_are_chosen_by_name() -> None:
         ("model.latents=many", r"model\.latents: .*integer.*'many'"),
         ("dreaming.source=nowhere", r"dreaming\.source: .*'marginal' or 'prior'"),
         ("training", "not an override"),
+        ("detection.run_length=inf", r"detection\.run_length: .*finite"),
+        ("detection.enabled=false", r"set dreaming\.refresh"),
         ("description.x=1", "is a value, not a section"),
         ("stream.worlds.strokes.moving=maybe", r"strokes\.moving"),
         ("stream.worlds.strokes.movin=true", r"Did you mean 'stream\.worlds\.strokes\.moving'"),

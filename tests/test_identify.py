@@ -51,7 +51,7 @@ def test_e_values_have_a_mean_of_at_most_one_under_the_null(size: int) -> None:
 
 def test_false_alarms_are_rarer_than_the_run_length_on_null_streams() -> None:
     """Simulated exchangeable scores with heavy tails; the bound holds for any distribution."""
-    rule = DetectorRule(run_length=300, window=64, patience=1)
+    rule = DetectorRule(run_length=300, window=64)
     generator = np.random.default_rng(0)
     alarms, steps = 0, 60_000
     scores = list(generator.standard_t(2, size=rule.window) ** 2)
@@ -113,7 +113,6 @@ def test_p_values_lie_in_the_unit_interval_and_fall_with_the_score(
 def test_the_same_data_is_kept() -> None:
     verdict = DivergenceRule().identify(evidence(candidate(environment(0, CLOTHES), CLOTHES)))
     assert verdict.kind == "kept"
-    assert not verdict.moved
 
 
 def test_a_cheaper_but_different_world_is_new() -> None:
@@ -136,7 +135,30 @@ def test_a_known_world_is_back() -> None:
         )
     )
     assert (verdict.kind, verdict.environment) == ("back", 1)
-    assert verdict.moved
+
+
+def at(distance: float, index: int) -> Candidate:
+    """A candidate at about `distance` nats: one latent's mean is moved by sqrt(2 d)."""
+    seen = moments([np.sqrt(2 * distance), 0, 0, 280, 14], [1, 1, 1, 5000, 4])
+    return candidate(environment(index, CLOTHES), seen)
+
+
+@pytest.mark.parametrize(
+    ("here", "away", "kind", "index"),
+    [
+        (0.2, 0.1, "kept", 0),  # it fits where it is, so it stays, though another fits better
+        (0.5, 0.9, "back", 1),  # it does not fit here, and does there, at the wider limit
+        (0.5, 1.5, "new", 2),
+        (2.0, 0.1, "back", 1),
+    ],
+)
+def test_the_present_comes_first_and_the_absent_get_more_room(
+    here: float, away: float, kind: str, index: int
+) -> None:
+    verdict = DivergenceRule(here=0.3, away=1.0, resolution=0).identify(
+        evidence(at(here, 0), at(away, 1))
+    )
+    assert (verdict.kind, verdict.environment) == (kind, index)
 
 
 def test_what_resembles_nothing_known_is_new_with_the_next_index() -> None:

@@ -139,7 +139,7 @@ def test_layouts_are_told_apart_and_come_back(shape: tuple[int, ...], layout: st
 def test_integers_floats_tensors_and_booleans_mean_the_same() -> None:
     bits = np.random.default_rng(0).random((4, 16, 16)) > 0.5
     expected = to_batch(bits)
-    for images in (bits * np.uint8(255), bits.astype(float), torch.tensor(bits).float()):
+    for images in (bits * np.uint8(255), bits.astype(float), torch.tensor(bits).bfloat16()):
         torch.testing.assert_close(to_batch(images), expected)
 
 
@@ -154,6 +154,7 @@ def test_integers_floats_tensors_and_booleans_mean_the_same() -> None:
         (np.full((4, 16, 16), 2.0), "Divide by 255"),
         (np.full((4, 16, 16), -1), r"\[0, 255\]"),
         (np.full((4, 16, 16), "a"), "numbers"),
+        ([[[1, 2]], [[1]]], "no array of one shape"),
     ],
 )
 def test_what_cannot_be_an_image_is_refused_in_a_sentence(images: object, words: str) -> None:

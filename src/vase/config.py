@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from vase.errors import ConfigError
@@ -34,7 +36,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 class Section(BaseModel):
     """A part of the configuration: fixed once read, and without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class WorldConfig(Section):
@@ -69,7 +71,10 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """kind: "capacity" is gamma (KL - C)^2, "vae" is a plain VAE (beta = 1), called entangled."""
+    """kind: "capacity" is controlled capacity, "vae" a plain VAE (beta = 1), called entangled.
+
+    The rest belongs to the first; see `vase.objective.capacity.CapacityRule`.
+    """
 
     kind: Literal["capacity", "vae"] = "capacity"
     gamma: PositiveFloat = 10.0
@@ -90,7 +95,7 @@ class DetectionConfig(Section):
     warmup: NonNegativeInt = 300
     span: PositiveInt = 20
     surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    patience: PositiveInt = 4
+    patience: PositiveInt = 256
     rule: Literal["divergence", "kappa"] = "divergence"
     here: PositiveFloat = 0.3
     away: PositiveFloat = 1.0
@@ -154,6 +159,15 @@ class Config(Section):
     dreaming: DreamConfig = DreamConfig()
     training: TrainingConfig = TrainingConfig()
     probes: ProbeConfig = ProbeConfig()
+
+    @model_validator(mode="after")
+    def _dreams_need_a_snapshot(self) -> Self:
+        if self.dreaming.enabled and not self.detection.enabled and not self.dreaming.refresh:
+            raise ValueError(
+                "without detection no switch is known, so there is no snapshot to dream from: set "
+                "dreaming.refresh to a number of steps, or dreaming.enabled=false"
+            )
+        return self
 
 
 def presets() -> dict[str, Path]:
@@ -251,6 +265,8 @@ def _problem(detail: Any) -> str:
         return f"{where}: there is no such key." + (
             f" Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else ""
         )
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"]) + "."
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{where}: {message}, not {detail['input']!r:.80}."
 
@@ -266,12 +282,21 @@ def _keys(path: list[str]) -> list[str]:
 
 
 def _write_table(table: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
-    """Values first, then the tables below: TOML wants it so. A JSON string is a TOML string."""
+    """Values first, then the tables below: TOML wants it so."""
     if path:
         lines += ["", f"[{'.'.join(path)}]"]
     for key, value in table.items():
         if not isinstance(value, Mapping):
-            lines.append(f"{key} = {json.dumps(value)}")
+            lines.append(f"{_quoted(key)} = {_toml(value)}")
     for key, value in table.items():
         if isinstance(value, Mapping):
-            _write_table(value, (*path, key), lines)
+            _write_table(value, (*path, _quoted(key)), lines)
+
+
+def _quoted(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
+
+
+def _toml(value: Any) -> str:
+    """JSON is TOML for strings, numbers, booleans and lists of them, but for one control code."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -105,6 +105,8 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def sample(self, count: int, environment: int | None = None, *, seed: int = 0) -> Array:
         """Dream `count` images of an environment, its latents drawn from their own marginals."""
+        if count < 1:
+            raise InputError(f"There must be at least one image to sample, not {count}.")
         index = self._known(environment)
         known = self._learner.memory.environments[index]
         generator = torch.Generator().manual_seed(seed)
@@ -140,7 +142,7 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Save everything, so that a loaded model goes on learning as this one would."""
         tensors, record = state.state(self._learner)
         record["estimator"] = {
-            "parameters": json.loads(json.dumps(self.get_params())),
+            "parameters": json.loads(json.dumps(self.get_params(), default=_plain)),
             "layout": self.layout_,
             "events": [event.to_json() for event in self.events_],
         }
@@ -150,8 +152,8 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return target
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """A model that was saved with `save`."""
+    def load(cls, path: str | Path, *, accelerator: str | None = None) -> Self:
+        """A model that was saved with `save`, on its own accelerator or on another."""
         tensors, record = checkpoint.read(_with_suffix(Path(path)))
         if "estimator" not in record:
             raise CheckpointError(
@@ -159,6 +161,7 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         saved = record["estimator"]
         model = cls(**saved["parameters"])
+        model.accelerator = accelerator or model.accelerator
         shape = record["architecture"]
         model._start((shape["channels"], shape["height"], shape["width"]), saved["layout"])
         state.restore(model.learner_, tensors, record)
@@ -253,6 +256,11 @@ def _batches(X: Any, batch_size: int) -> Iterator[Any]:
 
 def _with_suffix(path: Path) -> Path:
     return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot hold: NumPy numbers as Python's, other things as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _numpy(tensor: Tensor) -> Array:

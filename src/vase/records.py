@@ -50,11 +50,6 @@ class Verdict:
     reason: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def moved(self) -> bool:
-        """Whether the learner now stands in another environment than before."""
-        return self.kind in ("new", "back")
-
 
 @dataclass(frozen=True)
 class Event:

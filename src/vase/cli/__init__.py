@@ -16,6 +16,3 @@ def main() -> None:
     except VaseError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped.\n")
-        sys.exit(130)

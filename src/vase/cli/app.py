@@ -38,9 +38,10 @@ def train(
             help="A preset (default: quick) or file, then settings, such as training.seed=1.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The run's folder; must not exist.")] = Path(
-        "runs/quick"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's folder, new or empty. Default: runs/PRESET."),
+    ] = None,
     data_dir: DataDir = None,
     offline: Offline = False,
     report: Annotated[
@@ -53,7 +54,8 @@ def train(
 
     given = list(arguments or [])
     name = given.pop(0) if given and "=" not in given[0] else "quick"
-    session.train(config.load(name, given), out, _data(data_dir, offline), console, report)
+    folder = out or Path("runs") / Path(name).stem
+    session.train(config.load(name, given), folder, _data(data_dir, offline), console, report)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 from rich.console import Console
 from rich.progress import (
@@ -28,7 +28,7 @@ def watch(
     start: int,
     steps: int,
     batch_size: int,
-) -> Iterator[Observation]:
+) -> Generator[Observation, None, None]:
     """Pass observations on while showing them: a live bar on a terminal, lines elsewhere."""
     bar = Progress(
         TextColumn("[bold]environment {task.fields[environment]}"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 
@@ -13,7 +17,6 @@ from vase.cli.progress import watch
 from vase.config import Config
 from vase.errors import RunError
 from vase.lifelong.learner import Learner
-from vase.records import Observation
 from vase.training import folder as folders
 from vase.training import recorder
 from vase.training.folder import RunFolder
@@ -26,9 +29,11 @@ STOPPED = 130  # exit status after Ctrl-C
 def train(
     settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
 ) -> None:
-    """Start a run in a new folder. The data is there before the folder is made."""
+    """Start a run in a new folder. All data is there before the folder is made."""
     folders.refuse_existing(out)
     stream = build.stream(settings, data)
+    if report:
+        build.stream(settings, data, "test")
     learner = build.learner(settings, _shape(stream))
     folder = folders.create(out, config.to_toml(settings))
     _go_on(folder, settings, stream, learner, console)
@@ -82,39 +87,51 @@ def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
 def _go_on(
     folder: RunFolder, settings: Config, stream: Stream, learner: Learner, console: Console
 ) -> None:
-    """Train to the end of the stream; Ctrl-C saves and says how to go on."""
+    """Train to the end of the stream; Ctrl-C ends the step, saves, and says how to go on."""
     training = settings.training
     steps = stream.schedule.steps
-    with recorder.Recorder(
+    scribe = recorder.Recorder(
         folder,
         learner,
         log_every=training.log_every,
         checkpoint_every=training.checkpoint_every,
         milestones=recorder.milestone_steps(stream.schedule, training.milestones),
-    ) as scribe:
-        try:
-            _consume(
-                watch(
-                    scribe.record(observe(learner, stream)),
-                    console,
-                    start=learner.step,
-                    steps=steps,
-                    batch_size=stream.batch_size,
-                )
-            )
-        except KeyboardInterrupt:
-            scribe.save()
-            console.print(
-                f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}",
-                soft_wrap=True,
-            )
-            sys.exit(STOPPED)
+    )
+    with scribe, stop_request() as stop:
+        recorded = scribe.record(observe(learner, stream))
+        begun = learner.step
+        shown = watch(recorded, console, start=begun, steps=steps, batch_size=stream.batch_size)
+        for _ in shown:
+            if stop.is_set():
+                break
+        shown.close()
         scribe.save()
+    if learner.step < steps:
+        text = f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}"
+        console.print(text, soft_wrap=True)
+        sys.exit(STOPPED)
 
 
-def _consume(observations: Iterator[Observation]) -> None:
-    for _ in observations:
-        pass
+@contextmanager
+def stop_request() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that a step is never cut in two; a second Ctrl-C ends at once.
+
+    Where handlers cannot be set, outside of the main thread, Ctrl-C does what it always does.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shape(stream: Stream) -> tuple[int, int, int]:

@@ -22,6 +22,8 @@ import numpy as np
 
 from vase.objective.moments import Moments, likelihood_ratio
 
+LARGEST = 1e300  # of the detector's value, while it waits for enough images
+
 
 @dataclass(frozen=True)
 class DetectorRule:
@@ -30,7 +32,7 @@ class DetectorRule:
     run_length: batches between false alarms, on average, at the least. window: null scores that
     are kept. warmup: batches of a new environment that are learnt before it is watched.
     span: batches over which remembered moments are averaged. surprise: p-value at or under which a
-    batch is held at once. patience: batches that are pooled for a verdict, at the least.
+    batch is held at once. patience: images that are pooled for a verdict, at the least.
     """
 
     run_length: float = 100_000.0
@@ -38,7 +40,7 @@ class DetectorRule:
     warmup: int = 300
     span: int = 20
     surprise: float = 0.01
-    patience: int = 4
+    patience: int = 256
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,8 @@ def suspect(state: Suspicion, value: float, null: Sequence[float], rule: Detecto
     """
     p = p_value(value, null)
     e = e_value(p)
-    total = e * (state.value + 1)
+    total = min(e * (state.value + 1), LARGEST)
     record = p * (1 + len(null)) < 2
     hold = record or p <= rule.surprise or (e >= 1 and total >= np.sqrt(rule.run_length))
     held = (*state.held, value) if hold else ()
-    alarm = len(held) >= rule.patience and total >= rule.run_length
-    return Suspicion(total, held, bool(alarm))
+    return Suspicion(total, held, alarm=bool(held) and total >= rule.run_length)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vase.lifelong.memory import Environment
 from vase.nets import Networks
+from vase.objective.proximity import Distance
 from vase.records import Posterior
 
 Source = Literal["marginal", "prior"]
@@ -34,7 +35,7 @@ class DreamRule:
     source: Source = "marginal"
     encoder: float = 1.0
     decoder: float = 1.0
-    distance: Literal["kl", "wasserstein"] = "kl"
+    distance: Distance = "kl"
     refresh: int = 0
 
 

@@ -62,7 +62,7 @@ class IdentificationRule(Protocol):
 
 @dataclass(frozen=True)
 class DivergenceRule:
-    """The present environment if nothing moved, else the nearest known one, else a new one.
+    """The present environment if it fits, else the nearest absent one if it does, else a new one.
 
     here: nats, summed over channels, within which the present environment is kept; its record is
     fresh, so little is allowed. away: nats within which an absent one counts as back; its record
@@ -81,16 +81,23 @@ class DivergenceRule:
             for candidate in evidence.candidates
         }
         totals = {index: float(parts.sum()) for index, parts in distances.items()}
-        nearest = min(totals, key=lambda index: totals[index])
-        limit = self.here if nearest == evidence.current else self.away
+        found = self._nearest_enough(totals, evidence.current)
         numbers: dict[str, Any] = {
             "images": evidence.images,
             "here_nats": self.here,
             "away_nats": self.away,
             "distance_nats": {str(index): round(total, 4) for index, total in totals.items()},
         }
-        found = nearest if totals[nearest] <= limit else None
-        return _verdict(evidence, found, _reason(distances, nearest), numbers)
+        told = min(totals, key=lambda index: totals[index]) if found is None else found
+        return _verdict(evidence, found, _reason(distances[told], told), numbers)
+
+    def _nearest_enough(self, totals: dict[int, float], current: int) -> int | None:
+        """The present one within `here`, else the nearest absent one within `away`, else none."""
+        if totals[current] <= self.here:
+            return current
+        absent = {index: total for index, total in totals.items() if index != current}
+        nearest = min(absent, key=lambda index: absent[index], default=None)
+        return nearest if nearest is not None and absent[nearest] <= self.away else None
 
     def distances(self, candidate: Candidate) -> Array:
         """KL( seen || expected ) per channel in nats, both blurred to `resolution`."""
@@ -139,13 +146,12 @@ def _verdict(
     return Verdict(kind, found, f"environment {found}, since {reason}", numbers)
 
 
-def _reason(distances: dict[int, Array], nearest: int) -> str:
-    """The nearest environment, its distance, and the channels that make most of it."""
-    parts = distances[nearest]
+def _reason(parts: Array, index: int) -> str:
+    """An environment's distance, and the channels that make most of it."""
     names = [*(f"latent {n}" for n in range(len(parts) - 2)), "distortion", "rate"]
     most = np.argsort(-parts)[:3]
     which = ", ".join(f"{names[k]} {parts[k]:.2f}" for k in most)
-    return f"the nearest known is {nearest} at {parts.sum():.2f} nats ({which})"
+    return f"the nearest known is {index} at {parts.sum():.2f} nats ({which})"
 
 
 def _blurred(moments: Moments, variance: Array) -> Moments:

@@ -3,7 +3,7 @@
     look at the batch -> is it suspicious? -> decide where we are, or learn it -> remember
 
 Detection comes before the update: a suspicious batch is held, not learnt. All state is explicit
-(`state`, `restore`); all randomness is a function of (seed, step).
+(`lifelong.state`); all randomness is a function of (seed, step).
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vase.errors import VaseError
 from vase.lifelong import detector
 from vase.lifelong.detector import DetectorRule, Suspicion
 from vase.lifelong.dream import Dream, DreamRule, dream
-from vase.lifelong.identify import Candidate, DivergenceRule, Evidence, IdentificationRule
-from vase.lifelong.look import Look, look, moments
+from vase.lifelong.identify import DivergenceRule, IdentificationRule
+from vase.lifelong.look import Look, look
 from vase.lifelong.memory import Environment, Memory, remember
+from vase.lifelong.weigh import Witness, weigh
 from vase.nets import Architecture, Networks
 from vase.objective.atypicality import atypicality, typical
 from vase.objective.capacity import Capacity, CapacityRule, charge, grow
@@ -57,8 +58,8 @@ class Settings:
 
 
 FIRST = "the first images of the stream"
-MOST_HELD = 8  # batches kept for a verdict while the detector is suspicious
-RECENT = 4  # learnt batches of the present environment that the held ones are compared with
+MOST_HELD = 512  # images kept for a verdict while the detector is suspicious
+RECENT = 256  # learnt images of the present environment that the held ones are compared with
 
 
 class Learner:
@@ -74,7 +75,7 @@ class Learner:
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         torch.set_flush_denormal(True)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.networks = Networks(shape).to(device)
         self.shape, self.settings, self.seed = shape, settings, seed
@@ -95,31 +96,33 @@ class Learner:
 
     def observe(self, images: Tensor) -> Observation:
         """Take in one batch, [B, C, H, W] float in [0, 1]: decide where we are, and learn it."""
+        torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
         events: list[Event] = []
         first = not self.memory.environments
         if first:
             events.append(self._enter(self._first(images)))
-        evidence = self._evidence(images, self.memory.here)
-        verdict = Verdict("new", 0, FIRST) if first else self._decide(images, evidence)
+        here = self.memory.here
+        evidence = self._witness().evidence(images, here)
+        score = detector.score(evidence, here.moments)
+        verdict = Verdict("new", 0, FIRST) if first else self._decide(images, score)
         terms: dict[str, float] = {}
         kl: tuple[float, ...] = ()
         if first or verdict.kind == "same":
             terms, kl = self._learn(self._look(images))
-            self._remember(evidence, terms["kl"])
-            self.recent = (*self.recent, images)[-RECENT:]
+            self._remember(evidence, score, terms["kl"])
+            self.recent = latest((*self.recent, images), RECENT)
         elif verdict.kind != "held":
             events.append(self._act(verdict))
         if self._refresh_due():
             events.append(self._take_snapshot())
         return self._advance(verdict, terms, kl, evidence, events)
 
-    def _evidence(self, images: Tensor, environment: Environment) -> Moments:
-        """The moments of images as the averaged networks see them in an environment."""
-        return moments(self.average, images, environment, self._noise(len(images)))
+    def _witness(self) -> Witness:
+        return Witness(self.average, self.snapshot, self.settings.dream.source, self.generator)
 
     def _look(self, images: Tensor) -> Look:
-        noise = self._noise(len(images))
+        noise = self._witness().noise(len(images))
         with self.autocast():
             return look(
                 self.networks,
@@ -133,9 +136,9 @@ class Learner:
 
     def _dream(self, present: int) -> Dream | None:
         rule, past = self.settings.dream, self._past()
-        count = round(rule.share * present)
-        if self.snapshot is None or not past or not count:
+        if self.snapshot is None or not past:
             return None
+        count = max(1, round(rule.share * present))
         return dream(self.snapshot, past, count, rule.source, self.generator)
 
     def _past(self) -> tuple[Environment, ...]:
@@ -191,86 +194,39 @@ class Learner:
             loss = loss + settings.dream.decoder * seen.past["decoder_proximity"]
         return loss
 
-    def _remember(self, evidence: Moments, kl_nats: float) -> None:
+    def _remember(self, evidence: Moments, score: float, kl_nats: float) -> None:
         rule, here = self.settings.detector, self.memory.here
-        value = detector.score(evidence, here.moments)
-        here = remember(here, evidence, value, span=rule.span, window=rule.window)
+        here = remember(here, evidence, score, span=rule.span, window=rule.window)
         if not self.settings.entangled:
             here = replace(here, capacity=grow(here.capacity, kl_nats, self.settings.capacity))
         self.memory = self.memory.enter(here)
 
     # ---- deciding ------------------------------------------------------------------------------
 
-    def _decide(self, images: Tensor, evidence: Moments) -> Verdict:
+    def _decide(self, images: Tensor, score: float) -> Verdict:
         """Same, held, or, after an alarm, the verdict of the identification rule."""
         rule, here = self.settings.detector, self.memory.here
         if not self.settings.infer or here.batches < rule.warmup:
             return Verdict("same", here.index, "")
-        value = detector.score(evidence, here.moments)
         before = self.suspicion
-        self.suspicion = detector.suspect(before, value, here.scores, rule)
+        self.suspicion = detector.suspect(before, score, here.scores, rule)
         if not self.suspicion.held:
             # What was held was noise after all: it belongs to the null distribution.
             scores = (*here.scores, *before.held)[-rule.window :]
             self.memory = self.memory.enter(replace(here, scores=scores))
             self.held = ()
             return Verdict("same", here.index, "")
-        self.held = (*self.held, images)[-MOST_HELD:]
-        if not self.suspicion.alarm:
+        self.held = latest((*self.held, images), max(MOST_HELD, rule.patience))
+        enough = sum(map(len, self.held)) >= rule.patience
+        if not (self.suspicion.alarm and enough):
             return Verdict("held", here.index, "surprising: held back until more has been seen")
-        return self.settings.identification.identify(self._weigh(torch.cat(self.held)))
-
-    def _weigh(self, images: Tensor) -> Evidence:
-        """Look at the held images through every known environment."""
-        with torch.no_grad():
-            posterior = self.average.encoder(images)
-            log_belief = self.average.head(posterior, len(self.memory.environments)).mean(0)
-        candidates = tuple(
-            Candidate(
-                environment=known,
-                seen=self._evidence(images, known),
-                expected=self._expected(known),
-                belief=float(log_belief[known.index]),
-            )
-            for known in self.memory.environments
-        )
-        return Evidence(
-            candidates,
-            atypicality(candidates[0].seen)[: self.shape.latents],
-            self.memory.current,
-            len(self.memory.environments),
-        )
-
-    def _expected(self, known: Environment) -> Moments:
-        """What an environment's moments are under today's weights.
-
-        For the present one they are measured on the latest learnt batches: its record lags behind
-        a model that learns fast, and the lag would look like a change of the world.
-        """
-        if known.index != self.memory.current:
-            return self._drifted(known)
-        return self._evidence(torch.cat(self.recent), known) if self.recent else known.moments
-
-    def _drifted(self, known: Environment) -> Moments:
-        """What an absent environment's moments must be by now, measured on dreams of it.
-
-        The encoder has moved while the environment was away. Dreams of it, seen by the snapshot
-        and by today's networks, show how far; its record is shifted by the difference.
-        """
-        if self.snapshot is None:
-            return known.moments
-        dreamed = dream(self.snapshot, [known], 256, self.settings.dream.source, self.generator)
-        noise = self._noise(256)
-        then = moments(self.snapshot, dreamed.images, known, noise)
-        now = moments(self.average, dreamed.images, known, noise)
-        ratio = np.clip(now.variance / then.variance, 0.25, 4.0)
-        record = known.moments
-        return Moments(record.mean + now.mean - then.mean, record.variance * ratio, record.count)
+        evidence = weigh(self._witness(), self.memory, torch.cat(self.held), self.recent)
+        return self.settings.identification.identify(evidence)
 
     # ---- acting on a verdict -------------------------------------------------------------------
 
     def _act(self, verdict: Verdict) -> Event:
-        held = torch.cat(self.held)
+        held = self.held
         self.held, self.suspicion = (), Suspicion()
         if verdict.kind == "kept":
             self._reconsider(held)
@@ -284,34 +240,38 @@ class Learner:
         if self.settings.dreams:
             self._take_snapshot()
         if verdict.kind == "back":
-            self.memory = Memory(self.memory.environments, verdict.environment)
+            self.memory = self.memory.enter(self._returned(verdict, torch.cat(held)))
             return Event(self.step, "back", verdict.environment, verdict.reason, verdict.evidence)
-        return self._enter(self._open(verdict, held), verdict)
+        return self._enter(self._open(verdict, torch.cat(held)), verdict)
 
-    def _reconsider(self, held: Tensor) -> None:
+    def _reconsider(self, held: tuple[Tensor, ...]) -> None:
         """The environment is the same after all: its record takes in what was held back."""
-        here = self.memory.here
-        for batch in torch.split(held, len(held) // self.settings.detector.patience):
-            seen = self._evidence(batch, here)
+        rule, here = self.settings.detector, self.memory.here
+        for batch in held:
+            seen = self._witness().evidence(batch, here)
             value = detector.score(seen, here.moments)
-            rule = self.settings.detector
             here = remember(here, seen, value, span=rule.span, window=rule.window)
         self.memory = self.memory.enter(here)
+
+    def _returned(self, verdict: Verdict, held: Tensor) -> Environment:
+        """The record of an environment that is back, renewed: it has aged while it was away."""
+        known = self.memory.environments[verdict.environment]
+        return replace(known, moments=self._witness().evidence(held, known), scores=())
 
     def _first(self, images: Tensor) -> Environment:
         everything = np.ones(self.shape.latents, dtype=bool)
         blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), Capacity())
-        return replace(blank, moments=self._evidence(images, blank))
+        return replace(blank, moments=self._witness().evidence(images, blank))
 
     def _open(self, verdict: Verdict, held: Tensor) -> Environment:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
-        before = self._evidence(held, self.memory.here)
+        before = self._witness().evidence(held, self.memory.here)
         alpha = atypicality(before)[: self.shape.latents]
         mask = typical(alpha, self.settings.atypical)
         if not self.settings.masks:
             mask = np.ones_like(mask)
         draft = Environment(verdict.environment, mask, before, Capacity())
-        seen = self._evidence(held, draft)
+        seen = self._witness().evidence(held, draft)
         start = min(float(seen.mean[-1]), self.settings.capacity.limit)
         return replace(draft, moments=seen, capacity=Capacity(start, start))
 
@@ -326,10 +286,11 @@ class Learner:
 
     def _take_snapshot(self) -> Event:
         """Freeze the averaged weights; carry absent records over to what they now look like."""
+        witness = self._witness()
         carried = tuple(
             known
             if known.index == self.memory.current
-            else replace(known, moments=self._drifted(known))
+            else replace(known, moments=witness.drifted(known))
             for known in self.memory.environments
         )
         self.memory = Memory(carried, self.memory.current)
@@ -342,9 +303,6 @@ class Learner:
         return bool(self.settings.dreams and every and self.step and self.step % every == 0)
 
     # ---- bookkeeping ---------------------------------------------------------------------------
-
-    def _noise(self, count: int) -> Tensor:
-        return torch.randn(count, self.shape.latents, generator=self.generator, device=self.device)
 
     def _advance(
         self,
@@ -368,10 +326,6 @@ class Learner:
         self.step += 1
         return observation
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that a resumed learner needs: tensors, and numbers that JSON can hold."""
-        raise NotImplementedError
-
 
 def frozen(networks: Networks) -> Networks:
     """A copy that is never trained."""
@@ -385,7 +339,19 @@ def copy_weights(source: Networks, target: Networks) -> None:
         old.copy_(new)
 
 
-@torch.no_grad()
+def latest(batches: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
+    """The newest batches that together hold at most `most` images, and at least the newest one."""
+    kept: tuple[Tensor, ...] = ()
+    total = 0
+    for batch in reversed(batches):
+        total += len(batch)
+        if kept and total > most:
+            break
+        kept = (batch, *kept)
+    return kept
+
+
 def follow(average: Networks, networks: Networks, averaging: float) -> None:
     """average <- averaging * average + (1 - averaging) * networks."""
-    torch._foreach_lerp_(list(average.parameters()), list(networks.parameters()), 1 - averaging)
+    update = get_ema_multi_avg_fn(averaging)  # type: ignore[no-untyped-call]
+    update(list(average.parameters()), list(networks.parameters()), 0)

@@ -1,7 +1,7 @@
 """One look at a batch: the forward passes of present and dreamed images, and what they show.
 
-Present and dreamed images share one pass of the encoder and one of the decoder. The same pass
-gives the loss and the evidence for the decision, so being lifelong costs no look of its own.
+Present and dreamed images share one pass of the encoder and one of the decoder. The evidence for a
+decision is another look, without gradient and without dreams: that of the averaged networks.
 """
 
 from __future__ import annotations
@@ -102,17 +102,22 @@ def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:
     return torch.stack([mean, variance])
 
 
-@torch.no_grad()
-def moments(networks: Networks, images: Tensor, environment: Environment, noise: Tensor) -> Moments:
-    """The moments of images [B, C, H, W] seen through an environment's mask and decoder."""
+def view(
+    networks: Networks, images: Tensor, environment: Environment, noise: Tensor
+) -> tuple[Posterior, Tensor, Tensor]:
+    """Posterior (unmasked), distortion and rate [B] of images seen in an environment."""
     mask = torch.as_tensor(environment.mask, device=images.device)
     posterior = networks.encoder(images)
     used = gaussian.masked(posterior, mask)
     index = torch.full((len(images),), environment.index, device=images.device)
     logits = networks.decoder(gaussian.sample(used, noise) * mask, index)
-    distortion = reconstruction(logits, images)
-    rate = gaussian.kl_to_prior(used).sum(1)
-    return to_moments(channels(posterior, distortion, rate), len(images))
+    return posterior, reconstruction(logits, images), gaussian.kl_to_prior(used).sum(1)
+
+
+@torch.no_grad()
+def moments(networks: Networks, images: Tensor, environment: Environment, noise: Tensor) -> Moments:
+    """The moments of images [B, C, H, W] seen through an environment's mask and decoder."""
+    return to_moments(channels(*view(networks, images, environment, noise)), len(images))
 
 
 def to_moments(table: Tensor, count: int) -> Moments:

@@ -22,7 +22,7 @@ class Environment:
     """The record of one environment.
 
     mask: [N], True where a latent is used or free, False where it is atypical here.
-    moments: of the N + 2 channels of evidence. batches: how many were learnt.
+    moments: of the N + 2 channels of evidence. batches: how many have gone into them.
     scores: the latest null scores, oldest first.
     """
 

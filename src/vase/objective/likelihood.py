@@ -28,9 +28,3 @@ def bernoulli_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
         + functional.softplus(q_logits)
     )
     return pixels.flatten(1).sum(1)
-
-
-def entropy(images: Tensor) -> Tensor:
-    """The least that `reconstruction` can cost on grey pixels: their entropy in nats, [B]."""
-    x = images.clamp(1e-7, 1 - 1e-7)
-    return -(x * x.log() + (1 - x) * (1 - x).log()).flatten(1).sum(1)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.errors import CheckpointError
+from vase.lifelong.look import view
 from vase.lifelong.memory import Environment, Memory
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
-from vase.objective.likelihood import reconstruction
 from vase.objective.moments import Moments
 from vase.records import Posterior, Truth
 from vase.training import checkpoint
@@ -129,13 +129,9 @@ def _look(
     networks: Networks, images: Tensor, environment: Environment | None, noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean and log variance [B, N], distortion and rate [B] (empty without an environment)."""
-    posterior = networks.encoder(images)
     if environment is None:
+        posterior = networks.encoder(images)
         nothing = images.new_empty(0)
         return posterior.mean, posterior.log_variance, nothing, nothing
-    mask = torch.as_tensor(environment.mask, device=images.device)
-    used = gaussian.masked(posterior, mask)
-    z = gaussian.sample(used, noise.to(images.device)) * mask
-    index = torch.full((len(images),), environment.index, device=images.device)
-    distortion = reconstruction(networks.decoder(z, index), images)
-    return posterior.mean, posterior.log_variance, distortion, gaussian.kl_to_prior(used).sum(1)
+    posterior, distortion, rate = view(networks, images, environment, noise.to(images.device))
+    return posterior.mean, posterior.log_variance, distortion, rate

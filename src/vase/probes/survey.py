@@ -24,7 +24,7 @@ from vase.probes.detection import Line, assigned, detection
 from vase.probes.encode import Code, Model, encode, load
 from vase.probes.forgetting import summary
 from vase.probes.readout import Examples, Readout, Score, chance, fit_linear, fit_mlp
-from vase.training.folder import RunFolder, read_lines, write_json
+from vase.training.folder import RunFolder, read_lines, rounded, write_json
 from vase.worlds.canvas import World
 from vase.worlds.stream import Schedule
 
@@ -68,7 +68,7 @@ def probe(
     torch.set_flush_denormal(True)
     run = read(folder, data)
     timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or _silent)
-    record: dict[str, Any] = _rounded(_record(run, timeline, last, codes))
+    record: dict[str, Any] = rounded(_record(run, timeline, last, codes))
     write_json(folder.probes, record)
     return record
 
@@ -222,17 +222,6 @@ def _latents(run: Run, model: Model, codes: Mapping[str, Pair]) -> dict[str, Any
         "shared": latents.shared(worlds),
         "position": latents.position(worlds),
     }
-
-
-def _rounded(value: Any) -> Any:
-    """Floats to six significant digits, so that the file is legible."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return value
 
 
 def _silent(line: str) -> None:

@@ -1,7 +1,7 @@
 """One checkpoint = one safetensors file whose header carries the JSON. No pickle, ever.
 
 One file, so that it is replaced in one rename: a reader sees the old checkpoint or the new one,
-never half of each. The JSON holds the format's version and a SHA-256 over all tensors.
+never half of each. The JSON holds the format's version and a SHA-256 over all the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ VERSION = 1
 def write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically: temporary file, fsync, rename, fsync of the folder."""
     cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "version": VERSION, "sha256": digest(cpu), **record}
+    header = {"format": FORMAT, "version": VERSION, **record}
+    header["sha256"] = digest(cpu, header)
     write_bytes(path, save(cpu, metadata={"vase": json.dumps(header)}))
 
 
@@ -57,15 +58,15 @@ def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
             f"'{path}' has checkpoint version {header.get('version')}; this program reads "
             f"version {VERSION}. Install the version of vase that wrote it."
         )
-    if header.get("sha256") != digest(tensors):
+    if header.pop("sha256", None) != digest(tensors, header):
         raise CheckpointError(
-            f"'{path}' is corrupt: its tensors do not match their checksum. Use an earlier one."
+            f"'{path}' is corrupt: its content does not match its checksum. Use an earlier one."
         )
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
-    total = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header, and each tensor's name, type, shape and bytes, in order of names."""
+    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -116,7 +116,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Append records to a .jsonl file, one line each, numbers rounded to what they mean."""
-    text = "".join(json.dumps(_rounded(record), sort_keys=False) + "\n" for record in records)
+    text = "".join(json.dumps(rounded(record), sort_keys=False) + "\n" for record in records)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -147,11 +147,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return record
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Floats to six significant digits, in lists and objects too."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return value

@@ -41,7 +41,7 @@ def to_batch(images: Any) -> Tensor:
 
     Integers must lie in [0, 255], floats in [0, 1]; NaN and infinity are refused.
     """
-    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+    array = _array(images)
     if array.dtype.kind not in "buif":
         raise InputError(
             f"Images must be numbers, not {array.dtype}. Give arrays or tensors of one shape."
@@ -53,6 +53,16 @@ def to_batch(images: Any) -> Tensor:
     elif layout == "hwc":
         scaled = np.moveaxis(scaled, -1, 1)
     return torch.from_numpy(np.array(scaled, dtype=np.float32, order="C"))
+
+
+def _array(images: Any) -> np.ndarray[Any, Any]:
+    if isinstance(images, Tensor):
+        tensor = images.detach().cpu()
+        return tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise InputError(f"These images are no array of one shape: {error}.") from None
 
 
 def from_batch(images: Tensor, layout: Layout) -> np.ndarray[Any, np.dtype[np.float32]]:
