@@ -63,8 +63,17 @@ def keep(run: RunFolder, target: Path, threads: int) -> None:
         "training_minutes": round(seconds / 60, 1) if seconds else None,
         "threads": threads,
         "torch": torch.__version__,
+        "commit": commit(),
     }
     write_json(target / "cost.json", cost)
+
+
+def commit() -> str:
+    """The commit that is checked out, so that a figure can be traced to its code."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 # ---- the page ----------------------------------------------------------------------------------
@@ -115,12 +124,13 @@ def section(preset: str, found: list[Result]) -> str:
     minutes = spread(result.cost["training_minutes"] for result in found)
     threads = sorted({result.cost["threads"] for result in found})
     seeds = ", ".join(str(result.seed) for result in found)
+    commits = ", ".join(sorted({result.cost["commit"] for result in found}))
     return "\n\n".join(
         [
             f"## Preset `{preset}`",
             f"Seeds {seeds}; {found[0].probes['steps']} steps; {minutes} minutes of training on "
-            f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']}, "
-            "beside other work on the same machine. Mean and standard deviation over seeds.",
+            f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']} "
+            f"at commit {commits}, beside other work on the same machine. Mean and standard deviation over seeds.",
             f"    python benchmarks/results.py train {preset} --seeds {seeds.replace(',', '')}",
             "### Readouts, all environments seen",
             readouts(found),

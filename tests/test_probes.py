@@ -278,6 +278,14 @@ def test_a_frozen_readout_sees_what_a_refitted_one_does_not(mlp: Readout) -> Non
     assert frozen.position_mse > 10 * again.position_mse
 
 
+def test_a_readout_of_some_latents_is_blind_to_the_others() -> None:
+    train, test = blurred(600, 0), blurred(300, 1)
+    found = readout.fit_mlp(train, np.array([0, 1]))
+    noise = np.random.default_rng(0).normal(size=test.code[:, 2:].shape).astype(np.float32)
+    other = np.concatenate([test.code[:, :2], noise], axis=1)
+    assert found.score(Examples(other, test.identity, test.position)) == found.score(test)
+
+
 def test_a_frozen_readout_does_not_hang_on_spare_latents(mlp: Readout) -> None:
     test = blurred(2000, 2)
     drift = np.zeros(16, dtype=np.float32)

@@ -1,8 +1,8 @@
 """What each latent does in each world: used, masked or spare, and what it stands for.
 
-    used     the mask lets it through and its mean KL is at least 0.1 nats
+    used     the mask lets it through and its mean KL is at least 0.5 nats
     masked   the mask switches it off
-    spare    the mask lets it through and it carries less than 0.1 nats
+    spare    the mask lets it through and it carries less than 0.5 nats
 
 What it stands for is measured by R^2 of a cubic polynomial of this one latent, fitted to a true
 factor on training images and scored on held-out ones, 0 where it is worse than the mean.
@@ -23,9 +23,8 @@ from vase.probes.encode import Code
 
 Array = NDArray[np.float64]
 
-USED = 0.1  # nats
+USED = 0.5  # nats; a price under 1 leaves a spare latent with one or two tenths of a nat
 ENCODES = 0.3  # R^2 from which a latent stands for a factor
-CARRIES = 0.5  # nats from which a latent counts among those that carry position
 DEGREE = 3
 CIRCULAR = frozenset({"hue"})  # factors in [0, 1) that wrap around
 POSITION = {"x": "x position", "y": "y position"}
@@ -146,7 +145,7 @@ def position(worlds: Sequence[WorldLatents]) -> dict[str, Any]:
     if source is None:
         return {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
     best = np.max([source.r2[factor] for factor in POSITION], axis=0)
-    carriers = _where((source.kl >= CARRIES) & (best >= ENCODES))
+    carriers = _where((source.kl >= USED) & (best >= ENCODES))
     return {
         "source": source.name,
         "latents": carriers,

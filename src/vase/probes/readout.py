@@ -2,7 +2,9 @@
 
 A readout is fitted on the posterior means of training images, all N of them, standardised, and
 scored on held-out ones. Fitted anew at every milestone it shows what is still in the code; a
-frozen one, scored long after it was fitted, shows whether the code still means the same.
+frozen one, scored long after it was fitted, shows whether the code still means the same. The frozen
+one reads the latents that its environment used when it was fitted: what others put into its spare
+latents later is no business of its own.
 """
 
 from __future__ import annotations
@@ -75,8 +77,12 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """A fitted readout: scalings of codes and positions, and scikit-learn models between them."""
+    """A fitted readout: scalings of codes and positions, and scikit-learn models between them.
 
+    latents: the columns of the code that it reads.
+    """
+
+    latents: NDArray[np.intp]
     codes: Scaling
     classifier: Any
     positions: Scaling | None
@@ -85,7 +91,7 @@ class Readout:
 
     def score(self, examples: Examples) -> Score:
         """Score on held-out examples."""
-        code = self.codes.apply(examples.code).astype(self.precision)
+        code = self.codes.apply(examples.code[:, self.latents]).astype(self.precision)
         accuracy = float(np.mean(self.classifier.predict(code) == examples.identity))
         if self.positions is None or examples.position is None:
             return Score(accuracy, None)
@@ -95,15 +101,20 @@ class Readout:
 
 def fit_linear(examples: Examples) -> Readout:
     """Logistic regression for identity (it converges: its loss is convex), ridge for position."""
-    return _fit(examples, LogisticRegression(max_iter=1000), Ridge(alpha=1.0), np.float64)
+    columns = np.arange(examples.code.shape[1])
+    return _fit(examples, columns, LogisticRegression(max_iter=1000), Ridge(alpha=1.0), np.float64)
 
 
-def fit_mlp(examples: Examples) -> Readout:
-    """One hidden layer of 256 for identity, another for position; a fixed number of iterations."""
+def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Readout:
+    """One hidden layer of 256 for identity, another for position; a fixed number of iterations.
+
+    latents: the columns of the code to read; all of them by default.
+    """
+    columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
     with _stopped_early():
-        return _fit(examples, classifier, regressor, np.float32)
+        return _fit(examples, columns, classifier, regressor, np.float32)
 
 
 def chance(train: Examples, test: Examples) -> Score:
@@ -116,18 +127,22 @@ def chance(train: Examples, test: Examples) -> Score:
 
 
 def _fit(
-    examples: Examples, classifier: Any, regressor: Any, precision: type[np.floating[Any]]
+    examples: Examples,
+    latents: NDArray[np.intp],
+    classifier: Any,
+    regressor: Any,
+    precision: type[np.floating[Any]],
 ) -> Readout:
-    codes = Scaling.of(examples.code, SMALLEST_SCALE)
-    code = codes.apply(examples.code).astype(precision)
+    codes = Scaling.of(examples.code[:, latents], SMALLEST_SCALE)
+    code = codes.apply(examples.code[:, latents]).astype(precision)
     if len(np.unique(examples.identity)) == 1:
         classifier = DummyClassifier()  # nothing to tell apart, which the others refuse to fit
     classifier.fit(code, examples.identity)
     if examples.position is None:
-        return Readout(codes, classifier, None, None, precision)
+        return Readout(latents, codes, classifier, None, None, precision)
     positions = Scaling.of(examples.position, 1e-6)
     regressor.fit(code, positions.apply(examples.position).astype(precision))
-    return Readout(codes, classifier, positions, regressor, precision)
+    return Readout(latents, codes, classifier, positions, regressor, precision)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vase import __version__, build
 from vase import config as configuration
@@ -137,13 +138,16 @@ def _timeline(
 def _milestone(
     run: Run, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Pair]]:
-    """Figures and codes of every world seen so far. `frozen` takes the MLP of the one present."""
+    """Figures and codes of every world seen so far. `frozen` takes a readout of the one present."""
     codes, worlds = {}, {}
     for name in seen(run.schedule, model.step):
         say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
         codes[name] = _codes(run, model, name)
         present = run.schedule.at(model.step - 1) == name
-        worlds[name] = _figures(codes[name], name, frozen, refit=present)
+        if present or name not in frozen:
+            mask = _home(run, model, name).mask
+            frozen[name] = _frozen(codes[name].train, mask)
+        worlds[name] = _figures(codes[name], frozen[name])
     return {"step": model.step, "worlds": worlds}, codes
 
 
@@ -169,16 +173,19 @@ def _home(run: Run, model: Model, name: str) -> Environment:
     return model.memory.here
 
 
-def _figures(codes: Pair, name: str, frozen: dict[str, Readout], *, refit: bool) -> dict[str, Any]:
-    """One world's figures at one milestone; its frozen readout is fitted anew with `refit`."""
+def _frozen(train: Code, mask: NDArray[np.bool_]) -> Readout:
+    """A readout of the latents used here and now, to be scored again but never fitted again."""
+    used = np.flatnonzero(mask & (train.kl >= latents.USED))
+    return fit_mlp(_examples(train), used if len(used) else None)
+
+
+def _figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
+    """One world's figures at one milestone."""
     train, test = _examples(codes.train), _examples(codes.test)
-    mlp = fit_mlp(train)
-    if refit or name not in frozen:
-        frozen[name] = mlp
     scores = {
         "linear": fit_linear(train).score(test),
-        "mlp": mlp.score(test),
-        "frozen": frozen[name].score(test),
+        "mlp": fit_mlp(train).score(test),
+        "frozen": frozen.score(test),
     }
     return {
         "identity": {readout: score.identity for readout, score in scores.items()},

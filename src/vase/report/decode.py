@@ -19,10 +19,10 @@ from vase.lifelong import dream
 from vase.lifelong.memory import Environment
 from vase.nets import Networks
 from vase.objective import gaussian
+from vase.probes.latents import USED
 
 Floats = NDArray[np.float32]
 VALUES = np.linspace(-2, 2, 9)
-USED_NATS = 0.1  # a latent that carries less is spare
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def _world_record(
     return {
         "name": name,
         "index": environment.index,
-        "used": np.flatnonzero(mask & (kl >= USED_NATS)).tolist(),
+        "used": np.flatnonzero(mask & (kl >= USED)).tolist(),
         "masked": np.flatnonzero(~mask).tolist(),
-        "spare": np.flatnonzero(mask & (kl < USED_NATS)).tolist(),
+        "spare": np.flatnonzero(mask & (kl < USED)).tolist(),
         "kl": kl.tolist(),
         "encodes": {},
     }
