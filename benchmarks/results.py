@@ -29,7 +29,7 @@ from vase.training.folder import RunFolder, read_json, read_lines, write_json
 ROOT = Path(__file__).parents[1]
 KEPT = ("config.toml", "events.jsonl", "probes.json")
 READOUTS = ("linear", "mlp", "frozen")
-# The source's best row (VASE, disentangled) and its best entangled one, as printed on the poster.
+# The row VASE (SDA), disentangled, as printed on the poster.
 SOURCE = {"identity max %": 88.6, "identity change": -5.4, "MSE min 1e-4": 3.2, "MSE change": 3.0}
 
 
@@ -130,7 +130,8 @@ def section(preset: str, found: list[Result]) -> str:
             f"## Preset `{preset}`",
             f"Seeds {seeds}; {found[0].probes['steps']} steps; {minutes} minutes of training on "
             f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']} "
-            f"at commit {commits}, beside other work on the same machine. Mean and standard deviation over seeds.",
+            f"at commit {commits}, beside other work on the same machine. Mean and standard "
+            "deviation over seeds.",
             f"    python benchmarks/results.py train {preset} --seeds {seeds.replace(',', '')}",
             "### Readouts, all environments seen",
             readouts(found),

@@ -10,7 +10,7 @@ import torch
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
-from vase.lifelong.learner import Learner, Settings, frozen
+from vase.lifelong.learner import Learner, Settings, frozen, latest
 from vase.lifelong.look import look, moments
 from vase.lifelong.memory import Environment
 from vase.lifelong.state import restore, state
@@ -224,6 +224,31 @@ def test_a_single_bad_batch_opens_nothing(at_the_switch: State) -> None:
     subject.observe(torch.zeros(64, 1, 32, 32))
     run(subject, toy(2 * SWITCH), SWITCH + 20)
     assert len(subject.memory.environments) == 1
+
+
+def test_a_world_that_returns_is_back_and_stays(at_the_switch: State) -> None:
+    """Back where it was, with its old mask and index; and nothing is opened afterwards."""
+    schedule = [("moving", SWITCH), ("resting", 200), ("moving", 100)]
+    stream = replace(toy(SWITCH), schedule=Schedule.of(schedule))
+    subject = resumed(at_the_switch)
+    tape = run(subject, stream, SWITCH + 300)
+    moves = [(e.kind, e.environment) for o in tape for e in o.events if e.kind != "kept"]
+    assert moves == [("new", 1), ("back", 0)]
+    assert subject.memory.here.mask.all()
+    assert sum(o.learnt for o in tape[-90:]) > 80
+
+
+def test_batches_are_counted_in_images() -> None:
+    batches = tuple(torch.zeros(n, 1) for n in (64, 8, 32, 64))
+    assert [len(batch) for batch in latest(batches, 100)] == [32, 64]
+    assert [len(batch) for batch in latest(batches, 10)] == [64]
+
+
+def test_a_stream_of_single_images_is_dreamed_for_too(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    run(subject, toy(SWITCH), SWITCH + 20)
+    observation = subject.observe(torch.from_numpy(toy(SWITCH).batch(0)[0][:1]))
+    assert observation.verdict.kind == "held" or "encoder_proximity" in observation.terms
 
 
 def test_without_inference_there_is_one_environment() -> None:

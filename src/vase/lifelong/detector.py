@@ -70,14 +70,14 @@ def e_value(p: float) -> float:
 def suspect(state: Suspicion, value: float, null: Sequence[float], rule: DetectorRule) -> Suspicion:
     """The suspicion after one more score.
 
-    A batch is held, that is not learnt, when it is surprising by itself (worse than any so far, or
-    `rule.surprise`), or when it speaks against the environment (e >= 1) and those before it did so
-    strongly. What is held poisons nothing.
+    A batch is held, that is not learnt, when it is surprising by itself (as rare as
+    `rule.surprise`, or worse than a full window), or when it speaks against the environment
+    (e >= 1) and those before it did so strongly. What is held poisons nothing.
     """
     p = p_value(value, null)
     e = e_value(p)
     total = min(e * (state.value + 1), LARGEST)
-    record = p * (1 + len(null)) < 2
-    hold = record or p <= rule.surprise or (e >= 1 and total >= np.sqrt(rule.run_length))
+    surprising = p <= max(rule.surprise, 1 / (1 + rule.window))
+    hold = surprising or (e >= 1 and total >= np.sqrt(rule.run_length))
     held = (*state.held, value) if hold else ()
     return Suspicion(total, held, alarm=bool(held) and total >= rule.run_length)
