@@ -16,7 +16,7 @@ from vase.lifelong.memory import Environment
 from vase.lifelong.state import restore, state
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
-from vase.objective.capacity import Capacity, CapacityRule
+from vase.objective.capacity import Capacity, CapacityRule, charge
 from vase.objective.likelihood import reconstruction
 from vase.objective.moments import Moments
 from vase.objective.proximity import decoder_proximity, encoder_proximity
@@ -249,6 +249,27 @@ def test_a_stream_of_single_images_is_dreamed_for_too(at_the_switch: State) -> N
     run(subject, toy(SWITCH), SWITCH + 20)
     observation = subject.observe(torch.from_numpy(toy(SWITCH).batch(0)[0][:1]))
     assert observation.verdict.kind == "held" or "encoder_proximity" in observation.terms
+
+
+def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
+    """Plain VAE: the negative evidence lower bound. Otherwise: controlled capacity and the past."""
+    images = torch.from_numpy(toy(SWITCH).batch(0)[0])
+    plain = resumed(at_the_switch, entangled=True, belief=0.0)
+    seen = plain._look(images)
+    torch.testing.assert_close(plain._loss(seen), (seen.distortion + seen.rate).mean())
+
+    weights = DreamRule(encoder=2.0, decoder=3.0)
+    full = resumed(at_the_switch, dream=weights, belief=0.5)
+    run(full, toy(SWITCH), SWITCH + 20)
+    seen = full._look(images)
+    expected = (
+        seen.distortion.mean()
+        + charge(seen.rate.mean(), full.memory.here.capacity.nats, QUICK.capacity)
+        + 2 * seen.past["encoder_proximity"]
+        + 3 * seen.past["decoder_proximity"]
+        + 0.5 * seen.belief
+    )
+    torch.testing.assert_close(full._loss(seen), expected)
 
 
 def test_without_inference_there_is_one_environment() -> None:
