@@ -3,8 +3,8 @@
 Two rules stand behind one signature, `identify(evidence) -> Verdict`. `KappaRule` is the published
 one: the classifier's best guess must reconstruct the batch within kappa times its recorded loss,
 and the typical latents must be its mask. `DivergenceRule` compares the pooled suspicious batches
-with every known environment's own moments, latents and losses alike, and asks how far they are
-apart in nats.
+with every known environment's own moments, latents and distortion alike, and asks how far they
+are apart in nats.
 """
 
 from __future__ import annotations
@@ -100,12 +100,17 @@ class DivergenceRule:
         return nearest if nearest is not None and absent[nearest] <= self.away else None
 
     def distances(self, candidate: Candidate) -> Array:
-        """KL( seen || expected ) per channel in nats, both blurred to `resolution`."""
+        """KL( seen || expected ) of latents and distortion in nats, both blurred to `resolution`.
+
+        The rate is left out: it repeats what the latents say, and it rises by itself while an
+        environment is away, as others put its spare latents to use.
+        """
         expected = candidate.expected
         scale = np.ones_like(expected.mean)
         scale[-2:] = np.maximum(np.abs(expected.mean[-2:]), SMALL_LOSS)
         blur = (self.resolution * scale) ** 2
-        return divergence(_blurred(candidate.seen, blur), _blurred(expected, blur))
+        every = divergence(_blurred(candidate.seen, blur), _blurred(expected, blur))
+        return every[:-1]
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def _verdict(
 
 def _reason(parts: Array, index: int) -> str:
     """An environment's distance, and the channels that make most of it."""
-    names = [*(f"latent {n}" for n in range(len(parts) - 2)), "distortion", "rate"]
+    names = [*(f"latent {n}" for n in range(len(parts) - 1)), "distortion"]
     most = np.argsort(-parts)[:3]
     which = ", ".join(f"{names[k]} {parts[k]:.2f}" for k in most)
     return f"the nearest known is {index} at {parts.sum():.2f} nats ({which})"
