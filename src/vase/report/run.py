@@ -5,14 +5,14 @@ The optimizer is never built: a report only needs the averaged networks and the 
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from torch import Tensor
 
 from vase import config as configs
@@ -164,17 +164,7 @@ def wall_clock(tensorboard: Path) -> float | None:
     """Seconds between the first and last record of every TensorBoard file, added up."""
     spans = []
     for path in tensorboard.glob("events.out.tfevents.*"):
-        times = list(_wall_times(path.read_bytes()))
+        times = [event.wall_time for event in EventFileLoader(str(path)).Load()]
         if times:
             spans.append(max(times) - min(times))
     return sum(spans) or None
-
-
-def _wall_times(content: bytes) -> Iterator[float]:
-    """A TFRecord is length (8), checksum (4), data, checksum (4); an event opens with its time."""
-    at = 0
-    while at + 21 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, at)
-        if content[at + 12] == 0x09:
-            yield struct.unpack_from("<d", content, at + 13)[0]
-        at += length + 16
