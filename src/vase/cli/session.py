@@ -62,6 +62,7 @@ def probe(path: Path, data: build.DataOptions, console: Console) -> None:
     from vase import probes
 
     folder = folders.open_run(path)
+    console.print("Probing every milestone on held-out images: a minute or two.")
     with console.status("Probing") as status:
         probes.probe(folder, data, progress=status.update)
     console.print(f"Probes: {folder.probes}", soft_wrap=True)
