@@ -29,6 +29,13 @@ from vase.training.folder import RunFolder, read_json, read_lines, write_json
 ROOT = Path(__file__).parents[1]
 KEPT = ("config.toml", "events.jsonl", "probes.json")
 READOUTS = ("linear", "mlp", "frozen")
+# What is compared with the source: figure, field, and the scale that it is printed in.
+SCORES: tuple[tuple[str, str, float], ...] = (
+    ("identity", "max", 100),
+    ("identity", "change", 100),
+    ("position_mse", "min", 1e4),
+    ("position_mse", "change", 1e4),
+)
 # The row VASE (SDA), disentangled, as printed on the poster.
 SOURCE = {"identity max %": 88.6, "identity change": -5.4, "MSE min 1e-4": 3.2, "MSE change": 3.0}
 
@@ -156,14 +163,7 @@ def readouts(found: list[Result]) -> str:
         return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
 
     rows = [
-        [
-            readout,
-            cell("identity", readout, "max", 100),
-            cell("identity", readout, "change", 100),
-            cell("position_mse", readout, "min", 1e4),
-            cell("position_mse", readout, "change", 1e4),
-        ]
-        for readout in READOUTS
+        [readout, *(cell(kind, readout, *rest) for kind, *rest in SCORES)] for readout in READOUTS
     ]
     return table(["readout", *SOURCE], [*rows, ["the source (not stated which)", *SOURCE.values()]])
 
@@ -181,15 +181,7 @@ def by_world(found: list[Result]) -> str:
         return spread((s[kind]["mlp"]["worlds"].get(name, {}).get(field) for s in summary), scale)
 
     rows = [
-        [
-            name,
-            of("identity", name, "max", 100),
-            of("identity", name, "change", 100),
-            of("position_mse", name, "min", 1e4),
-            of("position_mse", name, "change", 1e4),
-            last(name),
-        ]
-        for name in worlds
+        [name, *(of(kind, name, *rest) for kind, *rest in SCORES), last(name)] for name in worlds
     ]
     return table(["environment", *SOURCE, "reconstruction at the end, nats"], rows)
 

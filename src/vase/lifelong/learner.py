@@ -295,7 +295,7 @@ class Learner:
         )
         self.memory = Memory(carried, self.memory.current)
         self.snapshot = frozen(self.average)
-        copy_weights(self.average, self.networks)
+        self.networks.load_state_dict(self.average.state_dict())
         return Event(self.step, "snapshot", self.memory.current, "the averaged weights were frozen")
 
     def _refresh_due(self) -> bool:
@@ -330,13 +330,6 @@ class Learner:
 def frozen(networks: Networks) -> Networks:
     """A copy that is never trained."""
     return copy.deepcopy(networks).requires_grad_(False)
-
-
-@torch.no_grad()
-def copy_weights(source: Networks, target: Networks) -> None:
-    """target <- source."""
-    for new, old in zip(source.parameters(), target.parameters(), strict=True):
-        old.copy_(new)
 
 
 def latest(batches: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:

@@ -17,7 +17,7 @@ from vase.errors import CheckpointError
 from vase.lifelong.detector import Suspicion
 from vase.lifelong.learner import Learner, frozen
 from vase.lifelong.memory import Memory
-from vase.nets import Networks
+from vase.nets import Architecture, Networks
 
 Tensors = dict[str, Tensor]
 
@@ -66,6 +66,14 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
 def averaged_weights(learner: Learner) -> Tensors:
     """What a probe needs: the averaged networks alone."""
     return _prefixed("average", learner.average)
+
+
+def averaged_networks(tensors: Mapping[str, Tensor], shape: Architecture) -> Networks:
+    """The averaged networks among saved tensors, never to be trained; the caller's seed is kept."""
+    with torch.random.fork_rng(devices=[]):
+        networks = Networks(shape)
+    _load(networks, "average", tensors)
+    return networks.requires_grad_(False)
 
 
 def _prefixed(name: str, networks: Networks) -> Tensors:

@@ -19,6 +19,7 @@ from torch import Tensor
 from vase.errors import CheckpointError
 from vase.lifelong.look import view
 from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.state import averaged_networks
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.moments import Moments
@@ -71,18 +72,13 @@ class Code:
 def load(path: Path, shape: Architecture, device: torch.device) -> Model:
     """The model of a milestone or checkpoint; a `CheckpointError` if it is none of this shape."""
     tensors, record = checkpoint.read(path)
-    with torch.random.fork_rng(devices=[]):
-        networks = Networks(shape)
-    start = "average."
-    average = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
     try:
-        networks.load_state_dict(average)
+        networks = averaged_networks(tensors, shape).to(device)
     except RuntimeError:
         raise CheckpointError(
             f"The weights in '{path}' are not of the shape that the run's config.toml gives. "
             "Put back the config.toml that the run was started with."
         ) from None
-    networks = networks.to(device).requires_grad_(False)
     return Model(record["step"], networks, Memory.from_json(record["memory"]))
 
 

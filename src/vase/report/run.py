@@ -11,13 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-from torch import Tensor
 
 from vase import config as configs
 from vase.config import Config
 from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.state import averaged_networks
 from vase.nets import Architecture, Networks
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_json, read_lines
@@ -102,22 +101,8 @@ def read(folder: RunFolder) -> Run:
 def load_networks(path: Path) -> tuple[Networks, Memory, int]:
     """The averaged networks, the memory and the step of a checkpoint."""
     tensors, record = checkpoint.read(path)
-    with torch.random.fork_rng(devices=[]):
-        networks = Networks(Architecture(**record["architecture"]))
-    networks.load_state_dict(_below("average.", tensors))
-    return (
-        networks.eval().requires_grad_(False),
-        Memory.from_json(record["memory"]),
-        int(record["step"]),
-    )
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }
+    networks = averaged_networks(tensors, Architecture(**record["architecture"]))
+    return networks.eval(), Memory.from_json(record["memory"]), int(record["step"])
 
 
 def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
