@@ -51,7 +51,7 @@ def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: tor
 
 def watchful() -> Learner:
     """A learner that watches for changes from its first step on."""
-    rule = DetectorRule(warmup=0, surprise=1e-9)
+    rule = DetectorRule(surprise=1e-9)
     return Learner(Architecture(), Settings(detector=rule), seed=0, device=torch.device("cpu"))
 
 

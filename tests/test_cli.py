@@ -24,7 +24,6 @@ SMALL = [
     "model.latents=6",
     "stream.batch_size=16",
     'stream.schedule=[["moving-solids", 24], ["strokes", 16]]',
-    "detection.warmup=8",
     "training.checkpoint_every=10",
     "training.log_every=1",
     "training.milestones=2",

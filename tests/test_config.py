@@ -7,7 +7,7 @@ import pytest
 
 from vase import build, config
 from vase.errors import ConfigError
-from vase.lifelong.identify import DivergenceRule, KappaRule
+from vase.lifelong.kappa import KappaRule
 from vase.lifelong.learner import Settings
 from vase.nets import Architecture
 
@@ -62,8 +62,8 @@ def test_values_are_toml_or_strings() -> None:
 
 def test_the_rules_are_chosen_by_name() -> None:
     kappa = build.settings(config.load("toy", ["detection.rule=kappa", "detection.kappa=2"]))
-    assert kappa.identification == KappaRule(kappa=2, atypical=0.5)
-    assert isinstance(build.settings(config.load("toy")).identification, DivergenceRule)
+    assert kappa.kappa == KappaRule(kappa=2, atypical=0.5)
+    assert build.settings(config.load("toy")).kappa is None
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "config": frozenset({"errors"}),
     "build": RUN,
     "probes": RUN | {"build"},
+    "bench": RUN | {"build", "probes", "report"},
     "report": RUN | {"build", "probes"},
     "estimator": RUN | {"build"},
-    "cli": RUN | {"build", "probes", "report", "estimator"},
+    "cli": RUN | {"build", "probes", "bench", "report", "estimator"},
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
     "__init__": RUN | {"build", "probes", "report", "estimator"},
     "__main__": frozenset({"cli"}),

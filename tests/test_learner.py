@@ -10,10 +10,11 @@ import torch
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
-from vase.lifelong.learner import Learner, Settings, frozen, latest
+from vase.lifelong.learner import Learner, Settings, latest
 from vase.lifelong.look import look, moments
 from vase.lifelong.memory import Environment
 from vase.lifelong.state import restore, state
+from vase.lifelong.weights import frozen, grown
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.capacity import Capacity, CapacityRule, charge
@@ -60,7 +61,7 @@ SWITCH = 500
 QUICK = Settings(
     learning_rate=2e-3,
     capacity=CapacityRule(growth=0.05),
-    detector=DetectorRule(warmup=150, window=64),
+    detector=DetectorRule(window=64),
 )
 
 
@@ -191,7 +192,7 @@ def test_the_tape_of_a_switch(at_the_switch: State) -> None:
     tape = run(subject, toy(SWITCH), SWITCH + 30)
     opened = next(observation for observation in tape if observation.events)
     assert [(event.kind, event.environment) for event in opened.events] == [("new", 1)]
-    assert SWITCH < opened.step <= SWITCH + 20
+    assert opened.step == SWITCH + 3  # the fourth batch, with a window of 64
     assert not any(o.learnt for o in tape if o.step <= opened.step)
     assert all("encoder_proximity" in o.terms for o in tape if o.step > opened.step)
     # Solids moved, strokes do not: the latents that said where are masked.
@@ -312,24 +313,110 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights() -> None:
     torch.testing.assert_close(subject.networks.encoder.body[1].weight, before)
 
 
-def test_the_environment_table_is_never_overrun(at_the_switch: State) -> None:
+# ---- a wrong verdict, and a long wait ----------------------------------------------------------
+
+
+def other_world(step: int) -> torch.Tensor:
+    """A third world: moving solids, dark on light."""
+    return 1 - torch.from_numpy(toy(SWITCH).batch(step % SWITCH)[0])
+
+
+def moves(tape: list[Observation]) -> list[tuple[str, int]]:
+    return [(event.kind, event.environment) for o in tape for event in o.events]
+
+
+def test_an_environment_that_does_not_last_is_dissolved_without_harm(at_the_switch: State) -> None:
+    """It was opened by mistake: back in the known one, and the weights are as they were."""
+    subject, stream = resumed(at_the_switch), toy(SWITCH)
+    tape = run(subject, stream, SWITCH + 40)
+    while subject.memory.current == 1:
+        tape.append(subject.observe(torch.from_numpy(stream.batch(100 + len(tape))[0])))
+    assert moves(tape) == [("new", 1), ("back", 0)]
+    assert tape[-1].events[0].evidence["dissolved"] == 1
+    assert len(subject.memory.environments) == 1
+    for name, value in subject.networks.state_dict().items():
+        torch.testing.assert_close(value, at_the_switch[0][f"average.{name}"], rtol=0, atol=0)
+
+
+def test_an_environment_opened_on_a_passing_world_is_founded_anew(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    tape = run(subject, toy(SWITCH), SWITCH + 40)
+    tape += [subject.observe(other_world(step)) for step in range(6)]
+    assert moves(tape) == [("new", 1), ("revised", 1)]
+    assert len(subject.memory.environments) == 2
+
+
+def test_after_its_trial_an_environment_is_kept(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    tape = run(subject, toy(SWITCH), SWITCH + 90)
+    tape += [subject.observe(other_world(step)) for step in range(6)]
+    assert moves(tape) == [("new", 1), ("new", 2)]
+
+
+def test_a_stream_that_never_repeats_ends_in_a_wait_and_opens_nothing(
+    at_the_switch: State,
+) -> None:
+    subject = resumed(at_the_switch)
+    generator = np.random.default_rng(0)
+    tape = []
+    for step in range(100):
+        shade, slope = generator.random(2)
+        images = other_world(step) * shade if slope > 0.5 else torch.full((64, 1, 32, 32), shade)
+        tape.append(subject.observe(images.float() * torch.linspace(slope, 1, 32)))
+    assert moves(tape) == [("adrift", 0)]
+    assert not any(observation.learnt for observation in tape)
+    assert sum(map(len, subject.held)) <= 512
+    again = [subject.observe(torch.from_numpy(toy(SWITCH).batch(step)[0])) for step in range(20)]
+    assert len(subject.memory.environments) == 1
+    assert again[-1].learnt
+
+
+# ---- room for more environments ----------------------------------------------------------------
+
+
+def test_networks_that_have_grown_compute_the_same() -> None:
+    before = networks()
+    after = grown(before, 40)
+    images, z = torch.rand(3, 1, 32, 32), torch.randn(3, 5)
+    where = torch.tensor([0, 7, 15])
+    torch.testing.assert_close(before.decoder(z, where), after.decoder(z, where))
+    posterior = before.encoder(images)
+    torch.testing.assert_close(before.head(posterior, 16), after.head(posterior, 16))
+    assert (after.decoder(z, torch.full((3,), 39))).isfinite().all()
+
+
+def test_the_tables_grow_when_they_are_full_and_learning_goes_on(at_the_switch: State) -> None:
+    """With room for one environment it learns what it learns with room for sixteen."""
     small = Learner(replace(SHAPE, environments=1), QUICK, seed=0, device=CPU)
     restore(small, *shrunk(at_the_switch))
-    with pytest.raises(VaseError, match=r"model\.environments"):
-        run(small, toy(SWITCH), SWITCH + 30)
+    roomy = resumed(at_the_switch)
+    tapes = [run(subject, toy(SWITCH), SWITCH + 10) for subject in (small, roomy)]
+    assert small.shape.environments == 2
+    for few, many in zip(*tapes, strict=True):
+        assert few.terms.get("reconstruction") == pytest.approx(many.terms.get("reconstruction"))
+
+
+def test_a_checkpoint_with_more_environments_is_read_by_a_smaller_model() -> None:
+    large, small = learner(), Learner(replace(SHAPE, environments=4), QUICK, seed=0, device=CPU)
+    run(large, toy(), 3)
+    restore(small, *state(large))
+    assert same(large, small)
 
 
 def shrunk(saved: State) -> State:
     """The same state for a model with room for one environment."""
     tensors, record = saved
-    tables = ("decoder.environment.weight", "head.body.2.weight", "head.body.2.bias")
+    names = [name for name, _ in networks().named_parameters()]
+    tables = {names.index(name) for name in Networks.TABLES}
+
+    def cut(name: str, value: torch.Tensor) -> torch.Tensor:
+        first, _, rest = name.partition(".")
+        slot = first == "optimizer" and int(rest.split(".")[0]) in tables and value.ndim
+        return value[:1] if slot or rest in Networks.TABLES else value
+
     architecture = {**record["architecture"], "environments": 1}
-    cut = {
-        name: value[:1] if name.partition(".")[2] in tables else value
-        for name, value in tensors.items()
-        if not name.startswith("optimizer.")
-    }
-    return cut, {**record, "architecture": architecture}
+    small = {name: cut(name, value) for name, value in tensors.items()}
+    return small, {**record, "architecture": architecture}
 
 
 def test_mixed_precision_learns_the_same_within_its_precision() -> None:

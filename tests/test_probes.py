@@ -424,7 +424,7 @@ SETTINGS = {
         },
     },
     "model": {"fold": 2, "latents": 6, "features": 16, "hidden": 32},
-    "detection": {"warmup": 10, "window": 20},
+    "detection": {"window": 20},
     "training": {"milestones": 2, "log_every": 5},
     "probes": {"train": 200, "test": 100},
 }

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vase.errors import ConfigError, InputError
-from vase.worlds.canvas import CanvasWorld, Sprites, place
+from vase.worlds.canvas import CanvasWorld, place
 from vase.worlds.images import from_batch, layout_of, to_batch
 from vase.worlds.shapes import sprites
+from vase.worlds.sprites import Sprites
 from vase.worlds.stream import Schedule, Stream
 
 SOLIDS = sprites("solids", 50, 10, 0)

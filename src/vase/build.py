@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 from lightning_fabric import Fabric
 
@@ -12,14 +13,18 @@ from vase.config import Config, DetectionConfig, Precision, WorldConfig
 from vase.errors import ConfigError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule
-from vase.lifelong.identify import DivergenceRule, IdentificationRule, KappaRule
+from vase.lifelong.identify import IdentificationRule
+from vase.lifelong.kappa import KappaRule
 from vase.lifelong.learner import Learner, Settings
 from vase.nets import Architecture
 from vase.objective.capacity import CapacityRule
 from vase.worlds import shapes, sources
-from vase.worlds.canvas import CanvasWorld, Sprites, World
+from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
+from vase.worlds.sprites import Sprites, only, shrunk, turned
 from vase.worlds.stream import Schedule, Stream
+
+Rule = TypeVar("Rule", DetectorRule, IdentificationRule)
 
 # Test sprites are drawn from another seed than training sprites.
 _SPRITE_SEEDS: dict[Split, int] = {"train": 0, "test": 1}
@@ -58,11 +63,21 @@ def world(
         size=size,
         moving=config.moving,
         inverted=config.inverted,
+        columns=config.columns,
+        brightness=config.brightness,
         channels=config.channels,
+        hue=config.hue,
     )
 
 
 def _sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
+    sprites = _family(config, data, split)
+    if config.classes:
+        sprites = only(sprites, config.classes)
+    return turned(shrunk(sprites, config.shrink), config.turn)
+
+
+def _family(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
     if config.sprites == "solids" or config.sprites == "strokes":  # noqa: PLR1714, narrows
         return shapes.sprites(config.sprites, config.count, config.side, _SPRITE_SEEDS[split])
     images = sources.load(
@@ -111,21 +126,21 @@ def settings(config: Config) -> Settings:
         dreams=dreaming.enabled,
         masks=config.masks.enabled,
         capacity=CapacityRule(**objective.model_dump(exclude={"kind"})),
-        detector=_detector(detection),
-        identification=_identification(detection, config.masks.atypical),
+        detector=_fields(DetectorRule, detection),
+        identification=_fields(IdentificationRule, detection),
+        kappa=_kappa(detection, config.masks.atypical),
         dream=DreamRule(**dreaming.model_dump(exclude={"enabled"})),
     )
 
 
-def _detector(detection: DetectionConfig) -> DetectorRule:
-    fields = {"run_length", "window", "warmup", "span", "surprise", "patience"}
-    return DetectorRule(**detection.model_dump(include=fields))
+def _kappa(detection: DetectionConfig, atypical: float) -> KappaRule | None:
+    """The published rule, where it is chosen."""
+    return KappaRule(detection.kappa, atypical) if detection.rule == "kappa" else None
 
 
-def _identification(detection: DetectionConfig, atypical: float) -> IdentificationRule:
-    if detection.rule == "kappa":
-        return KappaRule(kappa=detection.kappa, atypical=atypical)
-    return DivergenceRule(here=detection.here, away=detection.away, resolution=detection.resolution)
+def _fields(rule: type[Rule], section: DetectionConfig) -> Rule:
+    """A rule from the settings that bear the names of its fields."""
+    return rule(**section.model_dump(include={field.name for field in fields(rule)}))
 
 
 def learner(config: Config, shape: tuple[int, int, int]) -> Learner:

@@ -31,6 +31,7 @@ from pydantic import (
 from vase.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -40,12 +41,23 @@ class Section(BaseModel):
 
 
 class WorldConfig(Section):
-    """One canvas world. `count` and `side` only matter for the procedural sprites."""
+    """One canvas world; see `vase.worlds.canvas.CanvasWorld`.
+
+    classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
+    smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
+    sprites.
+    """
 
     sprites: Literal["mnist", "fashion-mnist", "solids", "strokes"]
+    classes: tuple[NonNegativeInt, ...] = ()
+    shrink: PositiveInt = 1
+    turn: Annotated[int, Field(ge=0, le=3)] = 0
     moving: bool = False
     inverted: bool = False
+    columns: tuple[Share, Share] = (0.0, 1.0)
+    brightness: Annotated[float, Field(gt=0, le=1)] = 1.0
     channels: Literal[1, 3] = 1
+    hue: Share | Literal["random", "none"] = "random"
     count: PositiveInt = 4000
     side: PositiveInt = 14
 
@@ -87,19 +99,27 @@ class ObjectiveConfig(Section):
 
 
 class DetectionConfig(Section):
-    """When has the world changed, and into what? `rule` chooses how a suspicion is decided."""
+    """When has the world changed, and into what?
+
+    rule: "signature" is detection with a chosen `run_length` (see `vase.lifelong.detector`) and
+    identification by signatures (see `vase.lifelong.identify`); "kappa" the published rule, asked
+    at every batch, to which only `kappa` belongs.
+    """
 
     enabled: bool = True
-    run_length: PositiveFloat = 100_000.0
-    window: Annotated[int, Field(ge=8)] = 256
-    warmup: NonNegativeInt = 300
-    span: PositiveInt = 20
+    rule: Literal["signature", "kappa"] = "signature"
+    run_length: Annotated[float, Field(ge=10)] = 100_000.0
+    window: Annotated[int, Field(ge=16)] = 256
+    span: PositiveInt = 8192
     surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    patience: PositiveInt = 256
-    rule: Literal["divergence", "kappa"] = "divergence"
-    here: PositiveFloat = 0.3
-    away: PositiveFloat = 1.0
-    resolution: NonNegativeFloat = 0.1
+    tolerance: PositiveFloat = 0.6
+    certainty: NonNegativeFloat = 3.0
+    batches: PositiveInt = 3
+    patience: PositiveInt = 192
+    pool: PositiveInt = 512
+    agree: PositiveFloat = 3.0
+    longest: PositiveInt = 64
+    trial: NonNegativeInt = 64
     kappa: PositiveFloat = 1.5
 
 

@@ -137,6 +137,53 @@ def check(data_dir: DataDir = None) -> None:
         raise typer.Exit(1)
 
 
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks, on streams made to be hard.")
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command("detect")
+def detect(
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SCENARIO ...]", help="Which streams; all but the long suite by default."
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for raw files, tables, figure.")
+    ] = Path("runs/detect"),
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    detectors: Annotated[
+        str, typer.Option(help="ours; kappa: and the published rule; all: and those of river.")
+    ] = "ours",
+    null: Annotated[
+        int, typer.Option(help="Batches of a null run, added where over 0.", min=0)
+    ] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """How well are changes of environment found? -> tables.md, timeline.png and raw files."""
+    from vase.cli import session
+
+    session.detect(
+        scenarios or [], range(seeds), detectors, null, jobs, out, _data(data_dir, offline), console
+    )
+
+
+@bench_app.command("list")
+def list_scenarios() -> None:
+    """List the streams, each with what makes it hard."""
+    from vase.bench.scenarios import SCENARIOS
+
+    table = Table("stream", "batches", "what makes it hard", box=None, pad_edge=False)
+    for scenario in SCENARIOS.values():
+        steps = sum(steps for _, steps in scenario.schedule(0))
+        table.add_row(f"[bold]{scenario.name}[/]", f"{steps:,}", scenario.why)
+    console.print(table)
+    console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER")
+
+
 def _version(asked: bool) -> None:
     if asked:
         console.print(f"vase {__version__}", highlight=False)

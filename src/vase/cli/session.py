@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.table import Table
 
 from vase import build, config
 from vase.cli.progress import watch
@@ -78,6 +79,39 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     with console.status("Drawing") as status:
         page = pages.write(folder, data, progress=status.update)
     console.print(f"Report: {page}", soft_wrap=True)
+
+
+def detect(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    detectors: str,
+    null: int,
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Run the streams of the detection benchmark, and write what they show."""
+    from vase.bench import detect as bench
+    from vase.bench import page
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    todo = bench.jobs(names, seeds, detectors, data) if names or not null else []
+    bench.prepare(todo, data)
+    if null:
+        with console.status(f"The null run of {null:,} batches"):
+            bench.write_null(null, 0, data, out)
+    bench.run(todo, out, workers, tell)
+    tables, picture = bench.write_page(out)
+    for title, table in page.terminal(*page.read(out)):
+        console.print(f"\n[bold]{title}[/]")
+        shown = Table(*table[0], box=None, pad_edge=False)
+        for row in table[1:]:
+            shown.add_row(*row)
+        console.print(shown)
+    tell(f"\nTables: {tables}\nFigure: {picture}")
 
 
 def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:

@@ -1,163 +1,202 @@
-"""Which environment is this? Pure functions of evidence: same, back, or new, and why.
+"""Which environment is it? One comparison of all that is known, and of what is not: pure functions.
 
-Two rules stand behind one signature, `identify(evidence) -> Verdict`. `KappaRule` is the published
-one: the classifier's best guess must reconstruct the batch within kappa times its recorded loss,
-and the typical latents must be its mask. `DivergenceRule` compares the pooled suspicious batches
-with every known environment's own moments, latents and distortion alike, and asks how far they
-are apart in nats.
+The batches that are held after an alarm are pooled and compared with the signature of every known
+environment, the present one included. A distance is the excess of the likelihood ratio over what is
+usual in that environment, in nats per image,
+
+    d_s = ( G_s - median of its own scores ) / ( 2 n B / (n + B) )
+
+and the spread of those scores says how certain it is. The environment with the smallest distance is
+the one, if that is within `tolerance`; else it is a new one. While the distance is too near to the
+tolerance to tell, while the batches do not agree with each other, or while they look like a mixture
+of the present environment and a known one, they are held and the verdict waits for more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from vase.lifelong.memory import Environment
-from vase.objective.atypicality import typical
-from vase.objective.moments import Moments, divergence
+from vase.lifelong.memory import Environment, Memory
+from vase.objective import signature
+from vase.objective.signature import Signature
 from vase.records import Verdict, VerdictKind
 
-Array = NDArray[np.float64]
-SMALL_LOSS = 10.0  # nats
+KNOWN_SCORES = 8  # from which on an environment's own scores say what is usual
+
+
+@dataclass(frozen=True)
+class IdentificationRule:
+    """When is a verdict passed, and which?
+
+    tolerance: nats per image within which an environment is taken for the same. certainty: standard
+    deviations that a distance must lie from it. batches, patience: how many batches and images must
+    have been held, at the least, before anything is opened. pool: the latest held images on which a
+    verdict rests, at the most; with that many the nearest guess is taken. agree: F ratio to which
+    held batches are taken to be of one world. longest: batches after which a mixture is taken for a
+    world of its own. trial: batches that a new environment must last to be kept for good.
+    """
+
+    tolerance: float = 0.6
+    certainty: float = 3.0
+    batches: int = 3
+    patience: int = 192
+    pool: int = 512
+    agree: float = 3.0
+    longest: int = 64
+    trial: int = 64
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A known environment, and how the suspicious images look through its mask and decoder.
+    """A known environment: how far it is from the held images, in nats per image.
 
-    seen: moments of the N + 2 channels of those images. expected: what they should be if the
-    environment were this one. belief: mean log q(s|x) of the environment head, in nats.
+    deviation: the standard deviation of that.
     """
 
-    environment: Environment
-    seen: Moments
-    expected: Moments
-    belief: float
+    index: int
+    distance: float
+    deviation: float
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict rests on: one candidate per known environment, and the latents' alpha [N]."""
+    """What a verdict rests on.
 
-    candidates: tuple[Candidate, ...]
-    alpha: Array
-    current: int
-    fresh: int
-
-    @property
-    def images(self) -> int:
-        return int(self.candidates[0].seen.count)
-
-
-class IdentificationRule(Protocol):
-    """The signature both rules share."""
-
-    def identify(self, evidence: Evidence) -> Verdict:
-        """A verdict of kind "kept", "back" or "new"."""
-        ...
-
-
-@dataclass(frozen=True)
-class DivergenceRule:
-    """The present environment if it fits, else the nearest absent one if it does, else a new one.
-
-    here: nats, summed over channels, within which the present environment is kept; its record is
-    fresh, so little is allowed. away: nats within which an absent one counts as back; its record
-    has aged with the encoder. resolution: differences below this fraction do not count, in units of
-    the prior's standard deviation for latents and of the expected value (at least `SMALL_LOSS`) for
-    losses; it keeps a channel that hardly varies from dominating the sum.
+    candidates: one per known environment. images, batches: how many agree with one another.
+    waited: batches held so far.
+    between: the known environment that the images look like a mixture with, and its share.
+    on_trial: whether the present environment is still new.
     """
 
-    here: float = 0.3
-    away: float = 1.0
-    resolution: float = 0.1
+    candidates: tuple[Candidate, ...]
+    current: int
+    images: int
+    batches: int
+    waited: int
+    between: tuple[int, float] | None = None
+    on_trial: bool = False
 
-    def identify(self, evidence: Evidence) -> Verdict:
-        distances = {
-            candidate.environment.index: self.distances(candidate)
-            for candidate in evidence.candidates
-        }
-        totals = {index: float(parts.sum()) for index, parts in distances.items()}
-        found = self._nearest_enough(totals, evidence.current)
-        numbers: dict[str, Any] = {
-            "images": evidence.images,
-            "here_nats": self.here,
-            "away_nats": self.away,
-            "distance_nats": {str(index): round(total, 4) for index, total in totals.items()},
-        }
-        told = min(totals, key=lambda index: totals[index]) if found is None else found
-        return _verdict(evidence, found, _reason(distances[told], told), numbers)
-
-    def _nearest_enough(self, totals: dict[int, float], current: int) -> int | None:
-        """The present one within `here`, else the nearest absent one within `away`, else none."""
-        if totals[current] <= self.here:
-            return current
-        absent = {index: total for index, total in totals.items() if index != current}
-        nearest = min(absent, key=lambda index: absent[index], default=None)
-        return nearest if nearest is not None and absent[nearest] <= self.away else None
-
-    def distances(self, candidate: Candidate) -> Array:
-        """KL( seen || expected ) of latents and distortion in nats, both blurred to `resolution`.
-
-        The rate is left out: it repeats what the latents say, and it rises by itself while an
-        environment is away, as others put its spare latents to use.
-        """
-        expected = candidate.expected
-        scale = np.ones_like(expected.mean)
-        scale[-2:] = np.maximum(np.abs(expected.mean[-2:]), SMALL_LOSS)
-        blur = (self.resolution * scale) ** 2
-        every = divergence(_blurred(candidate.seen, blur), _blurred(expected, blur))
-        return every[:-1]
+    @property
+    def nearest(self) -> Candidate:
+        return min(self.candidates, key=lambda candidate: candidate.distance)
 
 
-@dataclass(frozen=True)
-class KappaRule:
-    """The published rule: the best guess's loss within kappa of its record, and equal masks."""
+def weigh(
+    memory: Memory, held: Sequence[Tensor], waited: int, rule: IdentificationRule
+) -> Evidence:
+    """Compare held batches of features [B_i, F], oldest first, with all that is known.
 
-    kappa: float = 1.5
-    atypical: float = 0.5
-
-    def identify(self, evidence: Evidence) -> Verdict:
-        guess = max(evidence.candidates, key=lambda candidate: candidate.belief)
-        index = guess.environment.index
-        loss, recorded = guess.seen.mean[-2], guess.expected.mean[-2]
-        fits = bool(loss <= self.kappa * recorded)
-        mask = typical(evidence.alpha, self.atypical)
-        agree = bool(np.array_equal(mask, guess.environment.mask))
-        numbers = {
-            "images": evidence.images,
-            "guess": index,
-            "loss_nats": round(float(loss), 2),
-            "recorded_nats": round(float(recorded), 2),
-            "kappa": self.kappa,
-            "masks_agree": agree,
-        }
-        reason = (
-            f"the best guess, environment {index}, costs {loss:.0f} nats against {recorded:.0f} "
-            f"on record, and the masks {'agree' if agree else 'differ'}"
-        )
-        return _verdict(evidence, index if fits and agree else None, reason, numbers)
+    waited: batches held so far, of which `held` are the latest.
+    """
+    together = agreeing(held, rule.agree)
+    features = torch.cat(list(together))
+    evidence = Evidence(
+        candidates=tuple(compare(features, known) for known in memory.environments),
+        current=memory.current,
+        images=len(features),
+        batches=len(together),
+        waited=waited,
+        on_trial=memory.current > 0 and memory.here.batches < rule.trial,
+    )
+    if evidence.nearest.distance <= rule.tolerance:
+        return evidence
+    return Evidence(**{**vars(evidence), "between": _between(memory, features, rule.tolerance)})
 
 
-def _verdict(
-    evidence: Evidence, found: int | None, reason: str, numbers: dict[str, Any]
-) -> Verdict:
-    if found is None:
-        return Verdict("new", evidence.fresh, f"new, since {reason}", numbers)
-    kind: VerdictKind = "kept" if found == evidence.current else "back"
-    return Verdict(kind, found, f"environment {found}, since {reason}", numbers)
+def agreeing(held: Sequence[Tensor], limit: float) -> Sequence[Tensor]:
+    """The newest batches, as many as are of one world with one another."""
+    start = len(held) - 1
+    while start > 0 and signature.disagreement(held[start - 1 :]) <= limit:
+        start -= 1
+    return held[start:]
 
 
-def _reason(parts: Array, index: int) -> str:
-    """An environment's distance, and the channels that make most of it."""
-    names = [*(f"latent {n}" for n in range(len(parts) - 1)), "distortion"]
-    most = np.argsort(-parts)[:3]
-    which = ", ".join(f"{names[k]} {parts[k]:.2f}" for k in most)
-    return f"the nearest known is {index} at {parts.sum():.2f} nats ({which})"
+def compare(features: Tensor, known: Environment) -> Candidate:
+    """How far features [B, F] are from an environment, and how certain that is."""
+    usual, spread = usual_score(known)
+    return _candidate(known.index, features, known.signature, usual, spread)
 
 
-def _blurred(moments: Moments, variance: Array) -> Moments:
-    return Moments(moments.mean, moments.variance + variance, moments.count)
+def usual_score(known: Environment) -> tuple[float, float]:
+    """Median and robust standard deviation of an environment's own scores.
+
+    Until there are some, those of chi-squares: 2 F, and twice the square root of it.
+    """
+    size = len(known.signature.mean)
+    if len(known.scores) < KNOWN_SCORES:
+        return 2.0 * size, 2.0 * float(np.sqrt(2 * size))
+    median = float(np.median(known.scores))
+    return median, 1.4826 * float(np.median(np.abs(np.array(known.scores) - median)))
+
+
+def identify(evidence: Evidence, rule: IdentificationRule) -> Verdict:
+    """A verdict of kind "held", "kept", "back", "revised" or "new", and why."""
+    nearest = evidence.nearest
+    known, numbers = nearest.distance <= rule.tolerance, _numbers(evidence, rule)
+
+    def verdict(kind: VerdictKind, environment: int, reason: str) -> Verdict:
+        return Verdict(kind, environment, reason, numbers)
+
+    if evidence.batches < rule.batches:
+        return verdict("held", evidence.current, "the held batches do not agree with one another")
+    unsure = abs(nearest.distance - rule.tolerance) < rule.certainty * nearest.deviation
+    if unsure and evidence.images < rule.pool - evidence.images // evidence.batches:
+        return verdict("held", evidence.current, f"too near to tell: {_distances(evidence, rule)}")
+    if known and nearest.index == evidence.current:
+        return verdict("kept", nearest.index, f"still the same: {_distances(evidence, rule)}")
+    if known:
+        reason = f"known from before: {_distances(evidence, rule)}"
+        return verdict("back", nearest.index, reason)
+    if evidence.between is not None and evidence.waited < rule.longest:
+        other, share = evidence.between
+        reason = f"on the way to environment {other}: {share:.0%} of the images look like it"
+        return verdict("held", evidence.current, reason)
+    if evidence.images < rule.patience:
+        return verdict("held", evidence.current, "like nothing known; too few images to learn it")
+    if evidence.on_trial:
+        reason = f"founded anew, having lasted too short: {_distances(evidence, rule)}"
+        return verdict("revised", evidence.current, reason)
+    reason = f"like nothing known: {_distances(evidence, rule)}"
+    return verdict("new", len(evidence.candidates), reason)
+
+
+def _between(memory: Memory, features: Tensor, tolerance: float) -> tuple[int, float] | None:
+    """The absent environment whose mixture with the present one fits, and its share."""
+    usual, spread = usual_score(memory.here)
+    for known in memory.elsewhere:
+        blend, share = signature.mixture(memory.here.signature, known.signature, features)
+        fit = _candidate(known.index, features, blend, usual, spread)
+        if 0 < share < 1 and fit.distance <= tolerance:
+            return known.index, share
+    return None
+
+
+def _candidate(
+    index: int, features: Tensor, known: Signature, usual: float, spread: float
+) -> Candidate:
+    worth = 2 * signature.images_compared(len(features), known)
+    ratio = signature.likelihood_ratio(features, known)
+    return Candidate(index, (ratio - usual) / worth, spread / worth)
+
+
+def _numbers(evidence: Evidence, rule: IdentificationRule) -> dict[str, Any]:
+    return {
+        "images": evidence.images,
+        "batches": evidence.batches,
+        "tolerance_nats": rule.tolerance,
+        "distance_nats": {str(c.index): round(c.distance, 3) for c in evidence.candidates},
+        "deviation_nats": {str(c.index): round(c.deviation, 3) for c in evidence.candidates},
+    }
+
+
+def _distances(evidence: Evidence, rule: IdentificationRule) -> str:
+    """The two nearest environments, and the tolerance, in words."""
+    ranked = sorted(evidence.candidates, key=lambda candidate: candidate.distance)[:2]
+    parts = [f"{c.distance:.2f} nats from environment {c.index}" for c in ranked]
+    return f"{', '.join(parts)} ({rule.tolerance:g} are allowed)"

@@ -8,7 +8,6 @@ Detection comes before the update: a suspicious batch is held, not learnt. All s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,20 +15,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vase.errors import VaseError
-from vase.lifelong import detector
+from vase.lifelong import detector, events
 from vase.lifelong.detector import DetectorRule, Suspicion
 from vase.lifelong.dream import Dream, DreamRule, dream
-from vase.lifelong.identify import DivergenceRule, IdentificationRule
-from vase.lifelong.look import Look, look
-from vase.lifelong.memory import Environment, Memory, remember
-from vase.lifelong.weigh import Witness, weigh
-from vase.nets import Architecture, Networks
+from vase.lifelong.identify import IdentificationRule, identify, weigh
+from vase.lifelong.kappa import KappaRule
+from vase.lifelong.look import Look, channels, look, to_moments
+from vase.lifelong.memory import Environment, Memory, recognise, remember
+from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
+from vase.lifelong.witness import Witness
+from vase.nets import Architecture, Networks, RandomFeatures
+from vase.objective import signature
 from vase.objective.atypicality import atypicality, typical
 from vase.objective.capacity import Capacity, CapacityRule, charge, grow
 from vase.objective.moments import Moments
+from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
 
 
@@ -39,7 +41,8 @@ class Settings:
 
     entangled: a plain VAE objective (beta = 1) in place of controlled capacity. atypical: lambda,
     in nats. averaging: share of the old in the moving average of the weights. The switches `infer`,
-    `dreams` and `masks` are the letters S, D and A of the source's ablations.
+    `dreams` and `masks` are the letters S, D and A of the source's ablations. kappa: the published
+    rule, asked at every batch in place of detection and identification.
     """
 
     learning_rate: float = 1e-3
@@ -53,13 +56,9 @@ class Settings:
     masks: bool = True
     capacity: CapacityRule = field(default_factory=CapacityRule)
     detector: DetectorRule = field(default_factory=DetectorRule)
-    identification: IdentificationRule = field(default_factory=DivergenceRule)
+    identification: IdentificationRule = field(default_factory=IdentificationRule)
+    kappa: KappaRule | None = None
     dream: DreamRule = field(default_factory=DreamRule)
-
-
-FIRST = "the first images of the stream"
-MOST_HELD = 512  # images kept for a verdict while the detector is suspicious
-RECENT = 256  # learnt images of the present environment that the held ones are compared with
 
 
 class Learner:
@@ -80,6 +79,7 @@ class Learner:
             self.networks = Networks(shape).to(device)
         self.shape, self.settings, self.seed = shape, settings, seed
         self.device, self.autocast = device, autocast
+        self.eye = RandomFeatures(shape.channels).to(device)
         self.average = frozen(self.networks)
         self.snapshot: Networks | None = None
         self.optimizer = torch.optim.Adam(
@@ -89,7 +89,7 @@ class Learner:
         self.memory = Memory()
         self.suspicion = Suspicion()
         self.held: tuple[Tensor, ...] = ()
-        self.recent: tuple[Tensor, ...] = ()
+        self.seen: tuple[Tensor, ...] = ()
         self.step = 0
 
     # ---- the algorithm -------------------------------------------------------------------------
@@ -98,31 +98,35 @@ class Learner:
         """Take in one batch, [B, C, H, W] float in [0, 1]: decide where we are, and learn it."""
         torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
-        events: list[Event] = []
+        tape: list[Event] = []
+        features = self.eye(images).cpu().double()
         first = not self.memory.environments
         if first:
-            events.append(self._enter(self._first(images)))
-        here = self.memory.here
-        evidence = self._witness().evidence(images, here)
-        score = detector.score(evidence, here.moments)
-        verdict = Verdict("new", 0, FIRST) if first else self._decide(images, score)
+            verdict = Verdict("new", 0, "the first images of the stream")
+            self.memory = Memory().enter(self._first(images, features))
+            tape.append(events.of_verdict(self.step, verdict))
+        else:
+            verdict = self._decide(images, features)
         terms: dict[str, float] = {}
         kl: tuple[float, ...] = ()
         if first or verdict.kind == "same":
-            terms, kl = self._learn(self._look(images))
-            self._remember(evidence, score, terms["kl"])
-            self.recent = latest((*self.recent, images), RECENT)
-        elif verdict.kind != "held":
-            events.append(self._act(verdict))
+            terms, kl, seen = self._learn(self._look(images))
+        else:
+            seen = self.witness().moments(images, self.memory.here)
+            if verdict.kind != "held":
+                tape.append(self._act(verdict))
+            elif self.suspicion.batches == self.settings.identification.longest:
+                tape.append(events.adrift(self.step, verdict, self.suspicion.batches))
         if self._refresh_due():
-            events.append(self._take_snapshot())
-        return self._advance(verdict, terms, kl, evidence, events)
+            tape.append(self._take_snapshot())
+        return self._advance(verdict, terms, kl, seen, tape)
 
-    def _witness(self) -> Witness:
+    def witness(self) -> Witness:
+        """The averaged networks as they see images now."""
         return Witness(self.average, self.snapshot, self.settings.dream.source, self.generator)
 
     def _look(self, images: Tensor) -> Look:
-        noise = self._witness().noise(len(images))
+        noise = self.witness().noise(len(images))
         with self.autocast():
             return look(
                 self.networks,
@@ -149,8 +153,8 @@ class Learner:
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def _learn(self, seen: Look) -> tuple[dict[str, float], tuple[float, ...]]:
-        """One step down the loss. Gives its terms and the KL per latent, in nats per image."""
+    def _learn(self, seen: Look) -> tuple[dict[str, float], tuple[float, ...], Moments]:
+        """One step down the loss: its terms and the KL per latent, in nats, and the moments."""
         loss = self._loss(seen)
         terms, kl = self._measure(seen, loss)
         if not np.isfinite(terms["loss"]):
@@ -163,7 +167,7 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
         self.optimizer.step()
         follow(self.average, self.networks, self._averaging())
-        return terms, kl
+        return terms, kl, self._remember(seen, terms["kl"])
 
     def _averaging(self) -> float:
         """Share of the old in the moving average: less in the first steps, which know nothing."""
@@ -194,99 +198,152 @@ class Learner:
             loss = loss + settings.dream.decoder * seen.past["decoder_proximity"]
         return loss
 
-    def _remember(self, evidence: Moments, score: float, kl_nats: float) -> None:
-        rule, here = self.settings.detector, self.memory.here
-        here = remember(here, evidence, score, span=rule.span, window=rule.window)
+    def _remember(self, seen: Look, kl_nats: float) -> Moments:
+        """Let the record follow what was learnt; gives the moments of the batch."""
+        table = channels(seen.posterior, seen.distortion, seen.rate)
+        batch = to_moments(table, len(seen.distortion))
+        here = remember(self.memory.here, batch)
         if not self.settings.entangled:
             here = replace(here, capacity=grow(here.capacity, kl_nats, self.settings.capacity))
+        self.memory = self.memory.enter(here)
+        return batch
+
+    def _recognise(self, features: Tensor, score: float) -> None:
+        rule = self.settings.detector
+        here = recognise(self.memory.here, features, score, span=rule.span, window=rule.window)
         self.memory = self.memory.enter(here)
 
     # ---- deciding ------------------------------------------------------------------------------
 
-    def _decide(self, images: Tensor, score: float) -> Verdict:
-        """Same, held, or, after an alarm, the verdict of the identification rule."""
-        rule, here = self.settings.detector, self.memory.here
-        if not self.settings.infer or here.batches < rule.warmup:
-            return Verdict("same", here.index, "")
+    def _decide(self, images: Tensor, features: Tensor) -> Verdict:
+        """Same, held, or, after an alarm, the verdict of the identification."""
+        here = self.memory.here
+        score = likelihood_ratio(features, here.signature)
+        if not self.settings.infer:
+            return self._same(features, score)
+        if self.settings.kappa is not None:
+            self.held, self.seen = (images,), (features,)
+            verdict = self.settings.kappa.identify(self.witness().guess(images, self.memory))
+            return self._same(features, score) if verdict.kind == "same" else verdict
         before = self.suspicion
-        self.suspicion = detector.suspect(before, score, here.scores, rule)
+        self.suspicion = detector.suspect(before, score, here.scores, self.settings.detector)
         if not self.suspicion.held:
-            # What was held was noise after all: it belongs to the null distribution.
-            scores = (*here.scores, *before.held)[-rule.window :]
-            self.memory = self.memory.enter(replace(here, scores=scores))
-            self.held = ()
-            return Verdict("same", here.index, "")
-        self.held = latest((*self.held, images), max(MOST_HELD, rule.patience))
-        enough = sum(map(len, self.held)) >= rule.patience
-        if not (self.suspicion.alarm and enough):
+            self._release(before.held)
+            return self._same(features, score)
+        rule = self.settings.identification
+        self.held = latest((*self.held, images), rule.pool)
+        self.seen = latest((*self.seen, features), rule.pool)
+        if not self.suspicion.alarm:
             return Verdict("held", here.index, "surprising: held back until more has been seen")
-        evidence = weigh(self._witness(), self.memory, torch.cat(self.held), self.recent)
-        return self.settings.identification.identify(evidence)
+        return identify(weigh(self.memory, self.seen, self.suspicion.batches, rule), rule)
+
+    def _same(self, features: Tensor, score: float) -> Verdict:
+        self._recognise(features, score)
+        return Verdict("same", self.memory.current, "")
+
+    def _release(self, scores: tuple[float, ...]) -> None:
+        """What was held was noise after all: not learnt, but part of the null distribution."""
+        self.held, self.seen = (), ()
+        if scores:
+            here, window = self.memory.here, self.settings.detector.window
+            self.memory = self.memory.enter(replace(here, scores=(*here.scores, *scores)[-window:]))
 
     # ---- acting on a verdict -------------------------------------------------------------------
 
     def _act(self, verdict: Verdict) -> Event:
-        held = self.held
-        self.held, self.suspicion = (), Suspicion()
+        """Carry out a verdict of kind "kept", "back", "revised" or "new"."""
+        images, features = self._witnessed(verdict)
+        self.held, self.seen, self.suspicion = (), (), Suspicion()
         if verdict.kind == "kept":
-            self._reconsider(held)
-            return Event(self.step, "kept", verdict.environment, verdict.reason, verdict.evidence)
-        if verdict.environment >= self.shape.environments:
-            raise VaseError(
-                f"Step {self.step} opens environment {verdict.environment}, but the model has room "
-                f"for {self.shape.environments}. Start with a larger model.environments."
-            )
-        self.recent = ()
-        if self.settings.dreams:
+            self._reconsider(features)
+            return events.of_verdict(self.step, verdict)
+        left = self.memory.current
+        dissolved = self._on_trial()
+        if dissolved:
+            self._step_back()
+        elif self.settings.dreams:
             self._take_snapshot()
         if verdict.kind == "back":
-            self.memory = self.memory.enter(self._returned(verdict, torch.cat(held)))
-            return Event(self.step, "back", verdict.environment, verdict.reason, verdict.evidence)
-        return self._enter(self._open(verdict, torch.cat(held)), verdict)
+            known = self.memory.environments[verdict.environment]
+            current = known.index
+            self.memory = (
+                self.memory.without(left, current) if dissolved else self.memory.enter(known)
+            )
+            return events.of_verdict(self.step, verdict, {"dissolved": left} if dissolved else {})
+        environment = self._open(verdict.environment, images, torch.cat(features))
+        self.memory = self.memory.enter(environment)
+        masked = np.flatnonzero(~environment.mask).tolist()
+        return events.of_verdict(self.step, verdict, {"masked": masked})
+
+    def _witnessed(self, verdict: Verdict) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The held images and features that agree with one another, and so are what it rests on."""
+        count = int(verdict.evidence.get("batches", 1))
+        return torch.cat(self.held[-count:]), self.seen[-count:]
+
+    def _on_trial(self) -> bool:
+        """Whether the present environment was opened too recently to be kept if it ends now."""
+        here, rule = self.memory.here, self.settings.identification
+        watched = self.settings.kappa is None
+        return watched and here.index > 0 and here.batches < rule.trial
+
+    def _step_back(self) -> None:
+        """Undo what was learnt in an environment that did not last: back to when it was opened."""
+        if self.snapshot is not None:
+            self.average = frozen(self.snapshot)
+            self.networks.load_state_dict(self.average.state_dict())
 
     def _reconsider(self, held: tuple[Tensor, ...]) -> None:
         """The environment is the same after all: its record takes in what was held back."""
-        rule, here = self.settings.detector, self.memory.here
-        for batch in held:
-            seen = self._witness().evidence(batch, here)
-            value = detector.score(seen, here.moments)
-            here = remember(here, seen, value, span=rule.span, window=rule.window)
-        self.memory = self.memory.enter(here)
+        for features in held:
+            score = likelihood_ratio(features, self.memory.here.signature)
+            self._recognise(features, score)
 
-    def _returned(self, verdict: Verdict, held: Tensor) -> Environment:
-        """The record of an environment that is back, renewed: it has aged while it was away."""
-        known = self.memory.environments[verdict.environment]
-        return replace(known, moments=self._witness().evidence(held, known), scores=())
-
-    def _first(self, images: Tensor) -> Environment:
+    def _first(self, images: Tensor, features: Tensor) -> Environment:
         everything = np.ones(self.shape.latents, dtype=bool)
         blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), Capacity())
-        return replace(blank, moments=self._witness().evidence(images, blank))
+        seen = self.witness().moments(images, blank)
+        return replace(blank, moments=seen, signature=signature.of(features))
 
-    def _open(self, verdict: Verdict, held: Tensor) -> Environment:
+    def _open(self, index: int, images: Tensor, features: Tensor) -> Environment:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
-        before = self._witness().evidence(held, self.memory.here)
-        alpha = atypicality(before)[: self.shape.latents]
-        mask = typical(alpha, self.settings.atypical)
+        here = self.memory.here
+        before = self.witness().moments(images, here)
+        mask = typical(atypicality(before)[: self.shape.latents], self.settings.atypical)
         if not self.settings.masks:
             mask = np.ones_like(mask)
-        draft = Environment(verdict.environment, mask, before, Capacity())
-        seen = self._witness().evidence(held, draft)
+        self._make_room(index)
+        draft = Environment(index, mask, before, Capacity())
+        seen = self.witness().moments(images, draft)
         start = min(float(seen.mean[-1]), self.settings.capacity.limit)
-        return replace(draft, moments=seen, capacity=Capacity(start, start))
+        return replace(
+            draft,
+            moments=seen,
+            capacity=Capacity(start, start),
+            signature=signature.of(features),
+        )
 
-    def _enter(self, environment: Environment, verdict: Verdict | None = None) -> Event:
-        self.memory = self.memory.enter(environment)
-        masked = np.flatnonzero(~environment.mask).tolist()
-        reason = verdict.reason if verdict else FIRST
-        evidence = {**(verdict.evidence if verdict else {}), "masked": masked}
-        return Event(self.step, "new", environment.index, reason, evidence)
+    def _make_room(self, index: int) -> None:
+        """Double the tables of environments until they have a row for `index`."""
+        rows = self.shape.environments
+        if index < rows:
+            return
+        while rows <= index:
+            rows *= 2
+        self.grow(rows)
+
+    def grow(self, rows: int) -> None:
+        """Make room for `rows` environments; what the networks compute stays the same."""
+        larger = grown(self.networks, rows)
+        self.optimizer = grown_optimizer(self.optimizer, self.networks, larger)
+        self.networks, self.average = larger, grown(self.average, rows)
+        self.snapshot = grown(self.snapshot, rows) if self.snapshot is not None else None
+        self.shape = larger.shape
 
     # ---- snapshot ------------------------------------------------------------------------------
 
     def _take_snapshot(self) -> Event:
         """Freeze the averaged weights; carry absent records over to what they now look like."""
-        witness = self._witness()
+        witness = self.witness()
         carried = tuple(
             known
             if known.index == self.memory.current
@@ -327,24 +384,13 @@ class Learner:
         return observation
 
 
-def frozen(networks: Networks) -> Networks:
-    """A copy that is never trained."""
-    return copy.deepcopy(networks).requires_grad_(False)
-
-
 def latest(batches: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
     """The newest batches that together hold at most `most` images, and at least the newest one."""
-    kept: tuple[Tensor, ...] = ()
+    kept: list[Tensor] = []
     total = 0
     for batch in reversed(batches):
         total += len(batch)
         if kept and total > most:
             break
-        kept = (batch, *kept)
-    return kept
-
-
-def follow(average: Networks, networks: Networks, averaging: float) -> None:
-    """average <- averaging * average + (1 - averaging) * networks."""
-    update = get_ema_multi_avg_fn(averaging)  # type: ignore[no-untyped-call]
-    update(list(average.parameters()), list(networks.parameters()), 0)
+        kept.append(batch)
+    return tuple(reversed(kept))

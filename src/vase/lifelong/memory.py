@@ -1,8 +1,9 @@
 """What is remembered of each environment: numbers, never an image.
 
-An environment's record holds its mask, the moments of every channel of evidence (N latents, then
-distortion and rate) as they were when it was last learnt, its capacity, and the latest scores of
-its own batches against those moments, which are the null distribution of the detector.
+An environment's record holds the signature by which it is known again, and the latest scores of its
+own batches against it, which are the null distribution of the detector; its mask, its capacity, and
+the moments of N latents, distortion and rate as they were when it was last learnt, from which it is
+dreamed of.
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from vase.objective import signature as signatures
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments, follow
+from vase.objective.signature import Signature
+
+BLANK = Signature(torch.zeros(0), torch.zeros(0, 0), 0.0)
+SPAN = 20  # batches over which the moments of latents are averaged
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,8 @@ class Environment:
     """The record of one environment.
 
     mask: [N], True where a latent is used or free, False where it is atypical here.
-    moments: of the N + 2 channels of evidence. batches: how many have gone into them.
-    scores: the latest null scores, oldest first.
+    moments: of the N latents, distortion and rate. batches: how many have been learnt here.
+    signature: of its images' features. scores: the latest null scores, oldest first.
     """
 
     index: int
@@ -32,8 +40,10 @@ class Environment:
     capacity: Capacity
     batches: int = 0
     scores: tuple[float, ...] = ()
+    signature: Signature = BLANK
 
     def to_json(self) -> dict[str, Any]:
+        """Everything but the signature, which is kept as tensors."""
         return {
             "index": self.index,
             "mask": self.mask.tolist(),
@@ -44,6 +54,7 @@ class Environment:
             "used": self.capacity.used,
             "batches": self.batches,
             "scores": list(self.scores),
+            "images": self.signature.count,
         }
 
     @staticmethod
@@ -57,6 +68,7 @@ class Environment:
             capacity=Capacity(record["capacity"], record["used"]),
             batches=record["batches"],
             scores=tuple(record["scores"]),
+            signature=replace(BLANK, count=record["images"]),
         )
 
 
@@ -76,6 +88,11 @@ class Memory:
         """Every known environment but the present one."""
         return tuple(known for known in self.environments if known.index != self.current)
 
+    def without(self, index: int, current: int) -> Memory:
+        """Forget the newest record, and stand in another."""
+        kept = tuple(known for known in self.environments if known.index != index)
+        return Memory(kept, current)
+
     def enter(self, environment: Environment) -> Memory:
         """Add or replace a record and stand in it."""
         others = [known for known in self.environments if known.index != environment.index]
@@ -94,17 +111,27 @@ class Memory:
         return Memory(known, record["current"])
 
 
-def remember(
-    environment: Environment, batch: Moments, score: float, *, span: int, window: int
-) -> Environment:
-    """The record after one more batch of its own: moments follow, the score joins the window.
-
-    span: batches over which the moments are averaged, so that they follow the drift of a model
-    that is still learning. window: how many null scores are kept.
-    """
+def remember(environment: Environment, seen: Moments) -> Environment:
+    """The record after one more batch was learnt: the moments follow the weights that learn."""
     return replace(
         environment,
-        moments=follow(environment.moments, batch, span * batch.count),
-        scores=(*environment.scores, score)[-window:],
+        moments=follow(environment.moments, seen, SPAN * seen.count),
         batches=environment.batches + 1,
+    )
+
+
+def recognise(
+    environment: Environment, features: Tensor, score: float, *, span: float, window: int
+) -> Environment:
+    """The record after one more batch of its own: the signature follows, the score is kept.
+
+    features: [B, F]. span: images over which the signature is averaged. window: null scores kept.
+    While an environment is young only the newer three quarters of them are: against a signature of
+    few images every batch fits badly, and such scores would hide a change.
+    """
+    kept = min(window, 1 + 3 * environment.batches // 4)
+    return replace(
+        environment,
+        signature=signatures.follow(environment.signature, features, span),
+        scores=(*environment.scores, score)[-kept:],
     )

@@ -7,7 +7,7 @@ the state of the stream is its position, which is the step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from vase.errors import CheckpointError
 from vase.lifelong.detector import Suspicion
-from vase.lifelong.learner import Learner, frozen
+from vase.lifelong.learner import Learner
 from vase.lifelong.memory import Memory
+from vase.lifelong.weights import frozen
 from vase.nets import Architecture, Networks
+from vase.objective.signature import Signature
 
 Tensors = dict[str, Tensor]
 
@@ -29,8 +31,10 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
         **_prefixed("average", learner.average),
         **(_prefixed("snapshot", learner.snapshot) if learner.snapshot else {}),
         **_optimizer_tensors(learner.optimizer),
+        **{f"eye.{name}": value for name, value in learner.eye.state_dict().items()},
         **{f"held.{k}": images for k, images in enumerate(learner.held)},
-        **{f"recent.{k}": images for k, images in enumerate(learner.recent)},
+        **{f"seen.{k}": seen for k, seen in enumerate(learner.seen)},
+        **_signatures(learner.memory),
     }
     record = {
         "step": learner.step,
@@ -44,6 +48,9 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
 
 def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Put a learner of the same architecture into a saved state."""
+    rows = record["architecture"]["environments"]
+    if rows > learner.shape.environments:
+        learner.grow(rows)
     if record["architecture"] != asdict(learner.shape):
         raise CheckpointError(
             f"The checkpoint is of a model shaped {record['architecture']}, "
@@ -56,9 +63,10 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
         learner.snapshot = frozen(learner.average)
         _load(learner.snapshot, "snapshot", tensors)
     _load_optimizer(learner.optimizer, tensors)
-    learner.held = _batches("held", tensors, learner.device)
-    learner.recent = _batches("recent", tensors, learner.device)
-    learner.memory = Memory.from_json(record["memory"])
+    learner.eye.load_state_dict(_named("eye", tensors))
+    learner.held = tuple(images.to(learner.device) for images in _batches("held", tensors))
+    learner.seen = tuple(seen.cpu() for seen in _batches("seen", tensors))
+    learner.memory = _with_signatures(Memory.from_json(record["memory"]), tensors)
     learner.suspicion = _suspicion(record["suspicion"])
     learner.step, learner.seed = record["step"], record["seed"]
 
@@ -70,8 +78,9 @@ def averaged_weights(learner: Learner) -> Tensors:
 
 def averaged_networks(tensors: Mapping[str, Tensor], shape: Architecture) -> Networks:
     """The averaged networks among saved tensors, never to be trained; the caller's seed is kept."""
+    rows = len(tensors.get("average.decoder.environment.weight", ())) or shape.environments
     with torch.random.fork_rng(devices=[]):
-        networks = Networks(shape)
+        networks = Networks(replace(shape, environments=rows))
     _load(networks, "average", tensors)
     return networks.requires_grad_(False)
 
@@ -81,11 +90,41 @@ def _prefixed(name: str, networks: Networks) -> Tensors:
 
 
 def _load(networks: Networks, name: str, tensors: Mapping[str, Tensor]) -> None:
+    networks.load_state_dict(_named(name, tensors))
+
+
+def _named(name: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """The tensors whose names begin with `name.`, without it."""
     start = f"{name}."
-    own = {
+    return {
         key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)
     }
-    networks.load_state_dict(own)
+
+
+def _signatures(memory: Memory) -> Tensors:
+    return {
+        f"signature.{known.index}.{part}": getattr(known.signature, part)
+        for known in memory.environments
+        for part in ("mean", "covariance")
+    }
+
+
+def _with_signatures(memory: Memory, tensors: Mapping[str, Tensor]) -> Memory:
+    """The memory with the signatures that JSON leaves out."""
+
+    def part(index: int, name: str) -> Tensor:
+        return tensors[f"signature.{index}.{name}"].cpu()
+
+    known = tuple(
+        replace(
+            record,
+            signature=Signature(
+                part(record.index, "mean"), part(record.index, "covariance"), record.signature.count
+            ),
+        )
+        for record in memory.environments
+    )
+    return Memory(known, memory.current)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
@@ -107,12 +146,12 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 
 
 def _suspicion(record: Mapping[str, Any]) -> Suspicion:
-    return Suspicion(record["value"], tuple(record["held"]), record["alarm"])
+    return Suspicion(**{**record, "held": tuple(record["held"])})
 
 
-def _batches(name: str, tensors: Mapping[str, Tensor], device: torch.device) -> tuple[Tensor, ...]:
+def _batches(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     keys = sorted((key for key in tensors if key.startswith(f"{name}.")), key=_number)
-    return tuple(tensors[key].to(device) for key in keys)
+    return tuple(tensors[key] for key in keys)
 
 
 def _number(name: str) -> int:

@@ -26,7 +26,7 @@ class Architecture:
     channels, height, width: of an image. latents: N. features, hidden: widths of the encoder's
     convolutions and of the dense layers. cells: width of the decoder's grid. fold: side of the
     pixel blocks that become channels.
-    environments: rows of the environment embedding, the most environments this model can tell.
+    environments: rows of the environment tables, which grow when they are full.
     """
 
     channels: int = 1
@@ -153,6 +153,8 @@ class EnvironmentHead(nn.Module):
 
 class Networks(nn.Module):
     """The three networks of one model, so that they are saved, averaged and moved together."""
+
+    TABLES = ("decoder.environment.weight", "head.body.2.weight", "head.body.2.bias")
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""First two moments of several channels, how they pool, and how far apart two sets of them are.
+"""First two moments of several channels, and how they pool.
 
 Everything the learner remembers of an environment's data is of this kind: a mean and a variance
 per channel, never an image.
@@ -42,20 +42,3 @@ def follow(memory: Moments, batch: Moments, span: float) -> Moments:
     """Let remembered moments drift towards a batch's with an average over `span` samples."""
     count = min(memory.count, span)
     return pool([Moments(memory.mean, memory.variance, count), batch])
-
-
-def divergence(p: Moments, q: Moments) -> Array:
-    """KL( N(m_p, v_p) || N(m_q, v_q) ) per channel, in nats, [K]."""
-    ratio = p.variance / q.variance
-    shift = (p.mean - q.mean) ** 2 / q.variance
-    result: Array = (ratio + shift - 1 - np.log(ratio)) / 2
-    return result
-
-
-def likelihood_ratio(batch: Moments, memory: Moments) -> Array:
-    """G = 2 B KL( batch || memory ) per channel, [K].
-
-    Twice the log likelihood ratio of "the batch has its own mean and variance" over "it has the
-    remembered ones": about chi-square with 2 degrees of freedom while nothing has changed.
-    """
-    return 2 * batch.count * divergence(batch, memory)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vase import __version__, build
 from vase import config as configuration
-from vase.config import Config
+from vase.config import Config, ProbeConfig
 from vase.errors import RunError
 from vase.lifelong.memory import Environment
 from vase.probes import latents
@@ -142,20 +142,20 @@ def _milestone(
     codes, worlds = {}, {}
     for name in seen(run.schedule, model.step):
         say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
-        codes[name] = _codes(run, model, name)
+        home = _home(run, model, name)
+        codes[name] = pair(model, run.train[name], run.test[name], home, run.config.probes)
         present = run.schedule.at(model.step - 1) == name
         if present or name not in frozen:
-            mask = _home(run, model, name).mask
-            frozen[name] = _frozen(codes[name].train, mask)
-        worlds[name] = _figures(codes[name], frozen[name])
+            frozen[name] = frozen_readout(codes[name].train, home.mask)
+        worlds[name] = figures(codes[name], frozen[name])
     return {"step": model.step, "worlds": worlds}, codes
 
 
-def _codes(run: Run, model: Model, name: str) -> Pair:
-    counts, home = run.config.probes, _home(run, model, name)
+def pair(model: Model, train: World, test: World, home: Environment, counts: ProbeConfig) -> Pair:
+    """Codes of one world at one milestone."""
     return Pair(
-        train=encode(model.networks, run.train[name], counts.train, TRAIN_SEED),
-        test=encode(model.networks, run.test[name], counts.test, TEST_SEED, home),
+        train=encode(model.networks, train, counts.train, TRAIN_SEED),
+        test=encode(model.networks, test, counts.test, TEST_SEED, home),
     )
 
 
@@ -173,13 +173,13 @@ def _home(run: Run, model: Model, name: str) -> Environment:
     return model.memory.here
 
 
-def _frozen(train: Code, mask: NDArray[np.bool_]) -> Readout:
+def frozen_readout(train: Code, mask: NDArray[np.bool_]) -> Readout:
     """A readout of the latents used here and now, to be scored again but never fitted again."""
     used = np.flatnonzero(mask & (train.kl >= latents.USED))
     return fit_mlp(_examples(train), used if len(used) else None)
 
 
-def _figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
+def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
     """One world's figures at one milestone."""
     train, test = _examples(codes.train), _examples(codes.test)
     scores = {

@@ -8,13 +8,14 @@ size of canvas.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vase.errors import ConfigError
 from vase.records import Truth
+from vase.worlds.sprites import Sprites
 
 Floats = NDArray[np.float32]
 
@@ -38,19 +39,13 @@ class World(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Sprites:
-    """Small grey images to be placed: `pixels` uint8 [N, h, w], `identity` [N]."""
-
-    pixels: NDArray[np.uint8]
-    identity: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
 class CanvasWorld:
     """One sprite per image on a square canvas of `size` pixels.
 
-    moving: at a random place, else in the centre. inverted: dark on light. channels: 1 or 3; with
-    3 each image is tinted with a random hue, which becomes a factor.
+    moving: at a random place, else in the centre. inverted: dark on light. columns: the share of
+    the way from left to right that moving sprites keep to. brightness: what every pixel is
+    multiplied by. channels: 1 or 3; with 3 the images are tinted in one `hue` in [0, 1), or each in
+    a "random" one, which becomes a factor, or in "none": grey.
     """
 
     name: str
@@ -58,7 +53,10 @@ class CanvasWorld:
     size: int = 64
     moving: bool = False
     inverted: bool = False
+    columns: tuple[float, float] = (0.0, 1.0)
+    brightness: float = 1.0
     channels: int = 1
+    hue: float | Literal["random", "none"] = "random"
 
     def __post_init__(self) -> None:
         largest = max(self.sprites.pixels.shape[1:])
@@ -69,6 +67,10 @@ class CanvasWorld:
             )
         if self.channels not in (1, 3):
             raise ConfigError(f"World '{self.name}': channels must be 1 or 3, not {self.channels}.")
+        if not 0 <= self.columns[0] <= self.columns[1] <= 1:
+            raise ConfigError(
+                f"World '{self.name}': columns must be a range within 0 and 1, not {self.columns}."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -87,11 +89,11 @@ class CanvasWorld:
         factors = self._factors(top, left)
         if self.inverted:
             canvas = 1 - canvas
-        images = canvas[:, None]
+        images = canvas[:, None] * np.float32(self.brightness)
         if self.channels == 3:
-            hue = generator.random(count)
-            images = images * tint(hue)[:, :, None, None]
-            factors["hue"] = hue
+            colour, hues = self._colours(generator, count)
+            images = images * colour[:, :, None, None]
+            factors |= hues
         return images, Truth(self.name, self.sprites.identity[chosen], factors)
 
     def _places(
@@ -100,7 +102,20 @@ class CanvasWorld:
         down, right = self.travel
         if not self.moving:
             return np.full(count, down // 2), np.full(count, right // 2)
-        return generator.integers(down + 1, size=count), generator.integers(right + 1, size=count)
+        first, last = (round(share * right) for share in self.columns)
+        top = generator.integers(down + 1, size=count)
+        return top, generator.integers(first, last + 1, size=count)
+
+    def _colours(
+        self, generator: np.random.Generator, count: int
+    ) -> tuple[Floats, dict[str, NDArray[np.float64]]]:
+        """Colours [B, 3], and the hue as a factor where it varies."""
+        if self.hue == "none":
+            return np.ones((count, 3), dtype=np.float32), {}
+        if self.hue == "random":
+            hue = generator.random(count)
+            return tint(hue), {"hue": hue}
+        return tint(np.full(count, self.hue)), {}
 
     def _factors(
         self, top: NDArray[np.int64], left: NDArray[np.int64]

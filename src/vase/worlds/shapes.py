@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.worlds.canvas import Sprites
+from vase.worlds.sprites import Sprites
 
 Family = Literal["solids", "strokes"]
 Field = NDArray[np.float64]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -56,6 +57,14 @@ class Schedule:
     def at(self, step: int) -> str:
         """The environment of a step."""
         return next(stay.environment for stay in self.stays if step < stay.end)
+
+
+class Batches(Protocol):
+    """Anything that has a batch for every step."""
+
+    def batch(self, step: int) -> tuple[Floats, Truth]:
+        """Images and truth of one step, a pure function of it."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,11 @@
-"""The evidence for a verdict: the held images, seen through every known environment.
+"""What the averaged networks make of images: moments for a mask, drift, and the published rule.
 
-Everything is seen by the averaged networks under today's weights. What an environment should look
-like by now is measured, too: for the present one on its latest learnt images, for an absent one on
-dreams of it.
+Everything is seen by the averaged networks under today's weights; training weights jitter too much
+to be witnesses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vase.lifelong.dream import Source, dream
-from vase.lifelong.identify import Candidate, Evidence
+from vase.lifelong.kappa import Guess
 from vase.lifelong.look import moments
 from vase.lifelong.memory import Environment, Memory
 from vase.nets import Networks
@@ -39,7 +37,7 @@ class Witness:
         latents, device = self.average.shape.latents, self.generator.device
         return torch.randn(count, latents, generator=self.generator, device=device)
 
-    def evidence(self, images: Tensor, environment: Environment) -> Moments:
+    def moments(self, images: Tensor, environment: Environment) -> Moments:
         """The moments of images as the averaged networks see them in an environment."""
         return moments(self.average, images, environment, self.noise(len(images)))
 
@@ -59,33 +57,16 @@ class Witness:
         record = known.moments
         return Moments(record.mean + now.mean - then.mean, record.variance * ratio, record.count)
 
-
-@torch.no_grad()
-def weigh(witness: Witness, memory: Memory, held: Tensor, recent: Sequence[Tensor]) -> Evidence:
-    """One candidate per known environment, for the images [B, C, H, W] that are held.
-
-    recent: the latest learnt batches of the present environment. Its record lags behind a model
-    that learns fast, and the lag would look like a change of the world.
-    """
-    known = memory.environments
-    posterior = witness.average.encoder(held)
-    log_belief = witness.average.head(posterior, len(known)).mean(0)
-
-    def expected(environment: Environment) -> Moments:
-        if environment.index != memory.current:
-            return witness.drifted(environment)
-        if not recent:
-            return environment.moments
-        return witness.evidence(torch.cat(list(recent)), environment)
-
-    candidates = tuple(
-        Candidate(
-            environment=environment,
-            seen=witness.evidence(held, environment),
-            expected=expected(environment),
-            belief=float(log_belief[environment.index]),
+    @torch.no_grad()
+    def guess(self, images: Tensor, memory: Memory) -> Guess:
+        """The environment head's best guess, and what images cost in it: for the kappa rule."""
+        belief = self.average.head(self.average.encoder(images), len(memory.environments)).mean(0)
+        guessed = memory.environments[int(belief.argmax())]
+        seen = self.moments(images, guessed)
+        return Guess(
+            environment=guessed,
+            distortion=float(seen.mean[-2]),
+            alpha=atypicality(seen)[: self.average.shape.latents],
+            current=memory.current,
+            fresh=len(memory.environments),
         )
-        for environment in known
-    )
-    alpha = atypicality(candidates[0].seen)[: witness.average.shape.latents]
-    return Evidence(candidates, alpha, memory.current, len(known))

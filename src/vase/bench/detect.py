@@ -1,0 +1,178 @@
+"""`vase bench detect`: every scenario, seed and detector, then one table and one figure.
+
+A job is one scenario with one seed; it writes one raw file. Jobs run side by side, one thread each.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from vase import __version__, build
+from vase.bench import null, page, suite
+from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
+from vase.bench.scenarios import SCENARIOS
+from vase.bench.scores import score
+from vase.errors import ConfigError
+from vase.report import style
+from vase.training.checkpoint import write_bytes
+from vase.training.folder import rounded, write_json
+
+SEEDS = 3
+KINDS = ("ours", "kappa", "all")
+LONG = "suite"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One raw file: a scenario and a seed, and which detectors watch it."""
+
+    scenario: str
+    seed: int
+    detectors: str
+    data: build.DataOptions
+
+    @property
+    def file(self) -> str:
+        return f"{self.scenario}-seed-{self.seed}.json"
+
+
+def jobs(
+    names: Sequence[str], seeds: Sequence[int], detectors: str, data: build.DataOptions
+) -> list[Job]:
+    """All jobs; a `ConfigError` where a name is not known. No names: all but the long suite."""
+    unknown = sorted(set(names) - set(SCENARIOS))
+    if unknown:
+        raise ConfigError(
+            f"There is no scenario {', '.join(unknown)}. There are: {', '.join(SCENARIOS)}."
+        )
+    if detectors not in KINDS:
+        raise ConfigError(f"--detectors is one of {', '.join(KINDS)}, not '{detectors}'.")
+    chosen = names or [name for name in SCENARIOS if name != LONG]
+    return [Job(name, seed, detectors, data) for name in chosen for seed in seeds]
+
+
+def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
+    """Bring the data, and see that every detector is there, before any process is started."""
+    for job in todo[:1]:
+        build.stream(SCENARIOS[job.scenario].config(job.seed), data)
+    if any(job.detectors == "all" for job in todo):
+        river("ADWIN")
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Run one job: the raw record of it."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    scenario, began = SCENARIOS[job.scenario], perf_counter()
+    visits = scenario.visits(job.seed)
+    record: dict[str, Any] = {}
+    outcomes: dict[str, Outcome] = {"oracle": Oracle().watch(scenario, job.seed, job.data)}
+    if job.scenario == LONG:
+        journey = suite.travel(scenario, job.seed, job.data)
+        record["training_minutes"] = (perf_counter() - began) / 60
+        record["step_ratio"] = suite.step_ratio(journey, visits)
+        record["forgetting"] = suite.forgetting(scenario, job.seed, job.data, journey)
+        outcomes["signature"] = Outcome(journey.alarms, journey.events)
+    else:
+        outcomes["signature"] = Learning("signature").watch(scenario, job.seed, job.data)
+    if job.detectors != "ours":
+        outcomes["kappa"] = Learning("kappa").watch(scenario, job.seed, job.data)
+    if job.detectors == "all":
+        seen = trace(scenario, job.seed, job.data)
+        outcomes |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
+    steps = visits[-1].end
+    return {
+        "scenario": job.scenario,
+        "why": scenario.why,
+        "seed": job.seed,
+        "visits": [asdict(visit) for visit in visits],
+        "detectors": {
+            name: {
+                "scores": score(visits, outcome.alarms, steps),
+                "alarms": [[alarm.step, alarm.index] for alarm in outcome.alarms],
+            }
+            for name, outcome in outcomes.items()
+        },
+        "events": [event.to_json() for event in outcomes["signature"].events],
+        "minutes": (perf_counter() - began) / 60,
+        "versions": {
+            "vase": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        **record,
+    }
+
+
+def run(
+    todo: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None]
+) -> list[Mapping[str, Any]]:
+    """Run jobs side by side, write each raw file as it is done, and say how far it is."""
+    out.mkdir(parents=True, exist_ok=True)
+    began, records = perf_counter(), []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        pending = {pool.submit(work, _mute(job)): job for job in todo}
+        for done, future in enumerate(as_completed(pending), start=1):
+            job, record = pending[future], rounded(defined(future.result()))
+            write_json(out / job.file, record)
+            records.append(record)
+            minutes = (perf_counter() - began) / 60
+            left = minutes / done * (len(todo) - done)
+            tell(f"{done}/{len(todo)}  {sentence(record)}  {minutes:.1f} min, ETA {left:.1f} min")
+    return records
+
+
+def write_null(steps: int, seed: int, data: build.DataOptions, out: Path) -> dict[str, Any]:
+    """Run the null stream and write its raw file."""
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = rounded(defined(null.run(steps, seed, data)))
+    write_json(out / f"null-seed-{seed}.json", record)
+    return record
+
+
+def write_page(out: Path) -> tuple[Path, Path]:
+    """The tables and the picture of all raw files in a folder."""
+    jobs, nulls = page.read(out)
+    tables, picture = out / "tables.md", out / "timeline.png"
+    write_bytes(tables, (page.markdown(jobs, nulls) + "\n").encode())
+    if jobs:
+        seed = min(record["seed"] for record in jobs)
+        write_bytes(picture, style.png(page.figure(jobs, seed)))
+    return tables, picture
+
+
+def defined(value: Any) -> Any:
+    """Undefined and infinite figures as null, which JSON has no other word for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: defined(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [defined(inner) for inner in value]
+    return value
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """What came of a job, in a line."""
+    own = record["detectors"]["signature"]["scores"]
+    return (
+        f"{record['scenario']}, seed {record['seed']}: {own['switches']} switches, "
+        f"{own['missed']} missed, {own['false']} false"
+    )
+
+
+def _mute(job: Job) -> Job:
+    """A job that can be sent to another process: nobody is told of its downloads."""
+    data = build.DataOptions(job.data.folder, job.data.offline)
+    return Job(job.scenario, job.seed, job.detectors, data)

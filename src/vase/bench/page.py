@@ -1,0 +1,290 @@
+"""What a benchmark of detection shows: tables in Markdown, and truth against belief as a picture.
+
+Everything is made from the raw records alone, which one job each has written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vase.bench.scores import pooled
+from vase.report import style
+from vase.training.folder import read_json
+
+Record = Mapping[str, Any]
+
+NAMES = {"signature": "**ours**", "oracle": "oracle", "kappa": "kappa rule"}
+ALL_HEAD = (
+    "detector", "switches", "missed", "false", "per 100,000", "median", "95 %", "worst",
+    "returns known again",
+)  # fmt: skip
+LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
+
+
+def read(folder: Path) -> tuple[list[Record], list[Record]]:
+    """The records of jobs and of null runs in a folder, in order of their names."""
+    found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    jobs = [record for record in found if "detectors" in record]
+    return jobs, [record for record in found if "rates" in record]
+
+
+def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
+    """All tables."""
+    suite = [record for record in jobs if "forgetting" in record]
+    others = [record for record in jobs if "forgetting" not in record]
+    parts = []
+    if suite:
+        parts += ["### The long suite", suite_table(suite), suite_sentence(suite)]
+    if nulls:
+        parts += ["### No change at all", null_table(nulls), null_sentence(nulls)]
+    if others:
+        parts += ["### Every detector, all streams together", detector_table(others)]
+        parts += ["### Stream by stream", scenario_table(others)]
+    return "\n\n".join(parts)
+
+
+def terminal(jobs: Sequence[Record], nulls: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
+    """The tables that fit a terminal: a title and rows of cells, the head first."""
+    shown = []
+    if nulls:
+        shown.append(("No change at all", null_table(nulls)))
+    if suite := [record for record in jobs if "forgetting" in record]:
+        shown.append(("The long suite", suite_table(suite)))
+    if others := [record for record in jobs if "forgetting" not in record]:
+        shown.append(("Every detector, all streams together", detector_table(others)))
+    return [(title, _rows_of(table)) for title, table in shown]
+
+
+def _rows_of(markdown: str) -> list[list[str]]:
+    """The cells of a Markdown table, without the line below its head."""
+    lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
+    return [[cell.replace("*", "") for cell in line] for line in [lines[0], *lines[2:]]]
+
+
+def detector_table(records: Sequence[Record]) -> str:
+    """One row per detector, over all streams."""
+    rows = []
+    for name in _detectors(records):
+        seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
+        rows.append([NAMES.get(name, name), *_cells(pooled(_numbers(seen)))])
+    return _table(ALL_HEAD, rows)
+
+
+def _cells(all_: Mapping[str, float]) -> list[str]:
+    return [
+        f"{all_['switches']:.0f}",
+        f"{all_['missed']:.0f}",
+        f"{all_['false']:.0f}",
+        _figure(all_["false_per_100k"], "{:,.0f}"),
+        *(_figure(all_[key], "{:.0f}") for key in ("delay_median", "delay_95", "delay_worst")),
+        _figure(all_["returns_identified"], "{:.0%}"),
+    ]
+
+
+def scenario_table(records: Sequence[Record]) -> str:
+    """One row per stream: missed + false of every detector; and what ours did there."""
+    names = [name for name in _detectors(records) if name != "oracle"]
+    rows = []
+    for scenario in dict.fromkeys(record["scenario"] for record in records):
+        own = [record for record in records if record["scenario"] == scenario]
+        every = {
+            name: pooled(
+                _numbers([r["detectors"][name]["scores"] for r in own if name in r["detectors"]])
+            )
+            for name in names
+        }
+        ours = every["signature"]
+        rows.append(
+            [
+                f"`{scenario}`: {own[0]['why']}",
+                f"{ours['switches']:.0f}",
+                _figure(ours["delay_median"], "{:.0f}") + " / "
+                + _figure(ours["delay_worst"], "{:.0f}"),
+                _figure(ours["returns_identified"], "{:.0%}"),
+                *(f"{scores['missed']:.0f} + {scores['false']:.0f}" for scores in every.values()),
+            ]
+        )  # fmt: skip
+    head = ["stream", "switches", "our delay, median / worst", "our returns"]
+    return _table([*head, *(f"{NAMES.get(name, name)}: missed + false" for name in names)], rows)
+
+
+def suite_table(records: Sequence[Record]) -> str:
+    """One row per seed of the long suite."""
+    head = (
+        "seed", "switches", "missed", "false", "delay, median / worst", "returns known again",
+        "identity change, MLP", "frozen", "last step / second", "minutes of training",
+    )  # fmt: skip
+    rows = []
+    for record in records:
+        scores = _numbers([record["detectors"]["signature"]["scores"]])[0]
+        change = record["forgetting"]["summary"]["identity"]
+        rows.append(
+            [
+                record["seed"],
+                scores["switches"],
+                scores["missed"],
+                scores["false"],
+                f"{scores['delay_median']:.0f} / {scores['delay_worst']:.0f}",
+                f"{scores['returns_identified']:.0%} of {scores['returns']}",
+                f"{100 * change['mlp']['change']:+.1f}",
+                f"{100 * change['frozen']['change']:+.1f}",
+                f"{record['step_ratio']:.2f}",
+                f"{record['training_minutes']:.1f}",
+            ]
+        )
+    return _table(head, rows)
+
+
+def suite_sentence(records: Sequence[Record]) -> str:
+    """The suite over all seeds, in words."""
+    all_ = pooled(_numbers([r["detectors"]["signature"]["scores"] for r in records]))
+    worlds = {visit["environment"] for record in records for visit in record["visits"]}
+    change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
+    return (
+        f"{len(worlds)} worlds, {len(records[0]['visits'])} visits in random order, "
+        f"{len(records)} seeds: of {all_['switches']:.0f} switches {all_['missed']:.0f} missed, "
+        f"{all_['false']:.0f} false alarms, {all_['returns_identified']:.0%} of "
+        f"{all_['returns']:.0f} returns known again, delay {all_['delay_median']:.0f} batches in "
+        f"the median and {all_['delay_worst']:.0f} at worst; object identity changed by "
+        f"{np.mean(change):+.1f} points (from each world's best to the end, mean over seeds)."
+    )
+
+
+def null_table(records: Sequence[Record]) -> str:
+    """Measured against asked-for run lengths."""
+    rows = [
+        [record["seed"], f"{rate['asked']:,.0f}", f"{rate['alarms']:.0f}",
+         *_measured(rate)]
+        for record in records
+        for rate in record["rates"]
+    ]  # fmt: skip
+    return _table(("seed", "batches asked for", "alarms", "batches measured", "ratio"), rows)
+
+
+def _measured(rate: Record) -> tuple[str, str]:
+    """The measured run length and its ratio to the one asked for, if there was any alarm."""
+    if rate["measured"] is None:
+        return "–", "–"
+    return f"{rate['measured']:,.0f}", f"{rate['measured'] / rate['asked']:.2f}"
+
+
+def null_sentence(records: Sequence[Record]) -> str:
+    """What the live learner did at its default rate."""
+    told = [f"{record['alarms']} alarms in {record['steps']:,} batches" for record in records]
+    asked = records[0]["run_length"]
+    return f"The learner at work, at the default of one in {asked:,.0f}: {', '.join(told)}."
+
+
+# ---- the picture -------------------------------------------------------------------------------
+
+
+@style.styled
+def figure(records: Sequence[Record], seed: int) -> Figure:
+    """Per stream of one seed: the truth, our belief, and the alarms of the others."""
+    shown = [record for record in records if record["seed"] == seed]
+    heights = [_rows(record) * ROW for record in shown]
+    height = sum(heights) + GAP * len(shown) + 0.75
+    picture = Figure(figsize=(style.FULL, height))
+    top = 0.42
+    for record, tall in zip(shown, heights, strict=True):
+        axes = style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall))
+        _draw(axes, record)
+        picture.text(
+            0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold", va="center"
+        )
+        top += tall + GAP
+    picture.text(0.008, 1 - 0.2 / height, TITLE, va="center", color=style.QUIET)
+    return picture
+
+
+TITLE = (
+    "Same colour in both bands: the belief is right. Grey: an environment that is none of the true "
+    "ones. Ticks: alarms of detectors that name nothing."
+)
+
+
+def _rows(record: Record) -> int:
+    return 1 + len(set(record["detectors"]) - {"oracle"})
+
+
+def _draw(axes: Axes, record: Record) -> None:
+    visits, end = record["visits"], record["visits"][-1]["end"]
+    names = dict.fromkeys(visit["environment"] for visit in visits)
+    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(names)}
+    others = [name for name in record["detectors"] if name not in ("oracle", "signature", "kappa")]
+    bands = [name for name in ("signature", "kappa") if name in record["detectors"]]
+    labels = ["truth", *({"signature": "ours", "kappa": "kappa rule"}[b] for b in bands), *others]
+    for visit in visits:
+        _bar(axes, visit["start"], visit["end"], 0, colours[visit["environment"]])
+    for row, name in enumerate(bands, start=1):
+        for start, stop, index in _stretches(record["detectors"][name]["alarms"], end):
+            owner = _owners(record["detectors"][name]["alarms"], visits).get(index)
+            _bar(axes, start, stop, row, colours[owner] if owner else "#9aa1a9")
+    for row, name in enumerate(others, start=1 + len(bands)):
+        steps = [step for step, _ in record["detectors"][name]["alarms"]]
+        axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.8)
+    axes.set(xlim=(0, end), ylim=(len(labels), 0), yticks=np.arange(len(labels)) + 0.5, xticks=[])
+    axes.set_yticklabels(labels, fontsize=7)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+_COLOURS = (
+    *style.PALETTE, "#7b3294", "#a6d96a", "#fb9a99", "#00441b", "#fdbf6f", "#54278f", "#b15928",
+    "#1f9e89", "#e31a1c", "#3b528b", "#c2a5cf",
+)  # fmt: skip
+
+
+def _bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
+    axes.barh(row + 0.5, stop - start, left=start, height=0.86, color=colour, linewidth=0)
+
+
+def _stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
+    """(start, stop, believed index) from the alarms."""
+    moves = [(0, 0), *((step, index) for step, index in alarms)]
+    stops = [*(step for step, _ in moves[1:]), end]
+    return [(start, stop, index) for (start, index), stop in zip(moves, stops, strict=True)]
+
+
+def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
+    """The world that every believed index is for: the one whose first visit it ended."""
+    owners: dict[int, str] = {}
+    seen: set[str] = set()
+    for visit in visits:
+        belief = [index for start, _, index in _stretches(alarms, visit["end"])
+                  if start < visit["end"]][-1]  # fmt: skip
+        if visit["environment"] not in seen:
+            seen.add(visit["environment"])
+            owners.setdefault(belief, visit["environment"])
+    return owners
+
+
+# ---- pieces ------------------------------------------------------------------------------------
+
+
+def _detectors(records: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(name for record in records for name in record["detectors"]))
+
+
+def _numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
+    """Scores as they were before JSON, which writes an undefined figure as null."""
+    nan = float("nan")
+    return [{k: nan if v is None else v for k, v in each.items()} for each in scores]
+
+
+def _figure(value: float, form: str = "{:.2f}") -> str:
+    return form.format(value) if math.isfinite(value) else "–"
+
+
+def _table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    first = [str(cell) for cell in head]
+    lines = [first, ["---"] * len(first), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

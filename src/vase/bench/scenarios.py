@@ -1,0 +1,252 @@
+"""Named streams, hard by construction, on real images and a canvas of 32 x 32.
+
+A scenario says which worlds there are, when the stream is in which, and what is done to it. All are
+learnt by the same small networks, so that a scenario takes about a minute on one core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vase import build
+from vase.bench.scores import Visit
+from vase.config import Config, nested, parse
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
+from vase.worlds.stream import Batches, Stream
+
+World = Mapping[str, Any]
+Schedule = tuple[tuple[str, int], ...]
+Wrap = Callable[[Stream, int], Batches]
+
+DIGITS: World = {"sprites": "mnist", "shrink": 2}
+CLOTHES: World = {"sprites": "fashion-mnist", "shrink": 2}
+MOVING: World = {"moving": True}
+
+WORLDS: Mapping[str, World] = {
+    "moving-fashion": {**CLOTHES, **MOVING},
+    "fashion": CLOTHES,
+    "turned-fashion": {**CLOTHES, **MOVING, "turn": 1},
+    "dim-fashion": {**CLOTHES, **MOVING, "brightness": 0.5},
+    "inverted-fashion": {**CLOTHES, "inverted": True},
+    "trousers": {**CLOTHES, "classes": [1]},
+    "moving-mnist": {**DIGITS, **MOVING},
+    "mnist": DIGITS,
+    "turned-mnist": {**DIGITS, **MOVING, "turn": 1},
+    "left-mnist": {**DIGITS, **MOVING, "columns": [0.0, 0.4]},
+    "inverted-mnist": {**DIGITS, **MOVING, "inverted": True},
+    "threes": {**DIGITS, **MOVING, "classes": [3]},
+    "grey-mnist": {**DIGITS, **MOVING, "channels": 3, "hue": "none"},
+    "red-mnist": {**DIGITS, **MOVING, "channels": 3, "hue": 0.0},
+    **{f"digit-{k}": {**DIGITS, "classes": [k]} for k in range(10)},
+    **{f"garment-{k}": {**CLOTHES, "classes": [k]} for k in range(10)},
+}
+SUITE = tuple(list(WORLDS)[:12])
+
+NETWORKS = {
+    "stream.size": 32,
+    "model.features": 32,
+    "model.cells": 48,
+    "model.hidden": 128,
+    "objective.growth": 0.03,
+    "probes.train": 2000,
+    "probes.test": 2000,
+}
+
+
+def as_it_is(stream: Stream, seed: int) -> Batches:  # noqa: ARG001
+    """Nothing is done to the stream."""
+    return stream
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of stream.
+
+    why: what makes it hard, in a sentence. schedule: (world, steps) for a seed. wrap: what is done
+    to the stream. switches: False where there is no true switch to be found. settings: more of the
+    configuration, by dotted name.
+    """
+
+    name: str
+    why: str
+    schedule: Callable[[int], Schedule]
+    wrap: Wrap = as_it_is
+    batch_size: int = 64
+    switches: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def config(self, seed: int) -> Config:
+        """The configuration of a run; `run_seed` sets weights and stream alike."""
+        schedule = self.schedule(seed)
+        values = {
+            **NETWORKS,
+            "description": self.why,
+            "stream.schedule": [list(stay) for stay in schedule],
+            "stream.worlds": {name: dict(WORLDS[name]) for name, _ in schedule},
+            "stream.batch_size": self.batch_size,
+            "training.seed": seed,
+            **self.settings,
+        }
+        return parse(nested(values), f"scenario {self.name}")
+
+    def stream(self, config: Config, data: build.DataOptions) -> Batches:
+        """The stream of a run."""
+        return self.wrap(build.stream(config, data), config.training.seed)
+
+    def visits(self, seed: int) -> tuple[Visit, ...]:
+        """The true visits; a single one where there is no switch to be found."""
+        schedule = self.schedule(seed)
+        ends = np.cumsum([steps for _, steps in schedule]).tolist()
+        if not self.switches:
+            return (Visit(schedule[0][0], 0, ends[-1]),)
+        starts = [0, *ends[:-1]]
+        names = [name for name, _ in schedule]
+        return tuple(map(Visit, names, starts, ends))
+
+
+def turns(first: str, second: str, learn: int = 300, dwell: int = 150) -> Callable[[int], Schedule]:
+    """Two worlds in turn: learnt once each, then twice each again."""
+    schedule = ((first, learn), (second, learn), *(((first, dwell), (second, dwell)) * 2))
+    return lambda _: schedule
+
+
+def alternating(first: str, second: str, dwell: int, times: int) -> Callable[[int], Schedule]:
+    """Two worlds, learnt, and then in quick turns."""
+    schedule = ((first, 300), (second, 300), *(((first, dwell), (second, dwell)) * times))
+    return lambda _: schedule
+
+
+def staying(world: str, steps: int) -> Callable[[int], Schedule]:
+    """One world, all the time."""
+    return lambda _: ((world, steps),)
+
+
+def random_order(
+    names: Sequence[str], visits: int, learn: int, dwell: tuple[int, int]
+) -> Callable[[int], Schedule]:
+    """Visits in random order, none twice running: long ones at first, short ones afterwards."""
+
+    def schedule(seed: int) -> Schedule:
+        generator = np.random.default_rng([seed, visits])
+        order: list[str] = []
+        while len(order) < visits:
+            left = [name for name in names if name not in order]
+            most = visits - len(order) <= len(left)  # those never seen must come now
+            choice = str(generator.choice(left if most and left else list(names)))
+            if not order or choice != order[-1]:
+                order.append(choice)
+        first = {name: order.index(name) for name in names}
+        return tuple(
+            (name, learn if first[name] == k else int(generator.integers(*dwell)))
+            for k, name in enumerate(order)
+        )
+
+    return schedule
+
+
+def blurred(stream: Stream, seed: int) -> Batches:
+    """Boundaries that ramp over 50 batches."""
+    return Ramped(stream, 50, [stay.start for stay in stream.schedule.stays], seed)
+
+
+def darkening(stream: Stream, seed: int) -> Batches:  # noqa: ARG001
+    """Brightness that falls to half over 1,000 batches."""
+    return Drifting(stream, 0.5, 500, 1500)
+
+
+def glitching(stream: Stream, seed: int) -> Batches:
+    """One bad batch in a hundred."""
+    return Glitched(stream, 0.01, seed)
+
+
+def never_twice(stream: Stream, seed: int) -> Batches:
+    """After 400 batches of one world, each batch is a world of its own."""
+    world = stream.worlds[stream.schedule.at(0)]
+    assert isinstance(world, CanvasWorld)
+    return Endless(stream, world.sprites, world.size, stream.batch_size, start=400, seed=seed)
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario(
+            "static",
+            "a subset: digits that rest against digits that move",
+            turns("moving-mnist", "mnist"),
+        ),
+        Scenario("one-class", "a subset: one class of ten", turns("moving-mnist", "threes")),
+        Scenario("inverted", "one factor: dark on light", turns("moving-mnist", "inverted-mnist")),
+        Scenario("turned", "one factor: a quarter turn", turns("moving-fashion", "turned-fashion")),
+        Scenario("tinted", "one factor: red instead of grey", turns("grey-mnist", "red-mnist")),
+        Scenario(
+            "shifted", "one factor: another range of places", turns("moving-mnist", "left-mnist")
+        ),
+        Scenario(
+            "fuzzy",
+            "boundaries that ramp over 50 batches",
+            turns("moving-fashion", "mnist", dwell=200),
+            blurred,
+        ),
+        Scenario(
+            "fuzzy-close",
+            "the same between two worlds that are alike",
+            turns("moving-mnist", "threes", dwell=200),
+            blurred,
+        ),
+        Scenario(
+            "drift",
+            "brightness falls to half over 1,000 batches; no switch",
+            staying("moving-fashion", 2000),
+            darkening,
+            switches=False,
+        ),
+        Scenario(
+            "alternation",
+            "five batches here, five there, twenty times",
+            alternating("moving-fashion", "mnist", 5, 20),
+        ),
+        Scenario(
+            "glitches",
+            "one bad batch in a hundred: black, noise, or one image repeated",
+            turns("moving-fashion", "moving-mnist", 500, 300),
+            glitching,
+        ),
+        Scenario(
+            "batch-8",
+            "batches of 8 images",
+            turns("moving-fashion", "moving-mnist", 600, 300),
+            batch_size=8,
+        ),
+        Scenario(
+            "batch-256",
+            "batches of 256 images",
+            turns("moving-fashion", "moving-mnist", 150, 80),
+            batch_size=256,
+        ),
+        Scenario(
+            "endless",
+            "a stream that never repeats, after 400 batches of one world; no switch",
+            staying("moving-mnist", 900),
+            never_twice,
+            switches=False,
+        ),
+        Scenario(
+            "many",
+            "twenty worlds of one class each, then all of them again",
+            random_order(
+                [name for name in WORLDS if name[:5] in ("digit", "garme")], 40, 120, (30, 50)
+            ),
+        ),
+        Scenario(
+            "suite",
+            "twelve worlds, 64 visits in random order",
+            random_order(SUITE, 64, 400, (80, 160)),
+            settings={"objective.growth": 0.03},
+        ),
+    )
+}

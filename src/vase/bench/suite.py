@@ -1,0 +1,101 @@
+"""The long suite: detection, and beside it what it costs and what is forgotten, in one run.
+
+Twelve worlds and 64 visits, the learner as it is. Along the way the averaged encoder is kept every
+few visits; afterwards readouts of every world seen by then are fitted and scored on each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from vase import build
+from vase.bench.detectors import MOVES, batches, opened
+from vase.bench.scenarios import Scenario
+from vase.bench.scores import Alarm, Visit, beliefs
+from vase.lifelong.weights import frozen
+from vase.probes.encode import Model
+from vase.probes.forgetting import summary
+from vase.probes.survey import figures, frozen_readout, pair
+from vase.records import Event
+
+EVERY = 8  # visits between two milestones
+
+
+@dataclass(frozen=True, eq=False)
+class Journey:
+    """What a run of the suite left behind. seconds: per step, those that learnt alone."""
+
+    events: tuple[Event, ...]
+    milestones: tuple[Model, ...]
+    seconds: Mapping[int, float]
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        moves = [event for event in self.events if event.kind in MOVES and event.step > 0]
+        return tuple(Alarm(event.step, event.environment) for event in moves)
+
+
+def travel(scenario: Scenario, seed: int, data: build.DataOptions) -> Journey:
+    """Learn the stream to its end."""
+    settings = scenario.config(seed)
+    stream, learner = opened(scenario, settings, data)
+    visits = scenario.visits(seed)
+    ends = {visit.end for visit in [*visits[EVERY - 1 :: EVERY], visits[-1]]}
+    events: list[Event] = []
+    milestones: list[Model] = []
+    seconds: dict[int, float] = {}
+    for images in batches(stream, settings):
+        began = perf_counter()
+        observation = learner.observe(images)
+        if observation.learnt:
+            seconds[observation.step] = perf_counter() - began
+        events += observation.events
+        if learner.step in ends:
+            milestones.append(Model(learner.step, frozen(learner.average), learner.memory))
+    return Journey(tuple(events), tuple(milestones), seconds)
+
+
+def step_ratio(journey: Journey, visits: Sequence[Visit]) -> float:
+    """Median time of a learnt step in the last visit over that in the second."""
+
+    def median(visit: Visit) -> float:
+        steps = range(visit.start, visit.end)
+        return float(np.median([journey.seconds[k] for k in steps if k in journey.seconds]))
+
+    return median(visits[-1]) / median(visits[1])
+
+
+def forgetting(
+    scenario: Scenario, seed: int, data: build.DataOptions, journey: Journey
+) -> dict[str, Any]:
+    """Identity and position of every world at every milestone, and how far they fell."""
+    settings, visits = scenario.config(seed), scenario.visits(seed)
+    train = build.stream(settings, data).worlds
+    test = build.stream(settings, data, "test").worlds
+    homes = _homes(visits, journey.alarms)
+    readouts: dict[str, Any] = {}
+    timeline = []
+    for model in journey.milestones:
+        worlds = {}
+        for name in dict.fromkeys(v.environment for v in visits if v.start < model.step):
+            known = model.memory.environments
+            home = known[min(homes[name], len(known) - 1)]
+            codes = pair(model, train[name], test[name], home, settings.probes)
+            present = next(v for v in reversed(visits) if v.end <= model.step).environment
+            if name not in readouts or present == name:
+                readouts[name] = frozen_readout(codes.train, home.mask)
+            worlds[name] = figures(codes, readouts[name])
+        timeline.append({"step": model.step, "worlds": worlds})
+    return {"timeline": timeline, "summary": summary(timeline)}
+
+
+def _homes(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> dict[str, int]:
+    homes: dict[str, int] = {}
+    for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
+        homes.setdefault(visit.environment, belief or 0)
+    return homes

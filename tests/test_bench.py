@@ -1,0 +1,246 @@
+"""The detection benchmark: scores on hand-written alarms, streams, detectors, and the page."""
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vase import build
+from vase.bench import detect, page
+from vase.bench.detectors import RIVER, Learning, Oracle, Trace
+from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
+from vase.bench.scores import Alarm, Visit, beliefs, confusion, delays, identified, pooled, score
+from vase.errors import ConfigError
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
+from vase.worlds.shapes import sprites
+from vase.worlds.stream import Schedule, Stream
+
+# ---- scores ------------------------------------------------------------------------------------
+
+VISITS = (Visit("a", 0, 10), Visit("b", 10, 20), Visit("a", 20, 30), Visit("b", 30, 40))
+RIGHT = (Alarm(12, 1), Alarm(20, 0), Alarm(35, 1))
+
+
+def test_a_detector_that_is_right_has_only_its_delays() -> None:
+    found = score(VISITS, RIGHT, 40)
+    assert delays(VISITS, RIGHT) == [2, 0, 5]
+    assert (found["switches"], found["missed"], found["false"]) == (3, 0, 0)
+    assert (found["delay_median"], found["delay_worst"]) == (2, 5)
+    assert (found["returns"], found["returns_identified"]) == (2, 1)
+    assert found["confusion"] == {"a": {"0": 2}, "b": {"1": 2}}
+
+
+def test_the_first_alarm_explains_a_switch_and_the_others_are_false() -> None:
+    alarms = [Alarm(3, 1), Alarm(12, 2), Alarm(15, 3), Alarm(16, 1), Alarm(35, 1)]
+    found = score(VISITS, alarms, 40)
+    assert (found["missed"], found["false"]) == (1, 3)
+    assert found["false_per_100k"] == pytest.approx(3e5 / 40)
+
+
+def test_a_return_is_right_if_it_ends_where_the_first_visit_did() -> None:
+    assert identified(VISITS, RIGHT) == [True, True, True]
+    swapped = (Alarm(12, 1), Alarm(20, 2), Alarm(35, 0))
+    assert identified(VISITS, swapped) == [True, False, False]
+    assert identified(VISITS, ()) == [False, True, False]  # b was taken for a
+    assert beliefs(VISITS, swapped) == [0, 1, 2, 0]
+    assert confusion(VISITS, swapped) == {"a": {"0": 1, "2": 1}, "b": {"1": 1, "0": 1}}
+
+
+def test_what_is_undefined_is_nan() -> None:
+    nothing = score(VISITS, (), 40)
+    assert all(math.isnan(nothing[key]) for key in ("delay_median", "delay_95", "delay_worst"))
+    nameless = score(VISITS, [Alarm(12)], 40)
+    assert math.isnan(nameless["returns_identified"])
+    assert nameless["confusion"] == {}
+    assert math.isnan(score(VISITS[:2], RIGHT[:1], 20)["returns_identified"])
+
+
+def test_pooling_adds_counts_and_pools_delays() -> None:
+    both = pooled([score(VISITS, RIGHT, 40), score(VISITS, (), 60)])
+    assert (both["switches"], both["missed"], both["delay_worst"]) == (6, 3, 5)
+    assert both["returns_identified"] == pytest.approx((1 + 0.5) / 2)
+
+
+# ---- hostile streams ---------------------------------------------------------------------------
+
+SOLIDS = sprites("solids", 60, 10, 0)
+WORLDS = {
+    "light": CanvasWorld("light", SOLIDS, 16),
+    "dark": CanvasWorld("dark", SOLIDS, 16, inverted=True),
+}
+PLAIN = Stream(Schedule.of([("light", 100), ("dark", 100)]), WORLDS, 32, 0)
+HOSTILE = {
+    "ramped": Ramped(PLAIN, 50, [0, 100]),
+    "drifting": Drifting(PLAIN, 0.5, 20, 120),
+    "glitched": Glitched(PLAIN, 0.1),
+    "endless": Endless(PLAIN, SOLIDS, 16, 32, start=50),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_batch_is_a_function_of_its_step(name: str) -> None:
+    for step in (0, 60, 130):
+        once, again = HOSTILE[name].batch(step)[0], HOSTILE[name].batch(step)[0]
+        np.testing.assert_array_equal(once, again)
+        assert once.shape == (32, 1, 16, 16)
+        assert 0 <= once.min() <= once.max() <= 1
+        assert once.dtype == np.float32
+
+
+def test_a_ramp_goes_evenly_from_the_old_world_to_the_new() -> None:
+    shares = [
+        float((HOSTILE["ramped"].batch(step)[0][:, 0, 0, 0] > 0.5).mean())  # corners of dark
+        for step in range(90, 160)
+    ]
+    assert shares[:10] == [0] * 10
+    assert np.mean(shares[30:40]) == pytest.approx(0.5, abs=0.15)
+    assert np.corrcoef(shares[10:60], range(50))[0, 1] > 0.9
+    assert shares[60:] == [1] * 10
+
+
+def test_drift_is_gradual_and_ends() -> None:
+    plain, drifting = PLAIN.batch(70)[0], HOSTILE["drifting"].batch(70)[0]
+    np.testing.assert_allclose(drifting, 0.75 * plain, rtol=1e-6)
+    np.testing.assert_allclose(HOSTILE["drifting"].batch(190)[0], 0.5 * PLAIN.batch(190)[0])
+    np.testing.assert_array_equal(HOSTILE["drifting"].batch(10)[0], PLAIN.batch(10)[0])
+
+
+def test_as_many_batches_are_glitches_as_asked_for() -> None:
+    stream = Glitched(replace(PLAIN, schedule=Schedule.of([("light", 2000)])), 0.1)
+    same = [np.array_equal(stream.batch(k)[0], stream.stream.batch(k)[0]) for k in range(2000)]
+    assert 150 < 2000 - sum(same) < 250
+    assert same[0]
+
+
+def test_an_endless_stream_shows_a_world_per_batch() -> None:
+    truths = [HOSTILE["endless"].batch(step)[1] for step in range(50, 90)]
+    assert len({truth.environment for truth in truths}) == 40
+    assert all(len(set(truth.identity.tolist())) == 1 for truth in truths)
+
+
+# ---- scenarios ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_has_a_configuration_and_visits_that_fit(name: str) -> None:
+    scenario = SCENARIOS[name]
+    settings = scenario.config(1)
+    visits = scenario.visits(1)
+    assert settings.training.seed == 1
+    assert visits[-1].end == sum(steps for _, steps in settings.stream.schedule)
+    assert len(visits) == (len(settings.stream.schedule) if scenario.switches else 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_order_visits_every_world_and_none_twice_running(seed: int) -> None:
+    schedule = random_order(SUITE, 64, 400, (80, 160))(seed)
+    names = [name for name, _ in schedule]
+    assert len(names) == 64
+    assert set(names) == set(SUITE)
+    assert all(a != b for a, b in pairwise(names))
+    first = {name: names.index(name) for name in SUITE}
+    assert all((steps == 400) == (first[name] == k) for k, (name, steps) in enumerate(schedule))
+
+
+# ---- detectors ---------------------------------------------------------------------------------
+
+
+def toy() -> Scenario:
+    """Drawn by the program: no data is needed."""
+    worlds = {
+        "light": {"sprites": "solids", "count": 200, "moving": True},
+        "dark": {"sprites": "strokes", "count": 200, "inverted": True},
+    }
+    return Scenario(
+        "toy",
+        "two worlds",
+        turns("light", "dark", 50, 20),
+        settings={"stream.worlds": worlds, "model.latents": 4, "detection.window": 32},
+        batch_size=32,
+    )
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    """The toy among the scenarios, in the place of worlds that need data."""
+    scenario = toy()
+    monkeypatch.setattr("vase.bench.scenarios.WORLDS", scenario.settings["stream.worlds"])
+    monkeypatch.setattr(detect, "SCENARIOS", {"toy": scenario})
+    return scenario
+
+
+def test_the_oracle_is_never_late_and_never_wrong() -> None:
+    scenario = SCENARIOS["many"]
+    visits = scenario.visits(0)
+    found = score(visits, Oracle().watch(scenario, 0, build.DataOptions()).alarms, visits[-1].end)
+    assert (found["missed"], found["false"], found["delay_worst"]) == (0, 0, 0)
+    assert found["returns_identified"] == 1
+
+
+def test_ours_finds_the_toy_s_switches_and_returns(toys: Scenario) -> None:
+    visits = toys.visits(0)
+    found = score(visits, Learning("signature").watch(toys, 0, build.DataOptions()).alarms, 180)
+    assert (found["missed"], found["false"]) == (0, 0)
+    assert found["returns_identified"] == 1
+    assert found["delay_worst"] <= 6
+
+
+@pytest.mark.parametrize("detector", RIVER, ids=lambda drift: f"{drift.name}-{drift.on}")
+def test_river_s_detectors_find_a_jump_and_name_nothing(detector: object) -> None:
+    generator = np.random.default_rng(0)
+    jump = 10.0 * (np.arange(600) >= 300)[:, None]
+    signals = generator.standard_normal((600, 3)) * 0.1 + jump
+    alarms = detector.on_trace(Trace(signals[:, 0], signals)).alarms  # type: ignore[attr-defined]
+    assert any(300 <= alarm.step < 400 for alarm in alarms)
+    assert all(alarm.index is None for alarm in alarms)
+
+
+def test_names_that_are_not_known_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no scenario statics"):
+        detect.jobs(["statics"], [0], "ours", build.DataOptions())
+    with pytest.raises(ConfigError, match="--detectors is one of"):
+        detect.jobs([], [0], "river", build.DataOptions())
+
+
+def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "river.drift", None)
+    monkeypatch.setitem(__import__("sys").modules, "river", None)
+    todo = detect.jobs([], [], "all", build.DataOptions())
+    detect.prepare(todo, build.DataOptions())
+    job = detect.Job("static", 0, "all", build.DataOptions())
+    monkeypatch.setattr(build, "stream", lambda *_: None)
+    with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[bench\]'"):
+        detect.prepare([job], build.DataOptions())
+
+
+# ---- a job, and the page -----------------------------------------------------------------------
+
+
+def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
+    record = detect.defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
+    (tmp_path / "toy-seed-0.json").write_text(json.dumps(record, allow_nan=False))
+    tables, picture = detect.write_page(tmp_path)
+    text = tables.read_text()
+    assert "| **ours** | 5 | 0 | 0 |" in text
+    assert "| oracle | 5 | 0 | 0 |" in text
+    assert "`toy`: two worlds" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    titles = [title for title, _ in page.terminal(*page.read(tmp_path))]
+    assert titles == ["Every detector, all streams together"]
+    Console(quiet=True).print(titles)
+
+
+def test_the_null_record_makes_its_table() -> None:
+    rates = [{"asked": 100.0, "alarms": 9, "measured": 110.0}]
+    rates += [{"asked": 1e4, "alarms": 0, "measured": None}]
+    null = {"seed": 0, "steps": 990, "run_length": 1e5, "alarms": 0, "rates": rates}
+    text = page.markdown([], [null])
+    assert "| 0 | 100 | 9 | 110 | 1.10 |" in text
+    assert "| 0 | 10,000 | 0 | – | – |" in text
+    assert "0 alarms in 990 batches" in text
