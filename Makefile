@@ -53,6 +53,7 @@ typecheck: $(VENV)/dev.stamp ## mypy, strict
 bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 	@echo "==> Benchmark"
 	@$(BIN)/python benchmarks/step.py $(ARGS)
+	@$(BIN)/python benchmarks/environments.py $(ARGS)
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vase.bench import page as detect
 from vase.report.run import wall_clock
 from vase.training.folder import RunFolder, read_json, read_lines, write_json
 
@@ -249,8 +250,31 @@ def page(folder: Path) -> str:
             "readout nor the unit of its MSE.",
             notes,
             *(section(path.name, results(path)) for path in presets),
+            *detection(folder / "detect"),
         ]
     )
+
+
+def detection(folder: Path) -> list[str]:
+    """The detection benchmark, if there are raw files of it."""
+    jobs, nulls = detect.read(folder)
+    if not jobs and not nulls:
+        return []
+    seeds = max((record["seed"] for record in jobs), default=0) + 1
+    return [
+        "## Where am I: streams made to be hard",
+        "Real images on a canvas of 32 x 32, small networks, one thread each. A delay counts the "
+        "batches of the new world before the one at which it was noticed. `missed + false`: "
+        "switches that were not noticed, and alarms that no switch explains. The published rule is "
+        "stopped when it has opened more than 20 environments, and what follows counts as missed; "
+        "river's detectors run with their default parameters on the loss or the latents of a plain "
+        "model. [What it does and how](docs/detection.md).",
+        f"    vase bench detect suite --seeds {seeds}\n"
+        "    vase bench detect --detectors all --seeds 2\n"
+        "    vase bench detect --null 101000",
+        "![Truth and belief on every stream](results/detect/timeline.png)",
+        detect.markdown(jobs, nulls),
+    ]
 
 
 def main() -> None:

@@ -433,7 +433,7 @@ def line(**changes: Any) -> timeline.Timeline:
         "places": {"moving": 0, "still": 1},
         "masked": {1: [0, 4]},
         "atypical": 0.5,
-        "run_length": 1000.0,
+        "alarm": 1000.0,
         "batch_size": 8,
     }
     return timeline.Timeline(**{**values, **changes})
@@ -684,3 +684,35 @@ def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:
     run = replace(runs.read(probed), steps=50)
     assert run.stays == (Stay("moving", 0, 40), Stay("still", 40, 50))
     assert run.worlds == ("moving", "still")
+
+
+# ---- the evidence of decisions -----------------------------------------------------------------
+
+
+def decision(step: int, kind: str, environment: int, **distances: float) -> dict[str, Any]:
+    numbers = {name.removeprefix("e"): distance for name, distance in distances.items()}
+    evidence = {"distance_nats": numbers, "tolerance_nats": 0.6}
+    return {"step": step, "kind": kind, "environment": environment, "evidence": evidence}
+
+
+def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -> None:
+    from vase.report import evidence
+
+    first = {"step": 0, "kind": "new", "environment": 0, "evidence": {}}
+    told = evidence.decisions([first, *(decision(k, "kept", 0, e0=0.1) for k in range(1, 60))])
+    assert len(told) == 40
+    assert told[-1]["step"] == 59
+
+
+def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring() -> None:
+    from vase.report import evidence
+
+    told = [decision(302, "new", 1, e0=2e4), decision(602, "back", 0, e0=0.02, e1=3.0)]
+    axes = evidence.draw(told, {0: "red", 1: "blue"}).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "step 302: new, 1",
+        "step 602: back in 0",
+    ]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [1000.0, 0.02, 0.02, 3.0]
+    assert sum(dot.get_fillstyle() == "none" for dot in dots) == 1

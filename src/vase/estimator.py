@@ -57,9 +57,9 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Take in one batch of the stream; `y` is ignored.
 
         images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]. Returns a `Verdict`: its
-        `kind` is "same", "held" (suspicious, not learnt yet), "new", "back" or "kept", with the
-        index of the environment, a reason in words and the evidence in numbers. Bad images raise
-        `InputError` and change nothing.
+        `kind` is "same", "held" (suspicious, not learnt yet), "new", "back", "kept" or "revised",
+        with the index of the environment, a reason in words and the evidence in numbers. Bad images
+        raise `InputError` and change nothing.
         """
         batch = self._batch(images)
         if not hasattr(self, "learner_"):

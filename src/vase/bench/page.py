@@ -189,6 +189,7 @@ def null_sentence(records: Sequence[Record]) -> str:
 def figure(records: Sequence[Record], seed: int) -> Figure:
     """Per stream of one seed: the truth, our belief, and the alarms of the others."""
     shown = [record for record in records if record["seed"] == seed]
+    shown.sort(key=lambda record: "forgetting" not in record)  # the long suite first
     heights = [_rows(record) * ROW for record in shown]
     height = sum(heights) + GAP * len(shown) + 0.75
     picture = Figure(figsize=(style.FULL, height))

@@ -16,7 +16,14 @@ from rich.progress import (
 
 from vase.records import Event, Observation
 
-COLOURS = {"new": "bold green", "back": "bold cyan", "kept": "yellow", "snapshot": "dim"}
+COLOURS = {
+    "new": "bold green",
+    "back": "bold cyan",
+    "kept": "yellow",
+    "revised": "green",
+    "adrift": "bold yellow",
+    "snapshot": "dim",
+}
 QUIET_SECONDS = 20.0  # between lines where there is no terminal
 REFRESH_SECONDS = 0.25
 
@@ -68,6 +75,8 @@ def describe(event: Event) -> str:
         "new": f"new environment {event.environment}",
         "back": f"environment {event.environment} is back",
         "kept": f"still environment {event.environment}",
+        "revised": f"environment {event.environment} anew",
+        "adrift": "adrift",
         "snapshot": "snapshot",
     }[event.kind]
     masked = event.evidence.get("masked")

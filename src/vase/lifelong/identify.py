@@ -9,7 +9,9 @@ usual in that environment, in nats per image,
 and the spread of those scores says how certain it is. The environment with the smallest distance is
 the one, if that is within `tolerance`; else it is a new one. While the distance is too near to the
 tolerance to tell, while the batches do not agree with each other, or while they look like a mixture
-of the present environment and a known one, they are held and the verdict waits for more.
+of the present environment and a known one, they are held and the verdict waits for more. So it does
+while the present environment fits badly but not very: the batches that raised an alarm are the
+worst among many, and so are biased against it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from vase.objective.signature import Signature
 from vase.records import Verdict, VerdictKind
 
 KNOWN_SCORES = 8  # from which on an environment's own scores say what is usual
+DOUBT = 2.0  # times the tolerance: up to there the present environment is not given up at once
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,10 @@ class Evidence:
     @property
     def nearest(self) -> Candidate:
         return min(self.candidates, key=lambda candidate: candidate.distance)
+
+    @property
+    def here(self) -> Candidate:
+        return next(known for known in self.candidates if known.index == self.current)
 
 
 def weigh(
@@ -145,6 +152,9 @@ def identify(evidence: Evidence, rule: IdentificationRule) -> Verdict:
 
     if evidence.batches < rule.batches:
         return verdict("held", evidence.current, "the held batches do not agree with one another")
+    selected = rule.tolerance < evidence.here.distance < DOUBT * rule.tolerance
+    if selected and evidence.batches < 2 * rule.batches:
+        return verdict("held", evidence.current, "perhaps only the worst of many ordinary batches")
     unsure = abs(nearest.distance - rule.tolerance) < rule.certainty * nearest.deviation
     if unsure and evidence.images < rule.pool - evidence.images // evidence.batches:
         return verdict("held", evidence.current, f"too near to tell: {_distances(evidence, rule)}")

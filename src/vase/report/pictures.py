@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from vase.report import curves, decode, facts, images, latents, readouts, style, timeline
+from vase.lifelong.detector import DetectorRule
+from vase.report import curves, decode, evidence, facts, images, latents, readouts, style, timeline
 from vase.report.decode import Floats
 from vase.report.run import Record, Run, owners
 from vase.worlds.stream import Stream
@@ -36,6 +37,7 @@ class Album:
     """All pictures of a report, by section."""
 
     timeline: Picture
+    evidence: Picture | None
     matrix: Picture
     traversals: tuple[Picture, ...]
     reconstructions: tuple[Picture, ...]
@@ -46,8 +48,10 @@ class Album:
     def all(self) -> tuple[Picture, ...]:
         """Every picture, in the order of the page."""
         readouts = (self.readouts,) if self.readouts else ()
+        decisions = (self.evidence,) if self.evidence else ()
         return (
             self.timeline,
+            *decisions,
             self.matrix,
             *self.traversals,
             *self.reconstructions,
@@ -76,14 +80,23 @@ def latent_record(run: Run, seen: dict[str, Floats]) -> Record:
 def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say: Progress) -> Album:
     """Draw everything. seen: test images of each world. record: the latents' part of the probes."""
     say("Drawing the timeline")
-    line = _timeline(run, train, record)
+    line, decisions = _timeline(run, train, record), _evidence(run)
     say("Drawing the latents")
     matrix = _matrix(record)
     traversals = _traversals(run, seen, record)
     say("Drawing reconstructions and dreams")
     reconstructions, dreams = _reconstructions(run, seen), _dreams(run)
     say("Drawing readouts and curves")
-    return Album(line, matrix, traversals, reconstructions, dreams, _readouts(run), _curves(run))
+    return Album(
+        timeline=line,
+        evidence=decisions,
+        matrix=matrix,
+        traversals=traversals,
+        reconstructions=reconstructions,
+        dreams=dreams,
+        readouts=_readouts(run),
+        curves=_curves(run),
+    )
 
 
 def _picture(name: str, figure: Figure, alt: str) -> Picture:
@@ -111,7 +124,7 @@ def _timeline(run: Run, train: Stream, record: Record) -> Picture:
                 for known in run.memory.environments
             },
             atypical=run.config.masks.atypical,
-            run_length=run.config.detection.run_length,
+            alarm=DetectorRule(run_length=run.config.detection.run_length).threshold,
             batch_size=run.config.stream.batch_size,
         )
     )
@@ -120,6 +133,18 @@ def _timeline(run: Run, train: Stream, record: Record) -> Picture:
         f"The learner believed to be in environment {_beliefs(run)}."
     )
     return _picture("timeline", figure, alt)
+
+
+def _evidence(run: Run) -> Picture | None:
+    """The distances at each decision; none where none was taken."""
+    told = evidence.decisions(run.events)
+    if not told:
+        return None
+    places = {name: place.index for name, place in run.places.items()}
+    colours = timeline.band_colours(run.stays, run.bands, places)
+    steps = facts.listed([evidence.label(event) for event in told])
+    alt = f"Distances of the held images from every known environment, at {steps}."
+    return _picture("evidence", evidence.draw(told, colours), alt)
 
 
 def _stays(run: Run) -> list[str]:

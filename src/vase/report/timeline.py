@@ -34,8 +34,8 @@ class Timeline:
     """Everything the figure shows. order: latents from top to bottom; `hidden` others are left out.
 
     strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. places: environment
-    index of each world. masked: latents that each environment masks. atypical, run_length: the
-    thresholds of the masks and of the alarm.
+    index of each world. masked: latents that each environment masks. atypical, alarm: the
+    thresholds of the masks and of the suspicion.
     """
 
     stays: tuple[Stay, ...]
@@ -49,7 +49,7 @@ class Timeline:
     places: Mapping[str, int]
     masked: Mapping[int, Sequence[int]]
     atypical: float
-    run_length: float
+    alarm: float
     batch_size: int
 
 
@@ -138,11 +138,14 @@ def _bare(axes: Axes, line: Timeline) -> None:
         spine.set_visible(False)
 
 
-MARKERS = {"new": "^", "back": "v", "kept": "o", "snapshot": "|"}
+VERDICTS = ("new", "back", "kept", "revised")
+MARKERS = {"new": "^", "back": "v", "kept": "o", "revised": "^", "adrift": "x", "snapshot": "|"}
 MARKER_COLOURS = {
     "new": style.INK,
     "back": style.INK,
     "kept": style.QUIET,
+    "revised": style.QUIET,
+    "adrift": style.QUIET,
     "snapshot": style.QUIET,
 }
 
@@ -319,17 +322,17 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
     axes.set_title("Suspicion that the world has changed", pad=5)
     axes.set_xlabel(f"step (one batch of {line.batch_size} images each)")
     axes.set_yscale("log")
-    axes.set_ylim(0.3, line.run_length * 8)
+    axes.set_ylim(0.3, line.alarm * 8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     values = np.array([record["suspicion"] for record in line.metrics], dtype=float)
     values[values <= 0] = np.nan
     steps = [record["step"] for record in line.metrics]
     axes.plot(steps, values, color=style.INK, linewidth=0.9)
-    axes.axhline(line.run_length, color="#b42318", linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.axhline(line.alarm, color="#b42318", linewidth=0.9, linestyle=(0, (4, 2)))
     axes.annotate(
         "alarm",
-        (1, line.run_length),
+        (1, line.alarm),
         xycoords=("axes fraction", "data"),
         xytext=(4, 0),
         textcoords="offset points",
@@ -337,7 +340,7 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
         fontsize=8.5,
         color="#b42318",
     )
-    alarms = [event["step"] for event in line.events if event["kind"] in ("new", "back", "kept")]
+    alarms = [event["step"] for event in line.events if event["kind"] in VERDICTS]
     alarms = [step for step in alarms if step > 0]
-    axes.vlines(alarms, 0.3, line.run_length, color="#b42318", linewidth=0.9)
-    axes.plot(alarms, [line.run_length] * len(alarms), "o", color="#b42318", markersize=4)
+    axes.vlines(alarms, 0.3, line.alarm, color="#b42318", linewidth=0.9)
+    axes.plot(alarms, [line.alarm] * len(alarms), "o", color="#b42318", markersize=4)

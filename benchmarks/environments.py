@@ -1,0 +1,80 @@
+"""What more environments cost. Guards: a step with 50 of them costs at most 1.1 times one with 2.
+
+    python benchmarks/environments.py [--threads 2]
+
+Learners that know 2, 12 and 50 environments take the same step in turn, with detection and dreams
+of all the others; the median of the paired ratios is printed, and the bytes that one environment
+more adds to a checkpoint. Step times of a long run, early against late, also hold the moods of the
+machine; these do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from dataclasses import replace
+
+import torch
+from safetensors.torch import save
+from step import seconds
+
+from vase.lifelong.learner import Learner, Settings
+from vase.lifelong.state import state
+from vase.nets import Architecture
+
+COUNTS = (2, 12, 50)
+ALLOWED = 1.1
+
+
+def learner_of(environments: int, images: torch.Tensor) -> Learner:
+    """A learner in the last of so many environments, dreaming of all others."""
+    learner = Learner(Architecture(), Settings(), seed=0, device=torch.device("cpu"))
+    learner.observe(images)
+    learner._take_snapshot()
+    learner._make_room(environments - 1)
+    learner.snapshot = learner.snapshot and learner.snapshot.requires_grad_(False)
+    first = replace(learner.memory.here, scores=tuple(1e9 + k for k in range(256)))
+    for index in range(1, environments):
+        learner.memory = learner.memory.enter(replace(first, index=index))
+    return learner
+
+
+def size(learner: Learner) -> int:
+    """Bytes of a checkpoint, tensors and JSON."""
+    tensors, record = state(learner)
+    return len(save({name: value.contiguous() for name, value in tensors.items()})) + len(
+        json.dumps(record)
+    )
+
+
+def main() -> None:
+    """Print one JSON object; the exit status says whether the ratio is allowed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=60)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    images = torch.rand(64, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    learners = {count: learner_of(count, images) for count in COUNTS}
+    times: dict[int, list[float]] = {count: [] for count in COUNTS}
+    for _ in range(arguments.rounds):
+        for count, learner in learners.items():
+            times[count].append(seconds(lambda learner=learner: learner.observe(images)))
+    few, _, many = COUNTS
+    ratios = {
+        f"{count}_over_{few}": round(
+            statistics.median(a / b for a, b in zip(times[count], times[few], strict=True)), 3
+        )
+        for count in COUNTS[1:]
+    }
+    bytes_each = (size(learners[many]) - size(learners[12])) / (many - 12)
+    found = {**ratios, "kilobytes_per_environment": round(bytes_each / 1024, 1)}
+    print(json.dumps({"threads": arguments.threads, "allowed": ALLOWED, **found}, indent=1))
+    if ratios[f"{many}_over_{few}"] > ALLOWED:
+        sys.exit(f"A step with {many} environments costs more than {ALLOWED} with {few}.")
+
+
+if __name__ == "__main__":
+    main()
