@@ -34,7 +34,6 @@ def learner_of(environments: int, images: torch.Tensor) -> Learner:
     learner.observe(images)
     learner._take_snapshot()
     learner._make_room(environments - 1)
-    learner.snapshot = learner.snapshot and learner.snapshot.requires_grad_(False)
     first = replace(learner.memory.here, scores=tuple(1e9 + k for k in range(256)))
     for index in range(1, environments):
         learner.memory = learner.memory.enter(replace(first, index=index))
@@ -44,7 +43,7 @@ def learner_of(environments: int, images: torch.Tensor) -> Learner:
 def size(learner: Learner) -> int:
     """Bytes of a checkpoint, tensors and JSON."""
     tensors, record = state(learner)
-    return len(save({name: value.contiguous() for name, value in tensors.items()})) + len(
+    return len(save({name: value.clone().contiguous() for name, value in tensors.items()})) + len(
         json.dumps(record)
     )
 

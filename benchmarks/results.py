@@ -271,7 +271,7 @@ def detection(folder: Path) -> list[str]:
         "model. [What it does and how](docs/detection.md).",
         f"    vase bench detect suite --seeds {seeds}\n"
         "    vase bench detect --detectors all --seeds 2\n"
-        "    vase bench detect --null 101000",
+        "    vase bench detect --null 100000",
         "![Truth and belief on every stream](results/detect/timeline.png)",
         detect.markdown(jobs, nulls),
     ]

@@ -50,7 +50,7 @@ def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: tor
 
 
 def watchful() -> Learner:
-    """A learner that watches for changes from its first step on."""
+    """A learner that watches for changes."""
     rule = DetectorRule(surprise=1e-9)
     return Learner(Architecture(), Settings(detector=rule), seed=0, device=torch.device("cpu"))
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from vase import build
-from vase.bench import detect, page
-from vase.bench.detectors import RIVER, Learning, Oracle, Trace
+from vase.bench import detect, page, suite
+from vase.bench.detectors import RIVER, Learning, Oracle, Trace, opened
+from vase.bench.null import watch
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
 from vase.bench.scores import Alarm, Visit, beliefs, confusion, delays, identified, pooled, score
 from vase.errors import ConfigError
+from vase.objective.signature import likelihood_ratio
 from vase.worlds.canvas import CanvasWorld
 from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
 from vase.worlds.shapes import sprites
@@ -219,6 +222,38 @@ def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.Mon
         detect.prepare([job], build.DataOptions())
 
 
+def test_watching_alone_decides_what_the_learner_decides(toys: Scenario) -> None:
+    """The same scores, held batches, alarm and verdict, outliers and a new world included."""
+    settings = toys.config(0)
+    stream, learner = opened(toys, settings, build.DataOptions())
+    hostile = Glitched(stream, 0.05)
+    images = [torch.from_numpy(hostile.batch(step)[0]) for step in range(65)]
+    rules = build.settings(settings)
+    features = [learner.eye(each).double() for each in images]
+    told, verdicts = [], []
+    for each in images:
+        if learner.memory.environments and len(learner.memory.environments) == 1:
+            score = likelihood_ratio(learner.eye(each).double(), learner.memory.here.signature)
+            told.append(score)
+            verdicts.append(learner.observe(each).verdict.kind)
+        elif not learner.memory.environments:
+            learner.observe(each)
+    seen = list(watch(features, rules.detector, rules.identification))[: len(told)]
+    assert "new" in verdicts
+    assert [each.score for each in seen] == pytest.approx(told)
+    kinds = [each.verdict.kind if each.verdict else None for each in seen]
+    assert kinds.index("new") == verdicts.index("new")
+
+
+@pytest.mark.parametrize("batch_size", [8, 200])
+def test_small_and_large_batches_come_to_a_verdict(toys: Scenario, batch_size: int) -> None:
+    longer = turns("light", "dark", 100, 60)
+    scenario = replace(toys, batch_size=batch_size, schedule=longer)
+    alarms = Learning("signature").watch(scenario, 0, build.DataOptions()).alarms
+    found = score(scenario.visits(0), alarms, 440)
+    assert (found["missed"], found["false"]) == (0, 0)
+
+
 # ---- a job, and the page -----------------------------------------------------------------------
 
 
@@ -236,10 +271,28 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
     Console(quiet=True).print(titles)
 
 
+def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
+    """The same journey as a plain run; readouts of every world; harmless outliers told apart."""
+    few = {**toys.settings, "probes.train": 100, "probes.test": 100}
+    scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
+    data = build.DataOptions()
+    journey = suite.travel(scenario, 0, data)
+    assert journey.alarms == Learning("signature").watch(scenario, 0, data).alarms
+    assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
+    told = suite.forgetting(scenario, 0, data, journey)
+    assert set(told["timeline"][-1]["worlds"]) == {"light", "dark"}
+    assert 0 <= told["summary"]["identity"]["mlp"]["end"] <= 1
+    both = suite.unharmed(scenario, 0, data)
+    assert both["with"]["identity"] == told["summary"]["identity"]["mlp"]["end"]
+    assert both["with"] != both["without"]
+    row = page.outlier_table([{"seed": 0, "unharmed": both}]).splitlines()[-1]
+    assert f"{100 * both['without']['identity']:.1f}" in row
+
+
 def test_the_null_record_makes_its_table() -> None:
     rates = [{"asked": 100.0, "alarms": 9, "measured": 110.0}]
     rates += [{"asked": 1e4, "alarms": 0, "measured": None}]
-    null = {"seed": 0, "steps": 990, "run_length": 1e5, "alarms": 0, "rates": rates}
+    null = {"seed": 0, "steps": 990, "run_length": 1e5, "alarms": 0, "opened": 0, "rates": rates}
     text = page.markdown([], [null])
     assert "| 0 | 100 | 9 | 110 | 1.10 |" in text
     assert "| 0 | 10,000 | 0 | – | – |" in text

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vase.lifelong.detector import Suspicion
 from vase.lifelong.identify import (
     Candidate,
     Evidence,
@@ -18,7 +19,7 @@ from vase.lifelong.identify import (
     weigh,
 )
 from vase.lifelong.kappa import Guess, KappaRule
-from vase.lifelong.memory import Environment, Memory, recognise, remember
+from vase.lifelong.memory import Environment, Memory, recognise, released, remember
 from vase.objective import signature
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
@@ -168,6 +169,13 @@ def test_what_is_usual_comes_from_the_environment_s_own_scores() -> None:
     )
     median, spread = usual_score(replace(FIRST, scores=tuple(float(k) for k in range(101))))
     assert (median, spread) == (50.0, pytest.approx(25 * 1.4826))
+
+
+def test_a_wait_after_an_alarm_leaves_no_scores_behind() -> None:
+    """Noise that was held joins the null distribution; what had raised the alarm does not."""
+    noise = Suspicion(10.0, (5e3,), 1)
+    assert released(FIRST, noise, 256).scores[-1] == 5e3
+    assert released(FIRST, replace(noise, alarm=True), 256).scores == FIRST.scores
 
 
 # ---- the published rule ------------------------------------------------------------------------

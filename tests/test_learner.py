@@ -10,9 +10,9 @@ import torch
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
-from vase.lifelong.learner import Learner, Settings, latest
+from vase.lifelong.learner import Learner, Settings
 from vase.lifelong.look import look, moments
-from vase.lifelong.memory import Environment
+from vase.lifelong.memory import Environment, latest
 from vase.lifelong.state import restore, state
 from vase.lifelong.weights import frozen, grown
 from vase.nets import Architecture, Networks
@@ -243,6 +243,7 @@ def test_batches_are_counted_in_images() -> None:
     batches = tuple(torch.zeros(n, 1) for n in (64, 8, 32, 64))
     assert [len(batch) for batch in latest(batches, 100)] == [32, 64]
     assert [len(batch) for batch in latest(batches, 10)] == [64]
+    assert [len(batch) for batch in latest(batches, 10, least=3)] == [8, 32, 64]
 
 
 def test_a_stream_of_single_images_is_dreamed_for_too(at_the_switch: State) -> None:

@@ -29,7 +29,7 @@ from vase.training.folder import rounded, write_json
 
 SEEDS = 3
 KINDS = ("ours", "kappa", "all")
-LONG = "suite"
+LONG, OUTLIERS = "suite", "glitches"
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ def jobs(
 
 def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
     """Bring the data, and see that every detector is there, before any process is started."""
-    for job in todo[:1]:
-        build.stream(SCENARIOS[job.scenario].config(job.seed), data)
+    for name in dict.fromkeys(job.scenario for job in todo):
+        build.stream(SCENARIOS[name].config(0), data)
+        if name in (LONG, OUTLIERS):
+            build.stream(SCENARIOS[name].config(0), data, "test")
     if any(job.detectors == "all" for job in todo):
         river("ADWIN")
 
@@ -85,6 +87,8 @@ def work(job: Job) -> dict[str, Any]:
         outcomes["signature"] = Outcome(journey.alarms, journey.events)
     else:
         outcomes["signature"] = Learning("signature").watch(scenario, job.seed, job.data)
+    if job.scenario == OUTLIERS:
+        record["unharmed"] = suite.unharmed(scenario, job.seed, job.data)
     if job.detectors != "ours":
         outcomes["kappa"] = Learning("kappa").watch(scenario, job.seed, job.data)
     if job.detectors == "all":

@@ -70,7 +70,7 @@ class Oracle:
 class Learning:
     """A VASE that decides by one of its rules: "signature" or "kappa".
 
-    Beyond `STORM` environments it is stopped: what it would still have raised is not counted.
+    The latter is stopped beyond `STORM` environments: what it would still raise is not counted.
     """
 
     rule: str
@@ -83,7 +83,7 @@ class Learning:
         events: list[Event] = []
         for images in batches(stream, settings):
             events += learner.observe(images).events
-            if len(learner.memory.environments) > STORM:
+            if self.rule == "kappa" and len(learner.memory.environments) > STORM:
                 break
         moves = [event for event in events if event.kind in MOVES and event.step > 0]
         return Outcome(tuple(Alarm(e.step, e.environment) for e in moves), tuple(events))

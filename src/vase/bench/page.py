@@ -47,6 +47,8 @@ def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
     if others:
         parts += ["### Every detector, all streams together", detector_table(others)]
         parts += ["### Stream by stream", scenario_table(others)]
+    if harmed := [record for record in jobs if "unharmed" in record]:
+        parts += ["### What outliers leave behind", outlier_table(harmed)]
     return "\n\n".join(parts)
 
 
@@ -150,11 +152,30 @@ def suite_sentence(records: Sequence[Record]) -> str:
     return (
         f"{len(worlds)} worlds, {len(records[0]['visits'])} visits in random order, "
         f"{len(records)} seeds: of {all_['switches']:.0f} switches {all_['missed']:.0f} missed, "
-        f"{all_['false']:.0f} false alarms, {all_['returns_identified']:.0%} of "
+        f"{all_['false']:.0f} false alarms, {_known(records)} of "
         f"{all_['returns']:.0f} returns known again, delay {all_['delay_median']:.0f} batches in "
         f"the median and {all_['delay_worst']:.0f} at worst; object identity changed by "
         f"{np.mean(change):+.1f} points (from each world's best to the end, mean over seeds)."
     )
+
+
+def outlier_table(records: Sequence[Record]) -> str:
+    """Readouts at the end of a stream with and without its bad batches."""
+    rows = []
+    for record in records:
+        told = record["unharmed"]
+        identity = (f"{100 * told[name]['identity']:.1f}" for name in ("with", "without"))
+        position = (f"{1e4 * told[name]['position_mse']:.1f}" for name in ("with", "without"))
+        rows.append([record["seed"], *identity, *position])
+    head = ("seed", "identity %, 1 % of batches bad", "none bad",
+            "position MSE 1e-4, 1 % bad", "none bad")  # fmt: skip
+    return _table(head, rows)
+
+
+def _known(records: Sequence[Record]) -> int:
+    """The returns that were known again."""
+    scores = [record["detectors"]["signature"]["scores"] for record in records]
+    return sum(round(each["returns"] * (each["returns_identified"] or 0)) for each in scores)
 
 
 def null_table(records: Sequence[Record]) -> str:
@@ -176,10 +197,14 @@ def _measured(rate: Record) -> tuple[str, str]:
 
 
 def null_sentence(records: Sequence[Record]) -> str:
-    """What the live learner did at its default rate."""
-    told = [f"{record['alarms']} alarms in {record['steps']:,} batches" for record in records]
+    """What happened at the default rate."""
+    told = [
+        f"{record['alarms']} alarms in {record['steps']:,} batches, "
+        f"{record['opened']} environments opened"
+        for record in records
+    ]
     asked = records[0]["run_length"]
-    return f"The learner at work, at the default of one in {asked:,.0f}: {', '.join(told)}."
+    return f"At the default rate of one in {asked:,.0f}: {', '.join(told)}."
 
 
 # ---- the picture -------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ SUITE = tuple(list(WORLDS)[:12])
 
 NETWORKS = {
     "stream.size": 32,
+    "training.accelerator": "cpu",
     "model.features": 32,
     "model.cells": 48,
     "model.hidden": 128,

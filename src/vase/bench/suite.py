@@ -7,7 +7,7 @@ few visits; afterwards readouts of every world seen by then are fitted and score
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from vase import build
 from vase.bench.detectors import MOVES, batches, opened
-from vase.bench.scenarios import Scenario
+from vase.bench.scenarios import Scenario, as_it_is
 from vase.bench.scores import Alarm, Visit, beliefs
 from vase.lifelong.weights import frozen
 from vase.probes.encode import Model
@@ -92,6 +92,18 @@ def forgetting(
             worlds[name] = figures(codes, readouts[name])
         timeline.append({"step": model.step, "worlds": worlds})
     return {"timeline": timeline, "summary": summary(timeline)}
+
+
+def unharmed(scenario: Scenario, seed: int, data: build.DataOptions) -> dict[str, Any]:
+    """Readouts at the end of a stream with its outliers, and of the same one without any."""
+    found = {}
+    for name, what in (("with", scenario), ("without", replace(scenario, wrap=as_it_is))):
+        told = forgetting(what, seed, data, travel(what, seed, data))["summary"]
+        found[name] = {
+            "identity": told["identity"]["mlp"]["end"],
+            "position_mse": told["position_mse"]["mlp"]["end"],
+        }
+    return found
 
 
 def _homes(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> dict[str, int]:

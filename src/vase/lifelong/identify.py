@@ -17,7 +17,7 @@ worst among many, and so are biased against it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ def weigh(
     )
     if evidence.nearest.distance <= rule.tolerance:
         return evidence
-    return Evidence(**{**vars(evidence), "between": _between(memory, features, rule.tolerance)})
+    return replace(evidence, between=_between(memory, features, rule.tolerance))
 
 
 def agreeing(held: Sequence[Tensor], limit: float) -> Sequence[Tensor]:

@@ -23,7 +23,7 @@ from vase.lifelong.dream import Dream, DreamRule, dream
 from vase.lifelong.identify import IdentificationRule, identify, weigh
 from vase.lifelong.kappa import KappaRule
 from vase.lifelong.look import Look, channels, look, to_moments
-from vase.lifelong.memory import Environment, Memory, recognise, remember
+from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
 from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
 from vase.nets import Architecture, Networks, RandomFeatures
@@ -224,15 +224,18 @@ class Learner:
         if self.settings.kappa is not None:
             self.held, self.seen = (images,), (features,)
             verdict = self.settings.kappa.identify(self.witness().guess(images, self.memory))
-            return self._same(features, score) if verdict.kind == "same" else verdict
+            if verdict.kind != "same":
+                return verdict
+            self.held, self.seen = (), ()
+            return self._same(features, score)
         before = self.suspicion
         self.suspicion = detector.suspect(before, score, here.scores, self.settings.detector)
         if not self.suspicion.held:
-            self._release(before.held)
+            self._release(before)
             return self._same(features, score)
         rule = self.settings.identification
-        self.held = latest((*self.held, images), rule.pool)
-        self.seen = latest((*self.seen, features), rule.pool)
+        self.held = latest((*self.held, images), rule.pool, 2 * rule.batches)
+        self.seen = latest((*self.seen, features), rule.pool, 2 * rule.batches)
         if not self.suspicion.alarm:
             return Verdict("held", here.index, "surprising: held back until more has been seen")
         return identify(weigh(self.memory, self.seen, self.suspicion.batches, rule), rule)
@@ -241,12 +244,12 @@ class Learner:
         self._recognise(features, score)
         return Verdict("same", self.memory.current, "")
 
-    def _release(self, scores: tuple[float, ...]) -> None:
+    def _release(self, before: Suspicion) -> None:
         """What was held was noise after all: not learnt, but part of the null distribution."""
         self.held, self.seen = (), ()
-        if scores:
-            here, window = self.memory.here, self.settings.detector.window
-            self.memory = self.memory.enter(replace(here, scores=(*here.scores, *scores)[-window:]))
+        if before.held:
+            here = released(self.memory.here, before, self.settings.detector.window)
+            self.memory = self.memory.enter(here)
 
     # ---- acting on a verdict -------------------------------------------------------------------
 
@@ -287,7 +290,10 @@ class Learner:
         return watched and here.index > 0 and here.batches < rule.trial
 
     def _step_back(self) -> None:
-        """Undo what was learnt in an environment that did not last: back to when it was opened."""
+        """Undo what was learnt in an environment that did not last: back to when it was opened.
+
+        Without dreams there is no snapshot, and what was learnt stays.
+        """
         if self.snapshot is not None:
             self.average = frozen(self.snapshot)
             self.networks.load_state_dict(self.average.state_dict())
@@ -357,7 +363,8 @@ class Learner:
 
     def _refresh_due(self) -> bool:
         every = self.settings.dream.refresh
-        return bool(self.settings.dreams and every and self.step and self.step % every == 0)
+        due = bool(self.settings.dreams and every and self.step and self.step % every == 0)
+        return due and not self._on_trial()  # what it may have to go back to is kept
 
     # ---- bookkeeping ---------------------------------------------------------------------------
 
@@ -367,7 +374,7 @@ class Learner:
         terms: dict[str, float],
         kl: tuple[float, ...],
         evidence: Moments,
-        events: list[Event],
+        tape: list[Event],
     ) -> Observation:
         alpha = atypicality(evidence)[: self.shape.latents]
         observation = Observation(
@@ -378,19 +385,7 @@ class Learner:
             kl_per_latent=kl,
             alpha=tuple(alpha.tolist()),
             suspicion=self.suspicion.value,
-            events=tuple(events),
+            events=tuple(tape),
         )
         self.step += 1
         return observation
-
-
-def latest(batches: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
-    """The newest batches that together hold at most `most` images, and at least the newest one."""
-    kept: list[Tensor] = []
-    total = 0
-    for batch in reversed(batches):
-        total += len(batch)
-        if kept and total > most:
-            break
-        kept.append(batch)
-    return tuple(reversed(kept))

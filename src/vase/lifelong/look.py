@@ -1,7 +1,7 @@
 """One look at a batch: the forward passes of present and dreamed images, and what they show.
 
 Present and dreamed images share one pass of the encoder and one of the decoder. The evidence for a
-decision is another look, without gradient and without dreams: that of the averaged networks.
+mask is another look, without gradient and without dreams: that of the averaged networks.
 """
 
 from __future__ import annotations

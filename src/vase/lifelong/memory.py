@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vase.lifelong.detector import Suspicion
 from vase.objective import signature as signatures
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments, follow
@@ -120,6 +121,17 @@ def remember(environment: Environment, seen: Moments) -> Environment:
     )
 
 
+def released(environment: Environment, before: Suspicion, window: int) -> Environment:
+    """The record once what was held has turned out to be noise: its scores are null scores.
+
+    Not those of a wait that had already raised the alarm: they were of something else, and so many
+    that they would hide the next change.
+    """
+    if before.alarm:
+        return environment
+    return replace(environment, scores=(*environment.scores, *before.held)[-window:])
+
+
 def recognise(
     environment: Environment, features: Tensor, score: float, *, span: float, window: int
 ) -> Environment:
@@ -135,3 +147,15 @@ def recognise(
         signature=signatures.follow(environment.signature, features, span),
         scores=(*environment.scores, score)[-kept:],
     )
+
+
+def latest(batches: tuple[Tensor, ...], most: int, least: int = 1) -> tuple[Tensor, ...]:
+    """The newest batches that together hold at most `most` images, but at least `least` batches."""
+    kept: list[Tensor] = []
+    total = 0
+    for batch in reversed(batches):
+        total += len(batch)
+        if len(kept) >= least and total > most:
+            break
+        kept.append(batch)
+    return tuple(reversed(kept))

@@ -89,7 +89,7 @@ def disagreement(groups: Sequence[Tensor]) -> float:
     """How far batches of features [B_i, F] are from being of one world: about 1 if they are.
 
     The F ratio of a one-way analysis of variance, mean square between over mean square within
-    groups, averaged over features. 0 for a single group.
+    groups, averaged over features. 0 where it is undefined: for a single group, or single images.
     """
     sizes = torch.tensor([len(group) for group in groups], dtype=torch.float64)[:, None]
     images, number = int(sizes.sum()), len(groups)

@@ -26,7 +26,11 @@ WORDS = {
 
 def decisions(events: Sequence[Record]) -> list[Record]:
     """The events that rest on distances, the latest `MOST` of them."""
-    told = [event for event in events if "distance_nats" in (event.get("evidence") or {})]
+    told = [
+        event
+        for event in events
+        if event["kind"] in WORDS and "distance_nats" in (event.get("evidence") or {})
+    ]
     return told[-MOST:]
 
 
@@ -58,7 +62,7 @@ def draw(told: Sequence[Record], colours: Mapping[int, Any]) -> Figure:
 
 def label(event: Record) -> str:
     """A decision in a few words."""
-    words = WORDS.get(event["kind"], "{}").format(event["environment"])
+    words = WORDS[event["kind"]].format(event["environment"])
     return f"step {event['step']:,}: {words}"
 
 

@@ -23,7 +23,7 @@ class Ramped:
     """Fuzzy boundaries: over `length` steps the images of the old world become rarer.
 
     In step k of a new stay each image is of the new world with probability (k + 1) / (length + 1).
-    The truth names the new world from the first step on.
+    The truth names the new world from the first step on. Stays must be as long as the ramp.
     """
 
     stream: Batches
@@ -37,7 +37,7 @@ class Ramped:
         if start == 0 or step - start >= self.length:
             return images, truth
         generator = np.random.default_rng([self.seed, RAMP, step])
-        old, _ = self.stream.batch(start - 1 - (step - start))
+        old, _ = self.stream.batch(max(0, start - 1 - (step - start)))
         new = generator.random(len(images)) < (step - start + 1) / (self.length + 1)
         return np.where(new[:, None, None, None], images, old), truth
 
@@ -82,7 +82,7 @@ class Glitched:
 class Endless:
     """A stream that never repeats: from step `start` on each batch is of a world of its own.
 
-    Every batch has one class, one turn, one place, one brightness, and is inverted or not.
+    Every batch has one class, one turn, one column, one brightness, and is inverted or not.
     """
 
     stream: Batches
