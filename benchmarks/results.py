@@ -268,7 +268,8 @@ def detection(folder: Path) -> list[str]:
         "switches that were not noticed, and alarms that no switch explains. The published rule is "
         "stopped when it has opened more than 20 environments, and what follows counts as missed; "
         "river's detectors run with their default parameters on the loss or the latents of a plain "
-        "model. [What it does and how](docs/detection.md).",
+        "model; a dash where they did not watch. Run length 100,000, in the null run the default. "
+        "[What it does and how](docs/detection.md).",
         f"    vase bench detect suite --seeds {seeds}\n"
         "    vase bench detect --detectors all --seeds 2\n"
         "    vase bench detect --null 100000",

@@ -108,7 +108,7 @@ class DetectionConfig(Section):
 
     enabled: bool = True
     rule: Literal["signature", "kappa"] = "signature"
-    run_length: Annotated[float, Field(ge=10)] = 100_000.0
+    run_length: Annotated[float, Field(ge=10)] = 190_000.0
     window: Annotated[int, Field(ge=16)] = 256
     span: PositiveInt = 8192
     surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01

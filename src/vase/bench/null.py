@@ -45,7 +45,9 @@ class Seen:
 
 def scenario(steps: int) -> Scenario:
     """One world, for `steps` batches."""
-    return Scenario("null", "one world and no other", staying("moving-mnist", steps))
+    default = {"detection.run_length": DetectorRule().run_length}
+    schedule = staying("moving-mnist", steps)
+    return Scenario("null", "one world and no other", schedule, settings=default)
 
 
 def watch(

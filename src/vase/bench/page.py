@@ -96,12 +96,11 @@ def scenario_table(records: Sequence[Record]) -> str:
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == scenario]
-        every = {
-            name: pooled(
-                _numbers([r["detectors"][name]["scores"] for r in own if name in r["detectors"]])
-            )
+        seen = {
+            name: [r["detectors"][name]["scores"] for r in own if name in r["detectors"]]
             for name in names
         }
+        every = {name: pooled(_numbers(scores)) for name, scores in seen.items() if scores}
         ours = every["signature"]
         rows.append(
             [
@@ -110,11 +109,16 @@ def scenario_table(records: Sequence[Record]) -> str:
                 _figure(ours["delay_median"], "{:.0f}") + " / "
                 + _figure(ours["delay_worst"], "{:.0f}"),
                 _figure(ours["returns_identified"], "{:.0%}"),
-                *(f"{scores['missed']:.0f} + {scores['false']:.0f}" for scores in every.values()),
+                *(_errors(every.get(name)) for name in names),
             ]
         )  # fmt: skip
     head = ["stream", "switches", "our delay, median / worst", "our returns"]
     return _table([*head, *(f"{NAMES.get(name, name)}: missed + false" for name in names)], rows)
+
+
+def _errors(scores: Mapping[str, float] | None) -> str:
+    """Missed and false, or a dash for a detector that did not watch."""
+    return f"{scores['missed']:.0f} + {scores['false']:.0f}" if scores else "–"
 
 
 def suite_table(records: Sequence[Record]) -> str:

@@ -47,9 +47,12 @@ WORLDS: Mapping[str, World] = {
 }
 SUITE = tuple(list(WORLDS)[:12])
 
+RUN_LENGTH = 100_000.0  # batches between false alarms; the null run is at the default
+
 NETWORKS = {
     "stream.size": 32,
     "training.accelerator": "cpu",
+    "detection.run_length": RUN_LENGTH,
     "model.features": 32,
     "model.cells": 48,
     "model.hidden": 128,

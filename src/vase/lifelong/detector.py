@@ -16,7 +16,8 @@ is at least the threshold, for any distribution of scores, since M_t - t is a ma
 fact larger by what M overshoots when it crosses. The ranks' distribution being known, so is the
 overshoot: a factor of 2.6 (simulated: `tests/test_detector.py`), so that the mean number of batches
 between false alarms *is* `run_length`. Three batches that are worse than 256 others raise the
-alarm at the default of 100,000; weak evidence adds up; one bad batch, however bad, does not.
+alarm at the default of 190,000, about the largest for which three do; weak evidence adds up; one
+bad batch, however bad, does not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class DetectorRule:
     held at once.
     """
 
-    run_length: float = 100_000.0
+    run_length: float = 190_000.0
     window: int = 256
     span: int = 8192
     surprise: float = 0.01
