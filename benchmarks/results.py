@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from vase.bench import page as detect
+from vase.bench.page import table
 from vase.report.run import wall_clock
 from vase.training.folder import RunFolder, read_json, read_lines, write_json
 
@@ -117,14 +118,6 @@ def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) ->
         return "-"
     mean = f"{numbers.mean():.{digits}f}"
     return f"{mean} ± {numbers.std(ddof=1):.{digits}f}" if len(numbers) > 1 else mean
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table."""
-    lines = [list(map(str, head))]
-    lines += [["---"] * len(lines[0])]
-    lines += [list(map(str, row)) for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def section(preset: str, found: list[Result]) -> str:

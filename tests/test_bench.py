@@ -16,17 +16,17 @@ from vase.bench import detect, page, suite
 from vase.bench.detectors import RIVER, Learning, Oracle, Trace, opened
 from vase.bench.null import watch
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
-from vase.bench.scores import Alarm, Visit, beliefs, confusion, delays, identified, pooled, score
+from vase.bench.scores import Alarm, beliefs, confusion, delays, identified, pooled, score
 from vase.errors import ConfigError
 from vase.objective.signature import likelihood_ratio
 from vase.worlds.canvas import CanvasWorld
 from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
 from vase.worlds.shapes import sprites
-from vase.worlds.stream import Schedule, Stream
+from vase.worlds.stream import Schedule, Stay, Stream
 
 # ---- scores ------------------------------------------------------------------------------------
 
-VISITS = (Visit("a", 0, 10), Visit("b", 10, 20), Visit("a", 20, 30), Visit("b", 30, 40))
+VISITS = (Stay("a", 0, 10), Stay("b", 10, 20), Stay("a", 20, 30), Stay("b", 30, 40))
 RIGHT = (Alarm(12, 1), Alarm(20, 0), Alarm(35, 1))
 
 

@@ -27,7 +27,6 @@ from vase.report import style
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import rounded, write_json
 
-SEEDS = 3
 KINDS = ("ours", "kappa", "all")
 LONG, OUTLIERS = "suite", "glitches"
 

@@ -8,7 +8,7 @@ the batch is learnt. `Oracle` knows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -85,8 +85,13 @@ class Learning:
             events += learner.observe(images).events
             if self.rule == "kappa" and len(learner.memory.environments) > STORM:
                 break
-        moves = [event for event in events if event.kind in MOVES and event.step > 0]
-        return Outcome(tuple(Alarm(e.step, e.environment) for e in moves), tuple(events))
+        return Outcome(alarms_of(events), tuple(events))
+
+
+def alarms_of(events: Iterable[Event]) -> tuple[Alarm, ...]:
+    """The events at which a learner went to another environment, as alarms."""
+    moves = (event for event in events if event.kind in MOVES and event.step > 0)
+    return tuple(Alarm(event.step, event.environment) for event in moves)
 
 
 @dataclass(frozen=True)

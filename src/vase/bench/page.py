@@ -61,7 +61,7 @@ def terminal(jobs: Sequence[Record], nulls: Sequence[Record]) -> list[tuple[str,
         shown.append(("The long suite", suite_table(suite)))
     if others := [record for record in jobs if "forgetting" not in record]:
         shown.append(("Every detector, all streams together", detector_table(others)))
-    return [(title, _rows_of(table)) for title, table in shown]
+    return [(title, _rows_of(cells)) for title, cells in shown]
 
 
 def _rows_of(markdown: str) -> list[list[str]]:
@@ -76,7 +76,7 @@ def detector_table(records: Sequence[Record]) -> str:
     for name in _detectors(records):
         seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
         rows.append([NAMES.get(name, name), *_cells(pooled(_numbers(seen)))])
-    return _table(ALL_HEAD, rows)
+    return table(ALL_HEAD, rows)
 
 
 def _cells(all_: Mapping[str, float]) -> list[str]:
@@ -113,7 +113,7 @@ def scenario_table(records: Sequence[Record]) -> str:
             ]
         )  # fmt: skip
     head = ["stream", "switches", "our delay, median / worst", "our returns"]
-    return _table([*head, *(f"{NAMES.get(name, name)}: missed + false" for name in names)], rows)
+    return table([*head, *(f"{NAMES.get(name, name)}: missed + false" for name in names)], rows)
 
 
 def _errors(scores: Mapping[str, float] | None) -> str:
@@ -145,7 +145,7 @@ def suite_table(records: Sequence[Record]) -> str:
                 f"{record['training_minutes']:.1f}",
             ]
         )
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def suite_sentence(records: Sequence[Record]) -> str:
@@ -173,7 +173,7 @@ def outlier_table(records: Sequence[Record]) -> str:
         rows.append([record["seed"], *identity, *position])
     head = ("seed", "identity %, 1 % of batches bad", "none bad",
             "position MSE 1e-4, 1 % bad", "none bad")  # fmt: skip
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _known(records: Sequence[Record]) -> int:
@@ -190,7 +190,7 @@ def null_table(records: Sequence[Record]) -> str:
         for record in records
         for rate in record["rates"]
     ]  # fmt: skip
-    return _table(("seed", "batches asked for", "alarms", "batches measured", "ratio"), rows)
+    return table(("seed", "batches asked for", "alarms", "batches measured", "ratio"), rows)
 
 
 def _measured(rate: Record) -> tuple[str, str]:
@@ -313,7 +313,7 @@ def _figure(value: float, form: str = "{:.2f}") -> str:
     return form.format(value) if math.isfinite(value) else "–"
 
 
-def _table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     """A Markdown table."""
     first = [str(cell) for cell in head]
     lines = [first, ["---"] * len(first), *([str(cell) for cell in row] for row in rows)]

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from vase import build
-from vase.bench.scores import Visit
 from vase.config import Config, nested, parse
 from vase.worlds.canvas import CanvasWorld
 from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
-from vase.worlds.stream import Batches, Stream
+from vase.worlds.stream import Batches, Stay, Stream
+from vase.worlds.stream import Schedule as Stays
 
 World = Mapping[str, Any]
 Schedule = tuple[tuple[str, int], ...]
@@ -102,15 +102,12 @@ class Scenario:
         """The stream of a run."""
         return self.wrap(build.stream(config, data), config.training.seed)
 
-    def visits(self, seed: int) -> tuple[Visit, ...]:
+    def visits(self, seed: int) -> tuple[Stay, ...]:
         """The true visits; a single one where there is no switch to be found."""
-        schedule = self.schedule(seed)
-        ends = np.cumsum([steps for _, steps in schedule]).tolist()
+        stays = Stays.of(self.schedule(seed))
         if not self.switches:
-            return (Visit(schedule[0][0], 0, ends[-1]),)
-        starts = [0, *ends[:-1]]
-        names = [name for name, _ in schedule]
-        return tuple(map(Visit, names, starts, ends))
+            return (Stay(stays.at(0), 0, stays.steps),)
+        return stays.stays
 
 
 def turns(first: str, second: str, learn: int = 300, dwell: int = 150) -> Callable[[int], Schedule]:

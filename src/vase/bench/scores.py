@@ -15,16 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from vase.worlds.stream import Stay
+
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Visit:
-    """Steps [start, end) in one true environment."""
-
-    environment: str
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -35,12 +28,12 @@ class Alarm:
     index: int | None = None
 
 
-def within(visit: Visit, alarms: Sequence[Alarm]) -> list[Alarm]:
+def within(visit: Stay, alarms: Sequence[Alarm]) -> list[Alarm]:
     """The alarms of a visit, in order."""
     return [alarm for alarm in alarms if visit.start <= alarm.step < visit.end]
 
 
-def delays(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[int | None]:
+def delays(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]:
     """For every switch, the batches of the new world before the one it was noticed at, or None."""
     firsts = [within(visit, alarms) for visit in visits[1:]]
     return [
@@ -49,13 +42,13 @@ def delays(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[int | None]
     ]
 
 
-def false_alarms(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> int:
+def false_alarms(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> int:
     """Alarms that no switch explains."""
     counts = [len(within(visit, alarms)) for visit in visits]
     return counts[0] + sum(max(0, count - 1) for count in counts[1:])
 
 
-def beliefs(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[int | None]:
+def beliefs(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]:
     """The environment believed in at the end of every visit, 0 before any alarm.
 
     None for a detector that names no environments.
@@ -66,7 +59,7 @@ def beliefs(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[int | None
     return [[move.index for move in moves if move.step < visit.end][-1] for visit in visits]
 
 
-def identified(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[bool | None]:
+def identified(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[bool | None]:
     """For every visit after the first, whether the belief at its end is right.
 
     A first visit is right if the belief is no other environment's; a return, if the first visit was
@@ -86,7 +79,7 @@ def identified(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> list[bool | 
     return right[1:]
 
 
-def confusion(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> dict[str, dict[str, int]]:
+def confusion(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> dict[str, dict[str, int]]:
     """True environment -> believed index -> visits that ended so. Empty where none are named."""
     table: dict[str, Counter[str]] = {}
     for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
@@ -95,7 +88,7 @@ def confusion(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> dict[str, dic
     return {name: dict(counts) for name, counts in table.items()}
 
 
-def score(visits: Sequence[Visit], alarms: Sequence[Alarm], steps: int) -> dict[str, Any]:
+def score(visits: Sequence[Stay], alarms: Sequence[Alarm], steps: int) -> dict[str, Any]:
     """All scores of one stream.
 
     delay_* are `nan` where no switch was noticed; returns_identified is `nan` where there was no

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from vase import build
-from vase.bench.detectors import MOVES, batches, opened
+from vase.bench.detectors import alarms_of, batches, opened
 from vase.bench.scenarios import Scenario, as_it_is
-from vase.bench.scores import Alarm, Visit, beliefs
+from vase.bench.scores import Alarm, beliefs
 from vase.lifelong.weights import frozen
 from vase.probes.encode import Model
 from vase.probes.forgetting import summary
 from vase.probes.survey import figures, frozen_readout, pair
 from vase.records import Event
+from vase.worlds.stream import Stay
 
 EVERY = 8  # visits between two milestones
 
@@ -36,8 +37,7 @@ class Journey:
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        moves = [event for event in self.events if event.kind in MOVES and event.step > 0]
-        return tuple(Alarm(event.step, event.environment) for event in moves)
+        return alarms_of(self.events)
 
 
 def travel(scenario: Scenario, seed: int, data: build.DataOptions) -> Journey:
@@ -60,10 +60,10 @@ def travel(scenario: Scenario, seed: int, data: build.DataOptions) -> Journey:
     return Journey(tuple(events), tuple(milestones), seconds)
 
 
-def step_ratio(journey: Journey, visits: Sequence[Visit]) -> float:
+def step_ratio(journey: Journey, visits: Sequence[Stay]) -> float:
     """Median time of a learnt step in the last visit over that in the second."""
 
-    def median(visit: Visit) -> float:
+    def median(visit: Stay) -> float:
         steps = range(visit.start, visit.end)
         return float(np.median([journey.seconds[k] for k in steps if k in journey.seconds]))
 
@@ -106,7 +106,7 @@ def unharmed(scenario: Scenario, seed: int, data: build.DataOptions) -> dict[str
     return found
 
 
-def _homes(visits: Sequence[Visit], alarms: Sequence[Alarm]) -> dict[str, int]:
+def _homes(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> dict[str, int]:
     homes: dict[str, int] = {}
     for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
         homes.setdefault(visit.environment, belief or 0)
