@@ -192,7 +192,8 @@ def test_the_tape_of_a_switch(at_the_switch: State) -> None:
     tape = run(subject, toy(SWITCH), SWITCH + 30)
     opened = next(observation for observation in tape if observation.events)
     assert [(event.kind, event.environment) for event in opened.events] == [("new", 1)]
-    assert opened.step == SWITCH + 3  # the fourth batch, with a window of 64
+    # The fourth or fifth batch, with a window of 64: how the sums are rounded decides which.
+    assert SWITCH + 3 <= opened.step <= SWITCH + 4
     assert not any(o.learnt for o in tape if o.step <= opened.step)
     assert all("encoder_proximity" in o.terms for o in tape if o.step > opened.step)
     # Solids moved, strokes do not: the latents that said where are masked.
@@ -393,8 +394,10 @@ def test_the_tables_grow_when_they_are_full_and_learning_goes_on(at_the_switch: 
     roomy = resumed(at_the_switch)
     tapes = [run(subject, toy(SWITCH), SWITCH + 10) for subject in (small, roomy)]
     assert small.shape.environments == 2
+    # One matrix product is of another size, so it may be rounded otherwise.
     for few, many in zip(*tapes, strict=True):
-        assert few.terms.get("reconstruction") == pytest.approx(many.terms.get("reconstruction"))
+        expected = pytest.approx(many.terms.get("reconstruction", 0.0), rel=1e-4)
+        assert few.terms.get("reconstruction", 0.0) == expected
 
 
 def test_a_checkpoint_with_more_environments_is_read_by_a_smaller_model() -> None:
