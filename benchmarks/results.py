@@ -268,6 +268,19 @@ def detection(folder: Path) -> list[str]:
         "    vase bench detect --null 100000",
         "![Truth and belief on every stream](results/detect/timeline.png)",
         detect.markdown(jobs, nulls),
+        *beside(folder / "beside"),
+    ]
+
+
+def beside(folder: Path) -> list[str]:
+    """The long suite again, with every other detector on its streams."""
+    jobs, _ = detect.read(folder)
+    if not jobs:
+        return []
+    return [
+        "### Every detector on the long suite",
+        f"    vase bench detect suite --seeds {len(jobs)} --detectors all --out runs/beside",
+        detect.detector_table(jobs),
     ]
 
 
