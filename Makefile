@@ -35,7 +35,7 @@ train: $(VENV)/train.stamp ## train PRESET into RUN, or go on with an unfinished
 
 test: $(VENV)/dev.stamp lint typecheck ## ruff, mypy and the tests (CI runs this)
 	@echo "==> Tests"
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/dev.stamp ## the long tests only
 	@echo "==> Slow tests"

@@ -28,17 +28,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "objective": BASE,
     "nets": BASE,
     "worlds": BASE,
+    "metrics": BASE,
     "lifelong": BASE | {"objective", "nets"},
     "training": LEARNER | {"worlds"},
     "config": frozenset({"errors"}),
     "build": RUN,
-    "probes": RUN | {"build"},
-    "bench": RUN | {"build", "probes", "report"},
-    "report": RUN | {"build", "probes"},
+    "probes": RUN | {"build", "metrics"},
+    "bench": RUN | {"build", "metrics", "probes", "report"},
+    "report": RUN | {"build", "metrics", "probes"},
     "estimator": RUN | {"build"},
-    "cli": RUN | {"build", "probes", "bench", "report", "estimator"},
+    "cli": RUN | {"build", "metrics", "probes", "bench", "report", "estimator"},
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
-    "__init__": RUN | {"build", "probes", "report", "estimator"},
+    "__init__": RUN | {"build", "metrics", "probes", "report", "estimator"},
     "__main__": frozenset({"cli"}),
 }
 # What any room may take from `vase` itself; every other name is imported from its room.

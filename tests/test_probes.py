@@ -13,7 +13,9 @@ import torch
 from vase import build, config
 from vase.errors import CheckpointError, RunError
 from vase.lifelong.learner import Learner
+from vase.metrics import binned, mig
 from vase.probes import detection, encode, forgetting, latents, probe, readout, survey
+from vase.probes.disentangled import disentanglement
 from vase.probes.encode import Code
 from vase.probes.readout import Examples, Readout
 from vase.training import folder as folders
@@ -331,6 +333,27 @@ def code(count: int, seed: int, *, moving: bool) -> Code:
     return Code(np.float32(mean), np.float32(log_variance), identity, factors, nothing, nothing)
 
 
+def test_the_mutual_information_gap_is_of_identity_and_position() -> None:
+    """As the metric gives it for the bins that the probe makes; a world at rest has no position."""
+    moving, resting = code(2000, 0, moving=True), code(2000, 0, moving=False)
+    found, still = disentanglement(moving), disentanglement(resting)
+    assert found is not None
+    assert still is not None
+    assert list(found["mig_by_factor"]) == ["identity", "x", "y"]
+    assert list(still["mig_by_factor"]) == ["identity"]
+    assert found["active_units"] == 3
+    tenths = np.floor(10 * np.stack([moving.factors["x"], moving.factors["y"]], axis=1))
+    factors = np.column_stack([moving.identity, np.minimum(tenths, 9)]).astype(int)
+    assert found["mig"] == pytest.approx(mig(moving.mean, factors).score)
+    assert binned(moving.mean).max() == 19
+    # Latent 3 knows x as well as latent 0 does: no gap.
+    assert found["mig_by_factor"]["x"] < 0.3 < found["mig_by_factor"]["identity"]
+
+
+def test_too_few_images_have_no_mutual_information() -> None:
+    assert disentanglement(code(60, 0, moving=True)) is None
+
+
 def world(name: str, *, moving: bool) -> latents.WorldLatents:
     mask = np.ones(5, dtype=bool) if moving else MASK_REST
     train, test = code(2000, 1, moving=moving), code(2000, 2, moving=moving)
@@ -435,6 +458,12 @@ PER_WORLD = {"<world>": {"max": NUMBER, "end": NUMBER, "change": NUMBER}}
 MSE_PER_WORLD = {"<world>": {"min": NUMBER, "end": NUMBER, "change": NUMBER}}
 FALL = {"max": NUMBER, "end": NUMBER, "change": NUMBER, "worlds": PER_WORLD}
 RISE = {"min": MAYBE, "end": MAYBE, "change": MAYBE, "worlds": MSE_PER_WORLD}
+DISENTANGLEMENT = {
+    "mig": NUMBER,
+    "mig_by_factor": {"<factor>": NUMBER},
+    "total_correlation_nats": NUMBER,
+    "active_units": int,
+}
 SCHEMA: dict[str, Any] = {
     "vase_version": str,
     "seed": int,
@@ -470,6 +499,7 @@ SCHEMA: dict[str, Any] = {
                     "position_mse": (READOUT, None),
                     "reconstruction_nats": NUMBER,
                     "kl_nats": NUMBER,
+                    "disentanglement": (DISENTANGLEMENT, None),
                 }
             },
         }

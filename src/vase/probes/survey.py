@@ -22,6 +22,7 @@ from vase.errors import RunError
 from vase.lifelong.memory import Environment
 from vase.probes import latents
 from vase.probes.detection import Line, assigned, detection
+from vase.probes.disentangled import disentanglement
 from vase.probes.encode import Code, Model, encode, load
 from vase.probes.forgetting import summary
 from vase.probes.readout import Examples, Readout, Score, chance, fit_linear, fit_mlp
@@ -192,6 +193,7 @@ def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
         "position_mse": _positions(scores),
         "reconstruction_nats": float(codes.test.distortion.mean(dtype=np.float64)),
         "kl_nats": float(codes.test.rate.mean(dtype=np.float64)),
+        "disentanglement": disentanglement(codes.test),
     }
 
 

@@ -1,0 +1,39 @@
+"""How disentangled the code of a world is: metrics of `vase.metrics` on its posterior means.
+
+Factors are the identity and, where they vary, x, y and hue, each in ten bins over its range. Only
+metrics that take no fitting are asked at every milestone; docs/metrics.md says what they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vase.metrics import active_units, mig, total_correlation
+from vase.probes.encode import Code
+
+CODE_BINS, FACTOR_BINS = 20, 10
+
+
+def disentanglement(code: Code) -> dict[str, Any] | None:
+    """MIG (mean, and by factor), total correlation in nats, and how many latents are active.
+
+    None where too few images were encoded to estimate information from, or no factor varies.
+    """
+    factors = {"identity": code.identity} | {
+        name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
+        for name, values in code.factors.items()
+    }
+    varying = {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
+    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in varying.values()), default=0)
+    active = active_units(code.mean)
+    if not varying or len(code.mean) < cells:
+        return None
+    found = mig(code.mean, np.stack(list(varying.values()), axis=1), bins=CODE_BINS)
+    return {
+        "mig": found.score,
+        "mig_by_factor": dict(zip(varying, found.gaps.tolist(), strict=True)),
+        "total_correlation_nats": total_correlation(code.mean[:, active]) if active.any() else 0.0,
+        "active_units": int(active.sum()),
+    }
