@@ -625,8 +625,10 @@ def test_sharing_of_position_is_put_into_words() -> None:
     ]
     record = {"count": LATENTS, "worlds": both, "position": {"source": "a", "latents": [1, 2]}}
     assert facts.shared_sentence(record) == (
-        "z1 and z2 carry position in a and c alike; most of them are masked in b."
+        "z1 and z2 carry position in a and c alike; they are masked in b."
     )
+    three = {"position": {"source": "a", "latents": [1, 2, 3]}}
+    assert "most of them are masked in b" in facts.shared_sentence({**record, **three})
     assert facts.shared_sentence({**record, "worlds": both[:2]}) == ""
     assert facts.shared_sentence({**record, "position": None}) == ""
 

@@ -246,7 +246,11 @@ def shared_sentence(latents: Record) -> str:
     if len(serve) < 2:
         return ""
     text = f"{listed([f'z{latent}' for latent in which])} carry position in {listed(serve)} alike"
-    return f"{text}; most of them are masked in {listed(off)}." if off else f"{text}."
+    if not off:
+        return f"{text}."
+    masked = [set(world["masked"]) for world in latents["worlds"] if world["name"] in off]
+    them = "they" if all(set(which) <= each for each in masked) else "most of them"
+    return f"{text}; {them} are masked in {listed(off)}."
 
 
 def _placing(world: Record) -> list[int]:
