@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import save
 from step import seconds
 
-from vase.lifelong.learner import Learner, Settings
+from vase.lifelong.learner import Learner
+from vase.lifelong.settings import Settings
 from vase.lifelong.state import state
 from vase.nets import Architecture
 

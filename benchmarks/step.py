@@ -28,7 +28,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vase.lifelong.detector import DetectorRule
-from vase.lifelong.learner import Learner, Settings
+from vase.lifelong.learner import Learner
+from vase.lifelong.settings import Settings
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.likelihood import reconstruction

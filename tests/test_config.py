@@ -8,7 +8,7 @@ import pytest
 from vase import build, config
 from vase.errors import ConfigError
 from vase.lifelong.kappa import KappaRule
-from vase.lifelong.learner import Settings
+from vase.lifelong.settings import Settings
 from vase.nets import Architecture
 
 

@@ -10,9 +10,11 @@ import torch
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
-from vase.lifelong.learner import Learner, Settings
+from vase.lifelong.learner import Learner
 from vase.lifelong.look import look, moments
+from vase.lifelong.loss import total
 from vase.lifelong.memory import Environment, latest
+from vase.lifelong.settings import Settings
 from vase.lifelong.state import restore, state
 from vase.lifelong.weights import frozen, grown
 from vase.nets import Architecture, Networks
@@ -127,8 +129,7 @@ def test_the_shared_pass_equals_separate_passes() -> None:
     images = torch.rand(6, 1, 32, 32)
     noise = torch.randn(6, 5)
     dreamed = dream(snapshot, [ALL], 4, "marginal", torch.Generator().manual_seed(0))
-    rule = DreamRule()
-    shared = look(nets, images, SOME, 2, noise, dreamed, rule)
+    shared = look(nets, images, SOME, 2, noise, dreamed, "kl")
 
     mask = torch.as_tensor(SOME.mask)
     used = gaussian.masked(nets.encoder(images), mask)
@@ -136,7 +137,7 @@ def test_the_shared_pass_equals_separate_passes() -> None:
     torch.testing.assert_close(shared.distortion, reconstruction(logits, images))
     torch.testing.assert_close(shared.kl, gaussian.kl_to_prior(used))
     again = nets.encoder(dreamed.images)
-    near = encoder_proximity(dreamed.posterior, again, rule.distance).mean()
+    near = encoder_proximity(dreamed.posterior, again, "kl").mean()
     torch.testing.assert_close(shared.past["encoder_proximity"], near)
     decoded = nets.decoder(dreamed.z, dreamed.environment)
     far = decoder_proximity(dreamed.logits, decoded).mean()
@@ -146,14 +147,14 @@ def test_the_shared_pass_equals_separate_passes() -> None:
 def test_proximity_to_a_snapshot_of_oneself_is_zero() -> None:
     nets = networks()
     dreamed = dream(frozen(nets), [ALL], 4, "marginal", torch.Generator().manual_seed(0))
-    shared = look(nets, torch.rand(2, 1, 32, 32), SOME, 2, torch.randn(2, 5), dreamed, DreamRule())
+    shared = look(nets, torch.rand(2, 1, 32, 32), SOME, 2, torch.randn(2, 5), dreamed, "kl")
     for term in shared.past.values():
         assert term.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
     nets = networks()
-    seen = look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, DreamRule())
+    seen = look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, "kl")
     (seen.distortion.sum() + seen.kl.sum()).backward()
     gradient = nets.encoder.body[-1].weight.grad
     assert gradient is not None
@@ -164,9 +165,7 @@ def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
 
 def test_the_head_sends_no_gradient_to_the_encoder() -> None:
     nets = networks()
-    look(
-        nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, DreamRule()
-    ).belief.backward()
+    look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, "kl").belief.backward()
     assert all(parameter.grad is None for parameter in nets.encoder.parameters())
 
 
@@ -259,7 +258,9 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     images = torch.from_numpy(toy(SWITCH).batch(0)[0])
     plain = resumed(at_the_switch, entangled=True, belief=0.0)
     seen = plain._look(images)
-    torch.testing.assert_close(plain._loss(seen), (seen.distortion + seen.rate).mean())
+    torch.testing.assert_close(
+        total(seen, plain.memory, plain.settings), (seen.distortion + seen.rate).mean()
+    )
 
     weights = DreamRule(encoder=2.0, decoder=3.0)
     full = resumed(at_the_switch, dream=weights, belief=0.5)
@@ -272,7 +273,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
         + 3 * seen.past["decoder_proximity"]
         + 0.5 * seen.belief
     )
-    torch.testing.assert_close(full._loss(seen), expected)
+    torch.testing.assert_close(total(seen, full.memory, full.settings), expected)
 
 
 def test_without_inference_there_is_one_environment() -> None:

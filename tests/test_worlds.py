@@ -1,5 +1,7 @@
 """Worlds, schedules, streams, and the door for a user's own images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -173,3 +175,20 @@ def test_accepted_images_always_lie_in_the_unit_interval(seed: int) -> None:
         assert images.min() < 0 or images.max() > 255
     else:
         assert 0 <= batch.min() <= batch.max() <= 1
+
+
+def test_a_joint_stream_mixes_all_worlds_in_every_batch() -> None:
+    """Of three worlds, each has a third of the images, whatever the schedule says."""
+    worlds = {name: WORLDS[name] for name in ("moving", "resting", "inverted")}
+    stream = Stream(Schedule.of([(name, 1) for name in worlds]), worlds, 60, seed=0, joint=True)
+    again = replace(stream)
+    inverted = []
+    for step in range(20):
+        images, truth = stream.batch(step % 3)
+        np.testing.assert_array_equal(images, again.batch(step % 3)[0])
+        assert len(images) == len(truth.identity) == 60
+        inverted.append((images.mean((1, 2, 3)) > 0.5).mean())
+    assert min(inverted) > 0
+    assert max(inverted) < 1
+    images = np.concatenate([replace(stream, seed=seed).batch(0)[0] for seed in range(30)])
+    assert abs((images.mean((1, 2, 3)) > 0.5).mean() - 1 / 3) < 5 * np.sqrt(2 / 9 / 1800)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lightning_fabric import Fabric
 
@@ -15,7 +15,8 @@ from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule
 from vase.lifelong.identify import IdentificationRule
 from vase.lifelong.kappa import KappaRule
-from vase.lifelong.learner import Learner, Settings
+from vase.lifelong.learner import Learner
+from vase.lifelong.settings import Settings
 from vase.nets import Architecture
 from vase.objective.capacity import CapacityRule
 from vase.worlds import shapes, sources
@@ -23,6 +24,10 @@ from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
 from vase.worlds.sprites import Sprites, only, shrunk, turned
 from vase.worlds.stream import Schedule, Stream
+
+if TYPE_CHECKING:
+    from vase.training.folder import RunFolder
+    from vase.training.recorder import Recorder
 
 Rule = TypeVar("Rule", DetectorRule, IdentificationRule)
 
@@ -50,6 +55,7 @@ def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
         worlds,
         config.stream.batch_size,
         config.training.seed,
+        config.stream.joint,
     )
 
 
@@ -152,6 +158,20 @@ def learner(config: Config, shape: tuple[int, int, int]) -> Learner:
         seed=config.training.seed,
         device=fabric.device,
         autocast=fabric.autocast,
+    )
+
+
+def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream) -> Recorder:
+    """What writes down a run, as often as its configuration says."""
+    from vase.training.recorder import Recorder, milestone_steps  # TensorBoard is slow to load
+
+    training = config.training
+    return Recorder(
+        folder,
+        learner,
+        log_every=training.log_every,
+        checkpoint_every=training.checkpoint_every,
+        milestones=milestone_steps(stream.schedule, training.milestones),
     )
 
 

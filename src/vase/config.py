@@ -63,11 +63,16 @@ class WorldConfig(Section):
 
 
 class StreamConfig(Section):
-    """WHEN and WHAT: a schedule of (world, steps), and the worlds by name."""
+    """WHEN and WHAT: a schedule of (world, steps), and the worlds by name.
+
+    joint: every batch holds images of all worlds, whatever the schedule says; it then only tells
+    when figures are taken.
+    """
 
     batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
     size: Annotated[int, Field(ge=8, le=256, description="side of the canvas, in pixels")] = 64
     schedule: tuple[tuple[str, PositiveInt], ...] = Field(min_length=1)
+    joint: bool = False
     worlds: dict[str, WorldConfig]
 
 
@@ -134,12 +139,14 @@ class DreamConfig(Section):
     """Imagination feedback; see `vase.lifelong.dream.DreamRule`."""
 
     enabled: bool = True
+    method: Literal["proximity", "replay"] = "proximity"
     share: Annotated[float, Field(gt=0, le=4)] = 0.5
     source: Literal["marginal", "prior"] = "marginal"
     encoder: NonNegativeFloat = 1.0
     decoder: NonNegativeFloat = 1.0
     distance: Literal["kl", "wasserstein"] = "kl"
     refresh: NonNegativeInt = 0
+    stored: NonNegativeInt = 0
 
 
 class TrainingConfig(Section):
@@ -181,8 +188,15 @@ class Config(Section):
     probes: ProbeConfig = ProbeConfig()
 
     @model_validator(mode="after")
-    def _dreams_need_a_snapshot(self) -> Self:
-        if self.dreaming.enabled and not self.detection.enabled and not self.dreaming.refresh:
+    def _the_past_has_a_source(self) -> Self:
+        dreaming = self.dreaming
+        if dreaming.stored and (self.detection.enabled or dreaming.method != "replay"):
+            raise ValueError(
+                "dreaming.stored is a baseline that keeps images and knows no environments: set "
+                "detection.enabled=false and dreaming.method=replay, or dreaming.stored=0"
+            )
+        known = self.detection.enabled or dreaming.refresh or dreaming.stored
+        if dreaming.enabled and not known:
             raise ValueError(
                 "without detection no switch is known, so there is no snapshot to dream from: set "
                 "dreaming.refresh to a number of steps, or dreaming.enabled=false"
@@ -191,14 +205,29 @@ class Config(Section):
 
 
 def presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
-    folder = Path(str(resources.files("vase"))) / "presets"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    """The presets that come with the package, by name: each is a whole configuration."""
+    return _shipped("*.toml")
+
+
+def parts() -> dict[str, Path]:
+    """The parts that come with the package, by name: what is added to a preset with a `+`."""
+    return _shipped("parts/*.toml")
+
+
+def described(part: Path) -> str:
+    """What a part says of itself."""
+    return str(_read(part).get("description", ""))
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Config:
-    """The configuration of a preset or TOML file, with `key=value` overrides applied."""
-    values = _read(_find(name))
+    """The configuration of a preset or TOML file, with parts and `key=value` overrides applied.
+
+    name: "quick", "run.toml", or with parts that are laid over it in turn, "quick+sd+entangled".
+    """
+    whole, *added = [name] if Path(name).is_file() else name.split("+")
+    values = _read(_find(whole, presets(), "preset"))
+    for part in added:
+        values = _laid_over(values, _read(_find(part, parts(), "part")))
     for override in overrides:
         _apply(values, override)
     return parse(values, name)
@@ -228,8 +257,12 @@ def to_toml(config: Config) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _find(name: str) -> Path:
-    known = presets()
+def _shipped(pattern: str) -> dict[str, Path]:
+    folder = Path(str(resources.files("vase"))) / "presets"
+    return {path.stem: path for path in sorted(folder.glob(pattern))}
+
+
+def _find(name: str, known: Mapping[str, Path], what: str) -> Path:
     if name in known:
         return known[name]
     path = Path(name)
@@ -238,8 +271,22 @@ def _find(name: str) -> Path:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ConfigError(
-        f"There is no preset and no file named '{name}'.{hint} Presets: {', '.join(known)}."
+        f"There is no {what} and no file named '{name}'.{hint} There is: {', '.join(known)}."
     )
+
+
+def _laid_over(values: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """`part` over `values`, tables merged; descriptions are put one after the other."""
+    merged = dict(values)
+    for key, value in part.items():
+        below = values.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _laid_over(below, value)
+        elif key == "description" and below:
+            merged[key] = f"{below}; {value}"
+        else:
+            merged[key] = value
+    return merged
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -19,24 +19,29 @@ from vase.objective.proximity import Distance
 from vase.records import Posterior
 
 Source = Literal["marginal", "prior"]
+Method = Literal["proximity", "replay"]
 
 
 @dataclass(frozen=True)
 class DreamRule:
     """How the past is dreamed of.
 
-    share: dreamed images per present one. source: where latents are drawn, from the environment's
-    own remembered marginals or from the prior. encoder, decoder: weights of the proximity terms.
-    distance: of posteriors. refresh: steps after which the snapshot is taken anew (0: at switches
-    only).
+    method: "proximity" keeps encoder and decoder where they were on dreams; "replay" learns dreams
+    as if they were data (see `vase.lifelong.replay`). share: dreamed images per present one.
+    source: where latents are drawn, from the environment's own remembered marginals or from the
+    prior. encoder, decoder: weights of the proximity terms. distance: of posteriors. refresh: steps
+    after which the snapshot is taken anew (0: at switches only). stored: images of the past that
+    are kept and replayed in place of dreams (0: none).
     """
 
+    method: Method = "proximity"
     share: float = 0.5
     source: Source = "marginal"
     encoder: float = 1.0
     decoder: float = 1.0
     distance: Distance = "kl"
     refresh: int = 0
+    stored: int = 0
 
 
 @dataclass(frozen=True)

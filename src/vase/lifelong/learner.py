@@ -10,55 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.errors import VaseError
 from vase.lifelong import detector, events
-from vase.lifelong.detector import DetectorRule, Suspicion
-from vase.lifelong.dream import Dream, DreamRule, dream
-from vase.lifelong.identify import IdentificationRule, identify, weigh
-from vase.lifelong.kappa import KappaRule
+from vase.lifelong.detector import Suspicion
+from vase.lifelong.dream import Dream, dream
+from vase.lifelong.identify import identify, weigh
 from vase.lifelong.look import Look, channels, look, to_moments
+from vase.lifelong.loss import terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
+from vase.lifelong.replay import Replay, Reservoir, labelled
+from vase.lifelong.settings import Settings
 from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
 from vase.nets import Architecture, Networks, RandomFeatures
 from vase.objective import signature
 from vase.objective.atypicality import atypicality, typical
-from vase.objective.capacity import Capacity, CapacityRule, charge, grow
+from vase.objective.capacity import Capacity, grow
 from vase.objective.moments import Moments
 from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that makes one learner differ from another, apart from its architecture.
-
-    entangled: a plain VAE objective (beta = 1) in place of controlled capacity. atypical: lambda,
-    in nats. averaging: share of the old in the moving average of the weights. The switches `infer`,
-    `dreams` and `masks` are the letters S, D and A of the source's ablations. kappa: the published
-    rule, asked at every batch in place of detection and identification.
-    """
-
-    learning_rate: float = 1e-3
-    averaging: float = 0.99
-    clip: float = 200.0
-    entangled: bool = False
-    atypical: float = 0.5
-    belief: float = 1.0
-    infer: bool = True
-    dreams: bool = True
-    masks: bool = True
-    capacity: CapacityRule = field(default_factory=CapacityRule)
-    detector: DetectorRule = field(default_factory=DetectorRule)
-    identification: IdentificationRule = field(default_factory=IdentificationRule)
-    kappa: KappaRule | None = None
-    dream: DreamRule = field(default_factory=DreamRule)
 
 
 class Learner:
@@ -87,6 +64,7 @@ class Learner:
         )
         self.generator = torch.Generator(device)
         self.memory = Memory()
+        self.reservoir = Reservoir(settings.dream.stored) if settings.stores else None
         self.suspicion = Suspicion()
         self.held: tuple[Tensor, ...] = ()
         self.seen: tuple[Tensor, ...] = ()
@@ -107,10 +85,11 @@ class Learner:
             tape.append(events.of_verdict(self.step, verdict))
         else:
             verdict = self._decide(images, features)
-        terms: dict[str, float] = {}
+        numbers: dict[str, float] = {}
         kl: tuple[float, ...] = ()
         if first or verdict.kind == "same":
-            terms, kl, seen = self._learn(self._look(images))
+            numbers, kl, seen = self._learn(self._look(images))
+            self._store(images)
         else:
             seen = self.witness().moments(images, self.memory.here)
             if verdict.kind != "held":
@@ -119,7 +98,7 @@ class Learner:
                 tape.append(events.adrift(self.step, verdict, self.suspicion.batches))
         if self._refresh_due():
             tape.append(self._take_snapshot())
-        return self._advance(verdict, terms, kl, seen, tape)
+        return self._advance(verdict, numbers, kl, seen, tape)
 
     def witness(self) -> Witness:
         """The averaged networks as they see images now."""
@@ -134,16 +113,22 @@ class Learner:
                 self.memory.here,
                 len(self.memory.environments),
                 noise,
-                self._dream(len(images)),
-                self.settings.dream,
+                self._rehearsal(len(images)),
+                self.settings.dream.distance,
             )
 
-    def _dream(self, present: int) -> Dream | None:
+    def _rehearsal(self, present: int) -> Dream | Replay | None:
+        """What is gone over again beside `present` images: dreams, or images that were stored."""
         rule, past = self.settings.dream, self._past()
+        count = max(1, round(rule.share * present))
+        if self.reservoir is not None:
+            return self.reservoir.draw(count, self.memory.here, self.generator)
         if self.snapshot is None or not past:
             return None
-        count = max(1, round(rule.share * present))
-        return dream(self.snapshot, past, count, rule.source, self.generator)
+        dreamed = dream(self.snapshot, past, count, rule.source, self.generator)
+        if rule.method == "proximity":
+            return dreamed
+        return labelled(dreamed.images, dreamed.environment, past, self.generator)
 
     def _past(self) -> tuple[Environment, ...]:
         """What is dreamed of: every environment but this one (without S, the one there is)."""
@@ -155,58 +140,47 @@ class Learner:
 
     def _learn(self, seen: Look) -> tuple[dict[str, float], tuple[float, ...], Moments]:
         """One step down the loss: its terms and the KL per latent, in nats, and the moments."""
-        loss = self._loss(seen)
-        terms, kl = self._measure(seen, loss)
-        if not np.isfinite(terms["loss"]):
+        loss = total(seen, self.memory, self.settings)
+        named = {"loss": loss, **terms(seen)}
+        # One transfer from the device.
+        packed = torch.cat([torch.stack(list(named.values())), seen.kl.mean(0)])
+        values = packed.detach().cpu().tolist()
+        numbers, kl = dict(zip(named, values, strict=False)), tuple(values[len(named) :])
+        if not np.isfinite(numbers["loss"]):
             raise VaseError(
-                f"The loss is {terms['loss']} at step {self.step}, before the weights were changed."
-                " Lower training.learning_rate, or look at the images around this step."
+                f"The loss is {numbers['loss']} at step {self.step}, before the weights were "
+                "changed. Lower training.learning_rate, or look at the images around this step."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
         self.optimizer.step()
         follow(self.average, self.networks, self._averaging())
-        return terms, kl, self._remember(seen, terms["kl"])
+        return numbers, kl, self._remember(seen, numbers["kl"])
 
     def _averaging(self) -> float:
         """Share of the old in the moving average: less in the first steps, which know nothing."""
         return min(self.settings.averaging, (1 + self.step) / (10 + self.step))
-
-    def _measure(self, seen: Look, loss: Tensor) -> tuple[dict[str, float], tuple[float, ...]]:
-        """The numbers of the log, brought from the device in one transfer."""
-        named = {
-            "loss": loss,
-            "reconstruction": seen.distortion.mean(),
-            "kl": seen.rate.mean(),
-            "belief": seen.belief,
-            **seen.past,
-        }
-        packed = torch.cat([torch.stack(list(named.values())), seen.kl.mean(0)])
-        numbers = packed.detach().cpu().tolist()
-        return dict(zip(named, numbers, strict=False)), tuple(numbers[len(named) :])
-
-    def _loss(self, seen: Look) -> Tensor:
-        """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image."""
-        settings = self.settings
-        rate = seen.rate.mean()
-        capacity = self.memory.here.capacity.nats
-        paid = rate if settings.entangled else charge(rate, capacity, settings.capacity)
-        loss = seen.distortion.mean() + paid + settings.belief * seen.belief
-        if seen.past:
-            loss = loss + settings.dream.encoder * seen.past["encoder_proximity"]
-            loss = loss + settings.dream.decoder * seen.past["decoder_proximity"]
-        return loss
 
     def _remember(self, seen: Look, kl_nats: float) -> Moments:
         """Let the record follow what was learnt; gives the moments of the batch."""
         table = channels(seen.posterior, seen.distortion, seen.rate)
         batch = to_moments(table, len(seen.distortion))
         here = remember(self.memory.here, batch)
+        if self.settings.masks and not self.settings.infer:
+            here = replace(here, mask=self._typical(here.moments))
         if not self.settings.entangled:
             here = replace(here, capacity=grow(here.capacity, kl_nats, self.settings.capacity))
         self.memory = self.memory.enter(here)
         return batch
+
+    def _typical(self, seen: Moments) -> NDArray[np.bool_]:
+        """The latents that make sense where the moments were seen."""
+        return typical(atypicality(seen)[: self.shape.latents], self.settings.atypical)
+
+    def _store(self, images: Tensor) -> None:
+        if self.reservoir is not None:
+            self.reservoir.add(images, self.generator)
 
     def _recognise(self, features: Tensor, score: float) -> None:
         rule = self.settings.detector
@@ -314,9 +288,7 @@ class Learner:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
         here = self.memory.here
         before = self.witness().moments(images, here)
-        mask = typical(atypicality(before)[: self.shape.latents], self.settings.atypical)
-        if not self.settings.masks:
-            mask = np.ones_like(mask)
+        mask = self._typical(before) if self.settings.masks else np.ones(self.shape.latents, bool)
         self._make_room(index)
         draft = Environment(index, mask, before, Capacity())
         seen = self.witness().moments(images, draft)
@@ -371,7 +343,7 @@ class Learner:
     def _advance(
         self,
         verdict: Verdict,
-        terms: dict[str, float],
+        numbers: dict[str, float],
         kl: tuple[float, ...],
         evidence: Moments,
         tape: list[Event],
@@ -380,7 +352,7 @@ class Learner:
         observation = Observation(
             step=self.step,
             verdict=verdict,
-            terms=terms,
+            terms=numbers,
             capacity=self.memory.here.capacity.nats,
             kl_per_latent=kl,
             alpha=tuple(alpha.tolist()),

@@ -1,7 +1,7 @@
-"""One look at a batch: the forward passes of present and dreamed images, and what they show.
+"""One look at a batch: the forward passes of present and rehearsed images, and what they show.
 
-Present and dreamed images share one pass of the encoder and one of the decoder. The evidence for a
-mask is another look, without gradient and without dreams: that of the averaged networks.
+Both share one pass of the encoder and one of the decoder. The evidence for a mask is another look,
+without gradient and without dreams: that of the averaged networks.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vase.lifelong.dream import Dream, DreamRule
+from vase.lifelong.dream import Dream
 from vase.lifelong.memory import Environment
+from vase.lifelong.replay import Replay
 from vase.nets import Networks
 from vase.objective import gaussian
 from vase.objective.likelihood import reconstruction
 from vase.objective.moments import Moments
-from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.objective.proximity import Distance, decoder_proximity, encoder_proximity
 from vase.records import Posterior
 
 LATENT_FLOOR = 1e-3  # of a marginal variance, the prior having 1
@@ -30,7 +31,7 @@ class Look:
     """What the networks make of a batch, with gradients.
 
     posterior: of the present images, unmasked. distortion, rate: nats per image, [B]. kl: nats per
-    image and latent, [B, N]. past: the proximity terms, empty without dreams. belief: nats, [].
+    image and latent, [B, N]. past: named terms of what was rehearsed. belief: nats, [].
     """
 
     posterior: Posterior
@@ -50,43 +51,60 @@ def look(
     here: Environment,
     known: int,
     noise: Tensor,
-    dreamed: Dream | None,
-    rule: DreamRule,
+    rehearsed: Dream | Replay | None,
+    distance: Distance,
 ) -> Look:
-    """Pass present images [B, C, H, W] and dreams through the networks, once.
+    """Pass present images [B, C, H, W] and rehearsed ones through the networks, once.
 
     noise: [B, N], standard normal. known: number of environments the head can name.
     """
     count = len(images)
     mask = torch.as_tensor(here.mask, device=images.device)
-    inputs = images if dreamed is None else torch.cat([images, dreamed.images])
+    inputs = images if rehearsed is None else torch.cat([images, rehearsed.images])
     both = networks.encoder(inputs)
     posterior = Posterior(both.mean[:count], both.log_variance[:count])
+    again = Posterior(both.mean[count:], both.log_variance[count:])
 
     used = gaussian.masked(posterior, mask)
     z = gaussian.sample(used, noise) * mask
     environment = torch.full((count,), here.index, device=images.device)
-    if dreamed is not None:
-        z = torch.cat([z, dreamed.z])
-        environment = torch.cat([environment, dreamed.environment])
+    if rehearsed is not None:
+        z = torch.cat([z, _latents(rehearsed, again)])
+        environment = torch.cat([environment, rehearsed.environment])
     logits = networks.decoder(z, environment)
 
-    past = {}
-    if dreamed is not None:
-        again = Posterior(both.mean[count:], both.log_variance[count:])
-        near = encoder_proximity(dreamed.posterior, again, rule.distance).mean()
-        past = {
-            "encoder_proximity": near,
-            "decoder_proximity": decoder_proximity(dreamed.logits, logits[count:]).mean(),
-        }
     log_belief = networks.head(both, known)
     return Look(
         posterior=posterior,
         distortion=reconstruction(logits[:count], images),
         kl=gaussian.kl_to_prior(used),
-        past=past,
+        past=_past(rehearsed, again, logits[count:], distance),
         belief=-log_belief.gather(1, environment[:, None]).mean(),
     )
+
+
+def _latents(rehearsed: Dream | Replay, again: Posterior) -> Tensor:
+    """What is decoded: the latents a dream was dreamed from, or those that are seen in a replay."""
+    if isinstance(rehearsed, Dream):
+        return rehearsed.z
+    used = gaussian.masked(again, rehearsed.mask)
+    return gaussian.sample(used, rehearsed.noise) * rehearsed.mask
+
+
+def _past(
+    rehearsed: Dream | Replay | None, again: Posterior, logits: Tensor, distance: Distance
+) -> dict[str, Tensor]:
+    """The terms of the past, each a mean over rehearsed images, in nats."""
+    match rehearsed:
+        case Dream():
+            near = encoder_proximity(rehearsed.posterior, again, distance)
+            far = decoder_proximity(rehearsed.logits, logits)
+            return {"encoder_proximity": near.mean(), "decoder_proximity": far.mean()}
+        case Replay():
+            kl = gaussian.kl_to_prior(gaussian.masked(again, rehearsed.mask)).sum(1)
+            distortion = reconstruction(logits, rehearsed.images)
+            return {"replay_reconstruction": distortion.mean(), "replay_kl": kl.mean()}
+    return {}
 
 
 def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from vase.errors import CheckpointError
 from vase.lifelong.detector import Suspicion
 from vase.lifelong.learner import Learner
 from vase.lifelong.memory import Memory
+from vase.lifelong.replay import Reservoir
 from vase.lifelong.weights import frozen
 from vase.nets import Architecture, Networks
 from vase.objective.signature import Signature
@@ -35,6 +36,7 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
         **{f"held.{k}": images for k, images in enumerate(learner.held)},
         **{f"seen.{k}": seen for k, seen in enumerate(learner.seen)},
         **_signatures(learner.memory),
+        **_stored(learner.reservoir),
     }
     record = {
         "step": learner.step,
@@ -42,6 +44,7 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
         "architecture": asdict(learner.shape),
         "memory": learner.memory.to_json(),
         "suspicion": asdict(learner.suspicion),
+        "stored": learner.reservoir.seen if learner.reservoir else 0,
     }
     return tensors, record
 
@@ -68,6 +71,9 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
     learner.seen = tuple(seen.cpu() for seen in _batches("seen", tensors))
     learner.memory = _with_signatures(Memory.from_json(record["memory"]), tensors)
     learner.suspicion = _suspicion(record["suspicion"])
+    if learner.reservoir is not None and record["stored"]:
+        learner.reservoir.seen = record["stored"]
+        learner.reservoir.images = tensors["reservoir.images"].to(learner.device, copy=True)
     learner.step, learner.seed = record["step"], record["seed"]
 
 
@@ -125,6 +131,10 @@ def _with_signatures(memory: Memory, tensors: Mapping[str, Tensor]) -> Memory:
         for record in memory.environments
     )
     return Memory(known, memory.current)
+
+
+def _stored(reservoir: Reservoir | None) -> Tensors:
+    return {"reservoir.images": reservoir.images} if reservoir else {}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

@@ -69,12 +69,16 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """An unlabelled stream of image batches over a schedule of worlds."""
+    """An unlabelled stream of image batches over a schedule of worlds.
+
+    joint: batches of all worlds mixed evenly at every step: what learning without an order is.
+    """
 
     schedule: Schedule
     worlds: Mapping[str, World]
     batch_size: int
     seed: int
+    joint: bool = False
 
     def __post_init__(self) -> None:
         missing = set(self.schedule.environments) - set(self.worlds)
@@ -89,8 +93,24 @@ class Stream:
     def batch(self, step: int) -> tuple[Floats, Truth]:
         """Images and truth of one step."""
         generator = np.random.default_rng([self.seed, step])
+        if self.joint:
+            return self._mixed(generator)
         world = self.worlds[self.schedule.at(step)]
         return world.sample(generator, self.batch_size)
+
+    def _mixed(self, generator: np.random.Generator) -> tuple[Floats, Truth]:
+        """A batch of all worlds: every image's world is drawn, each equally likely."""
+        names = self.schedule.environments
+        counts = generator.multinomial(self.batch_size, [1 / len(names)] * len(names))
+        drawn = [
+            self.worlds[name].sample(generator, int(count))
+            for name, count in zip(names, counts, strict=True)
+            if count
+        ]
+        order = generator.permutation(self.batch_size)
+        images = np.concatenate([images for images, _ in drawn])[order]
+        identity = np.concatenate([truth.identity for _, truth in drawn])[order]
+        return images, Truth("all", identity, {})
 
     def images(self, start: int = 0) -> Iterator[Floats]:
         """The stream as a learner sees it, from step `start` on: images and nothing else."""

@@ -1,0 +1,48 @@
+"""The loss of a look: named terms in nats per image, weighted once, here."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vase.lifelong.look import Look
+from vase.lifelong.memory import Memory
+from vase.lifelong.settings import Settings
+from vase.objective.capacity import charge
+
+
+def terms(seen: Look) -> dict[str, Tensor]:
+    """The terms before they are weighted, each a scalar: the mean over images, in nats."""
+    return {
+        "reconstruction": seen.distortion.mean(),
+        "kl": seen.rate.mean(),
+        "belief": seen.belief,
+        **seen.past,
+    }
+
+
+def total(seen: Look, memory: Memory, settings: Settings) -> Tensor:
+    """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image.
+
+    L_past is proximity to the snapshot on dreams or, where the past is replayed as data, L_MDL of
+    the replayed images, each weighing as much as a present one.
+    """
+    present = _minimum(
+        seen.distortion.mean(), seen.rate.mean(), memory.here.capacity.nats, settings
+    )
+    loss = present + settings.belief * seen.belief
+    rule = settings.dream
+    if "encoder_proximity" in seen.past:
+        loss = loss + rule.encoder * seen.past["encoder_proximity"]
+        loss = loss + rule.decoder * seen.past["decoder_proximity"]
+    if "replay_reconstruction" in seen.past:
+        replayed = memory.elsewhere if settings.infer else memory.environments
+        capacity = sum(known.capacity.nats for known in replayed) / len(replayed)
+        distortion, rate = seen.past["replay_reconstruction"], seen.past["replay_kl"]
+        loss = loss + rule.share * _minimum(distortion, rate, capacity, settings)
+    return loss
+
+
+def _minimum(distortion: Tensor, rate: Tensor, capacity: float, settings: Settings) -> Tensor:
+    """L_MDL: distortion, and the rate as the objective charges it."""
+    paid = rate if settings.entangled else charge(rate, capacity, settings.capacity)
+    return distortion + paid
