@@ -23,13 +23,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from vase.bench import ablation_page
 from vase.bench import page as detect
+from vase.bench.ablation import SCALES
 from vase.bench.page import table
 from vase.report.run import wall_clock
 from vase.training.folder import RunFolder, read_json, read_lines, write_json
 
 ROOT = Path(__file__).parents[1]
 KEPT = ("config.toml", "events.jsonl", "probes.json")
+PARTS = ("training", "probes")  # minutes of a cell
 READOUTS = ("linear", "mlp", "frozen")
 # What is compared with the source: figure, field, and the scale that it is printed in.
 SCORES: tuple[tuple[str, str, float], ...] = (
@@ -243,9 +246,31 @@ def page(folder: Path) -> str:
             "readout nor the unit of its MSE.",
             notes,
             *(section(path.name, results(path)) for path in presets),
+            *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
             *detection(folder / "detect"),
         ]
     )
+
+
+def ablations(folder: Path) -> list[str]:
+    """The source's table at one scale, if there are raw files of it."""
+    records = ablation_page.read(folder)
+    if not records:
+        return []
+    seeds = sorted({record["seed"] for record in records})
+    minutes = sum(sum(record["minutes"][part] for part in PARTS) for record in records)
+    threads = max(record["minutes"]["threads"] for record in records)
+    return [
+        f"## The source's table, row by row: scale `{folder.name}`",
+        f"{len(records)} cells, seeds {', '.join(map(str, seeds))}, {records[0]['steps']:,} steps "
+        f"each; {minutes / 60:.1f} hours in all at {threads} thread(s) a cell, code "
+        f"{records[0]['code']}. MLP readout, fitted anew at every milestone, in the first table of "
+        "each half; mean and standard deviation over seeds. The source states neither its readout "
+        "nor the unit of its MSE. [What each row is](docs/ablations.md).",
+        f"    vase ablate --scale {folder.name} --seeds {len(seeds)}",
+        f"![Forgetting of every row](results/ablate/{folder.name}/forgetting.png)",
+        ablation_page.markdown(records),
+    ]
 
 
 def detection(folder: Path) -> list[str]:

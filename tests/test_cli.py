@@ -126,14 +126,14 @@ def wait_for(ready: object, process: subprocess.Popen[str] | subprocess.Popen[by
 
 
 def test_a_finished_run_resumes_to_its_report(run: Path) -> None:
-    output = vase("resume", str(run)).replace("\n", "")
+    output = " ".join(vase("resume", str(run)).split())
     assert "trained to its end, step 40" in output
     assert "Report:" in output
 
 
 def test_presets_are_listed_with_their_cost() -> None:
     output = vase("presets")
-    assert all(word in output for word in ("quick", "poster", "toy", "cost"))
+    assert all(word in output for word in ("quick", "poster", "toy", "cost", "sd-replay"))
 
 
 def test_data_check_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +155,8 @@ def test_data_check_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
         (["resume", "nowhere"], "not a run folder"),
         (["probe", "nowhere"], "not a run folder"),
         (["report", "nowhere"], "not a run folder"),
+        (["train", "toy+sd-reply"], "Did you mean 'sd-replay'"),
+        (["ablate", "--rows", "sdaa"], "There is no row sdaa"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(

@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import torch
 
 from vase import __version__, build
-from vase.bench import null, page, suite
+from vase.bench import engine, null, page, suite
 from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
 from vase.bench.scenarios import SCENARIOS
 from vase.bench.scores import score
@@ -122,16 +120,15 @@ def run(
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
     out.mkdir(parents=True, exist_ok=True)
-    began, records = perf_counter(), []
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        pending = {pool.submit(work, _mute(job)): job for job in todo}
-        for done, future in enumerate(as_completed(pending), start=1):
-            job, record = pending[future], rounded(defined(future.result()))
+    progress, records = engine.Progress(len(todo)), []
+    with engine.executor(workers) as pool:
+        for job, outcome in engine.completed(work, [_mute(job) for job in todo], pool):
+            if isinstance(outcome, Exception):
+                raise outcome
+            record = rounded(defined(outcome))
             write_json(out / job.file, record)
             records.append(record)
-            minutes = (perf_counter() - began) / 60
-            left = minutes / done * (len(todo) - done)
-            tell(f"{done}/{len(todo)}  {sentence(record)}  {minutes:.1f} min, ETA {left:.1f} min")
+            tell(progress.step(sentence(record)))
     return records
 
 

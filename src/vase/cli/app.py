@@ -99,7 +99,61 @@ def presets() -> None:
         preset = config.load(name)
         table.add_row(f"[bold]{name}[/]", preset.cost, preset.description)
     console.print(table)
+    added = Table("part", "what it changes", box=None, pad_edge=False)
+    for name, path in config.parts().items():
+        added.add_row(f"[bold]{name}[/]", config.described(path))
+    console.print("\nParts, to be laid over a preset with a +, as in quick+sd+entangled:\n")
+    console.print(added)
     console.print("\nTrain one with: vase train PRESET --out RUN")
+
+
+@app.command()
+def ablate(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Settings that hold for every cell."),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(help="Rows and brackets, with commas; all by default: vase presets.")
+    ] = "",
+    halves: Annotated[
+        str, typer.Option(help="disentangled, entangled, or both with a comma.")
+    ] = "disentangled,entangled",
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    scale: Annotated[str, typer.Option(help="small or poster.")] = "small",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of raw files. [default: runs/ablate/SCALE]")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Cells at a time on this machine.", min=1)] = 2,
+    address: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, in place of this machine.")
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the run folders of finished cells.")] = False,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Train every row of the source's table -> raw files, tables.md, forgetting.png.
+
+    Interrupted, the same command goes on; what is done is not done twice.
+    """
+    from vase.bench import ablation
+    from vase.cli import session
+
+    grid = ablation.cells(scale, _listed(rows), _listed(halves), range(seeds))
+    session.ablate(
+        grid,
+        overrides or [],
+        out or Path("runs/ablate") / scale,
+        _data(data_dir, offline),
+        console,
+        workers=jobs,
+        address=address,
+        keep=keep,
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 data_app = typer.Typer(

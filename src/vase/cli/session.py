@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -20,9 +21,13 @@ from vase.errors import RunError
 from vase.lifelong.learner import Learner
 from vase.training import folder as folders
 from vase.training import recorder
+from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
 from vase.worlds.stream import Stream
+
+if TYPE_CHECKING:
+    from vase.bench import ablation
 
 STOPPED = 130  # exit status after Ctrl-C
 
@@ -114,6 +119,34 @@ def detect(
     tell(f"\nTables: {tables}\nFigure: {picture}")
 
 
+def ablate(
+    grid: Sequence[ablation.Cell],
+    overrides: Sequence[str],
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+    *,
+    workers: int,
+    address: str | None,
+    keep: bool,
+) -> None:
+    """Do the cells that are due, and write the tables and the figure of all that are done."""
+    from vase.bench import ablation, ablation_page, provenance
+    from vase.report import style
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    try:
+        ablation.run(grid, overrides, out, data, tell, workers=workers, address=address, keep=keep)
+    finally:
+        records = ablation_page.read(out, provenance.code())
+        if records:
+            write_bytes(out / "tables.md", (ablation_page.markdown(records) + "\n").encode())
+            write_bytes(out / "forgetting.png", style.png(ablation_page.figure(records)))
+            tell(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
+
+
 def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
     probe(folder.path, data, console)
     report(folder.path, data, console)
@@ -123,15 +156,8 @@ def _go_on(
     folder: RunFolder, settings: Config, stream: Stream, learner: Learner, console: Console
 ) -> None:
     """Train to the end of the stream; Ctrl-C ends the step, saves, and says how to go on."""
-    training = settings.training
     steps = stream.schedule.steps
-    scribe = recorder.Recorder(
-        folder,
-        learner,
-        log_every=training.log_every,
-        checkpoint_every=training.checkpoint_every,
-        milestones=recorder.milestone_steps(stream.schedule, training.milestones),
-    )
+    scribe = build.recorder(settings, folder, learner, stream)
     with scribe, stop_request() as stop:
         recorded = scribe.record(observe(learner, stream))
         begun = learner.step

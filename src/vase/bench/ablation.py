@@ -1,0 +1,247 @@
+"""`vase ablate`: the source's table, row by row, and what brackets it.
+
+A cell is a row, a half and a seed; it is trained and probed like any run and leaves one raw file.
+A file bears the hash of its code and configuration, so that a grid which was interrupted goes on,
+a finished cell is not done twice, and figures of different code never meet in one table.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+
+from vase import __version__, build, config
+from vase.bench import engine, provenance
+from vase.config import Config
+from vase.errors import ConfigError, RunError
+from vase.probes import probe
+from vase.training import folder as folders
+from vase.training import recorder
+from vase.training.folder import RunFolder, read_json, rounded, write_json
+from vase.training.loop import observe
+
+Half = Literal["disentangled", "entangled"]
+HALVES: tuple[Half, ...] = ("disentangled", "entangled")
+SCALES = ("small", "poster")
+
+# The part of the configuration that makes a row, and the name that the source gives it.
+ROWS: Mapping[str, str] = {
+    "cci": "-",
+    "s": "S",
+    "d": "D",
+    "a": "A",
+    "sa": "SA",
+    "da": "DA",
+    "sd": "SD",
+    "sd-replay": "SD-[41]",
+    "sda": "VASE (SDA)",
+}
+BRACKETS: Mapping[str, str] = {
+    "joint": "all worlds at once",
+    "reservoir-512": "512 images stored",
+    "reservoir-5000": "5,000 images stored",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid."""
+
+    scale: str
+    row: str
+    half: Half
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}-{self.half}-seed-{self.seed}"
+
+    @property
+    def preset(self) -> str:
+        """What `vase train` calls it."""
+        tail = "+entangled" if self.half == "entangled" else ""
+        return f"{self.scale}+{self.row}{tail}"
+
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        return config.load(self.preset, [f"training.seed={self.seed}", *overrides])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be done: where its run lives until then, and on how many threads."""
+
+    cell: Cell
+    overrides: tuple[str, ...]
+    key: str
+    code: str
+    runs: Path
+    threads: int
+    keep: bool
+    data: build.DataOptions
+
+
+def cells(
+    scale: str, rows: Sequence[str], halves: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
+    """The grid, seed by seed, so that an interrupted one has whole columns.
+
+    Deep generative replay is published for the entangled half only.
+    """
+    known = [*ROWS, *BRACKETS]
+    _refuse_unknown("scale", [scale], SCALES)
+    _refuse_unknown("row", rows, known)
+    _refuse_unknown("half", halves, HALVES)
+    return [
+        Cell(scale, row, half, seed)
+        for seed in seeds
+        for half in HALVES
+        if half in halves
+        for row in known
+        if row in (rows or known) and (row, half) != ("sd-replay", "disentangled")
+    ]
+
+
+def _refuse_unknown(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(
+            f"There is no {what} {', '.join(unknown)}. There are: {', '.join(known)}."
+        )
+
+
+def due(
+    grid: Sequence[Cell], overrides: Sequence[str], out: Path, code: str
+) -> list[tuple[Cell, str]]:
+    """The cells that are not done yet by this code and configuration, each with its key."""
+    keys = [(cell, provenance.key(cell.config(overrides), code)) for cell in grid]
+    return [(cell, key) for cell, key in keys if not _is_done(out / f"{cell.name}.json", key)]
+
+
+def _is_done(path: Path, key: str) -> bool:
+    return path.is_file() and read_json(path).get("key") == key
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Train and probe one cell, going on where it was left: its raw record."""
+    torch.set_num_threads(job.threads)
+    began = perf_counter()
+    settings = job.cell.config(job.overrides)
+    folder = RunFolder(job.runs / f"{job.cell.name}-{job.key}")
+    steps = _train(folder, settings, job.data)
+    trained = perf_counter()
+    found = probe(folder, job.data)
+    environments = {event["environment"] for event in folders.read_lines(folder.events)}
+    if not job.keep:
+        shutil.rmtree(folder.path)
+    detection = found["detection"]
+    return {
+        "scale": job.cell.scale,
+        "row": job.cell.row,
+        "half": job.cell.half,
+        "seed": job.cell.seed,
+        "key": job.key,
+        "code": job.code,
+        "steps": steps,
+        "summary": found["summary"],
+        "timeline": found["timeline"],
+        "detection": {
+            "environments": len(environments),
+            "missed": detection["missed"],
+            "false": len(detection["false_alarms"]),
+            "mean_delay": detection["mean_delay"],
+        },
+        "minutes": {
+            "training": (trained - began) / 60,
+            "probes": (perf_counter() - trained) / 60,
+            "threads": job.threads,
+        },
+        "versions": {
+            "vase": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "config": settings.model_dump(mode="json"),
+    }
+
+
+def _train(folder: RunFolder, settings: Config, data: build.DataOptions) -> int:
+    """Train to the end of the stream, from the checkpoint if there is one."""
+    stream = build.stream(settings, data)
+    shape = next(iter(stream.worlds.values())).shape
+    learner = build.learner(settings, shape)
+    if folder.config.is_file():
+        recorder.resume(folder, learner)
+    else:
+        folders.create(folder.path, config.to_toml(settings))
+    with build.recorder(settings, folder, learner, stream) as scribe:
+        for _ in scribe.record(observe(learner, stream)):
+            pass
+        scribe.save()
+    return learner.step
+
+
+def run(
+    grid: Sequence[Cell],
+    overrides: Sequence[str],
+    out: Path,
+    data: build.DataOptions,
+    tell: Callable[[str], None],
+    *,
+    workers: int = 2,
+    address: str | None = None,
+    keep: bool = False,
+) -> None:
+    """Do what is due, write each raw file as it is done, and say how far it is.
+
+    A cell that fails spoils no other; a `RunError` names them all at the end.
+    """
+    code = provenance.code()
+    todo = due(grid, overrides, out, code)
+    if len(todo) < len(grid):
+        tell(f"{len(grid) - len(todo)} of {len(grid)} cells are done already.")
+    if not todo:
+        return
+    _prepare([cell for cell, _ in todo], overrides, data)
+    out.mkdir(parents=True, exist_ok=True)
+    quiet = build.DataOptions(data.folder, data.offline)
+    threads = max(1, torch.get_num_threads() // workers) if address is None else 1
+    jobs = [
+        Job(cell, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, quiet)
+        for cell, key in todo
+    ]
+    progress, failed = engine.Progress(len(jobs)), []
+    with engine.executor(workers, address) as pool:
+        for job, outcome in engine.completed(work, jobs, pool):
+            if isinstance(outcome, Exception):
+                failed.append(f"{job.cell.name}: {outcome}")
+                tell(progress.step(f"{job.cell.preset}, seed {job.cell.seed}: FAILED, {outcome}"))
+                continue
+            write_json(out / f"{job.cell.name}.json", rounded(outcome))
+            tell(progress.step(sentence(outcome, job.cell)))
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(jobs)} cells failed; the others are kept. Run the command "
+            "again to go on.\n  " + "\n  ".join(failed)
+        )
+
+
+def _prepare(grid: Sequence[Cell], overrides: Sequence[str], data: build.DataOptions) -> None:
+    """Bring the data before any process is started."""
+    settings = grid[0].config(overrides)
+    for split in ("train", "test"):
+        build.stream(settings, data, split)
+
+
+def sentence(record: Mapping[str, Any], cell: Cell) -> str:
+    """What came of a cell, in a line."""
+    identity = record["summary"]["identity"]["mlp"]
+    return (
+        f"{cell.preset}, seed {cell.seed}: identity {100 * identity['max']:.1f} %, "
+        f"change {100 * identity['change']:+.1f}"
+    )

@@ -1,0 +1,81 @@
+"""Which code made a figure: a hash of what was computed, blind to how it is described.
+
+Two figures may stand in one table only if their hashes agree. The hash is of the syntax trees of
+the modules that train and probe a run, and of all that these import, without docstrings, and
+comments are no part of a tree: rewording changes nothing, a changed constant everything.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from vase.config import Config, to_toml
+
+ROOTS = ("vase.build", "vase.probes.survey", "vase.training.loop", "vase.training.recorder")
+APART = frozenset({"vase", "vase.config"})  # the configuration is hashed by its values
+
+
+def code(home: Path | None = None) -> str:
+    """The hash of the code that makes figures, 16 hexadecimal digits."""
+    folder = home or Path(str(resources.files("vase")))
+    digest = hashlib.sha256()
+    for name, source in sorted(modules(folder).items()):
+        digest.update(f"{name}\n{meaning(source)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def modules(home: Path) -> dict[str, str]:
+    """The source of `ROOTS` and of every module of the package that they import, by name."""
+    found: dict[str, str] = {}
+    waiting = list(ROOTS)
+    while waiting:
+        name = waiting.pop()
+        path = _file(home, name)
+        if name in found or name in APART or path is None:
+            continue
+        found[name] = path.read_text(encoding="utf-8")
+        waiting += _imported(ast.parse(found[name]))
+    return found
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """The modules of the package that a module may import: `from a import b` names a and a.b."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (module, *(f"{module}.{alias.name}" for alias in names))
+
+
+def _file(home: Path, name: str) -> Path | None:
+    """Where a module of the package is, if it is one."""
+    package, *parts = name.split(".")
+    if package != "vase":
+        return None
+    path = home.joinpath(*parts)
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def key(settings: Config, code_hash: str) -> str:
+    """The hash of a run: its code and its configuration, without what only describes it."""
+    told = to_toml(settings.model_copy(update={"description": "", "cost": ""}))
+    return hashlib.sha256(f"{code_hash}\n{told}".encode()).hexdigest()[:16]
+
+
+def meaning(source: str) -> str:
+    """A source text as its syntax tree, docstrings left out."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Module(body=[ast.Expr(value=ast.Constant(value=str())), *_])
+                | ast.ClassDef(body=[ast.Expr(value=ast.Constant(value=str())), *_])
+                | ast.FunctionDef(body=[ast.Expr(value=ast.Constant(value=str())), *_])
+            ):
+                node.body = node.body[1:]
+    return ast.dump(tree)

@@ -1,0 +1,315 @@
+"""The grid of ablations: what is due, what a hash sees, statistics, engines, tables."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vase import build, config
+from vase.bench import ablation, ablation_page, engine, provenance
+from vase.bench.ablation import BRACKETS, HALVES, ROWS, Cell
+from vase.errors import ConfigError, RunError
+from vase.training import folder as folders
+from vase.training.folder import read_json
+from vase.training.loop import observe
+
+BRIEF = (
+    'stream.schedule=[["moving-fashion",6],["moving-mnist",6]]',
+    "training.milestones=1",
+    "probes.train=100",
+    "probes.test=100",
+    "model.features=16",
+    "model.cells=8",
+    "model.hidden=16",
+    "model.latents=4",
+    # Drawn by the program in place of data sets.
+    *(
+        f"stream.worlds.{world}.{setting}"
+        for world, sprites in (("moving-fashion", "solids"), ("moving-mnist", "strokes"))
+        for setting in (f"sprites={sprites}", "shrink=1", "count=200")
+    ),
+)
+DATA = build.DataOptions(offline=True)
+
+# ---- the grid ----------------------------------------------------------------------------------
+
+
+def test_the_source_s_table_has_seventeen_cells() -> None:
+    """Nine rows of two halves, but for deep generative replay, which has one; and six brackets."""
+    grid = ablation.cells("small", [], HALVES, [0])
+    assert sum(cell.row in ROWS for cell in grid) == 17
+    assert sum(cell.row in BRACKETS for cell in grid) == 6
+    assert {(cell.row, cell.half) for cell in grid if cell.row in ROWS} == {
+        (row, half) for half, rows in ablation_page.SOURCE.items() for row in rows
+    }
+
+
+@pytest.mark.parametrize("scale", ablation.SCALES)
+def test_every_cell_is_a_preset_of_its_seed(scale: str) -> None:
+    for cell in ablation.cells(scale, [], HALVES, [3]):
+        settings = cell.config()
+        assert settings.training.seed == 3
+        assert settings.stream == config.load(scale).stream.model_copy(
+            update={"joint": cell.row == "joint"}
+        )
+        assert (settings.objective.kind == "vae") == (cell.half == "entangled")
+
+
+@pytest.mark.parametrize(
+    ("scale", "rows", "halves", "words"),
+    [
+        ("small", ["sdaa"], HALVES, "no row sdaa. There are: cci, s"),
+        ("small", [], ["tangled"], "no half tangled"),
+        ("huge", [], HALVES, "no scale huge. There are: small, poster"),
+    ],
+)
+def test_what_is_not_there_is_refused(
+    scale: str, rows: list[str], halves: list[str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        ablation.cells(scale, rows, halves, [0])
+
+
+# ---- hashes ------------------------------------------------------------------------------------
+
+
+def package(folder: Path, text: str) -> str:
+    """The hash of a package whose `build` imports `nets.encoder`, which is `text`."""
+    (folder / "nets").mkdir(parents=True, exist_ok=True)
+    (folder / "build.py").write_text("from vase.nets import encoder")
+    (folder / "nets" / "encoder.py").write_text(text)
+    return provenance.code(folder)
+
+
+def test_a_hash_sees_what_is_computed_and_not_how_it_is_described(tmp_path: Path) -> None:
+    said = package(tmp_path, '"""Nets."""\ndef f(x):\n    """Double."""\n    return 2 * x\n')
+    other = package(tmp_path, '"""New words."""\n# why\ndef f(x):\n    return 2 *  x\n')
+    changed = package(tmp_path, '"""Nets."""\ndef f(x):\n    """Double."""\n    return 3 * x\n')
+    assert said == other != changed
+    (tmp_path / "nets" / "unrelated.py").write_text("x = 1")
+    assert provenance.code(tmp_path) == changed
+
+
+def test_what_is_hashed_is_what_trains_and_probes() -> None:
+    found = set(provenance.modules(Path(config.__file__).parent))
+    assert found >= set(provenance.ROOTS)
+    assert found >= {"vase.lifelong.learner", "vase.objective.gaussian", "vase.metrics.table"}
+    assert not {name for name in found if name.split(".")[1] in ("report", "bench", "cli")}
+
+
+def test_a_key_follows_code_and_configuration_but_not_the_description() -> None:
+    settings = config.load("toy")
+    key = provenance.key(settings, "a")
+    assert provenance.key(settings.model_copy(update={"description": "x"}), "a") == key
+    assert provenance.key(config.load("toy", ["training.seed=1"]), "a") != key
+    assert provenance.key(settings, "b") != key
+
+
+# ---- statistics --------------------------------------------------------------------------------
+
+
+def test_the_interval_is_that_of_a_t_test() -> None:
+    values = np.random.default_rng(0).normal(1, 2, 7)
+    found = ablation_page.interval(values.tolist())
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = ablation_page.interval([2.0])
+    assert found.mean == 2
+    assert np.isnan([found.low, found.high]).all()
+
+
+def record(row: str, half: str, seed: int, identity: float, code: str = "c") -> dict[str, Any]:
+    """A record whose identity changed by `identity` points, and nothing else is of interest."""
+    figures = {"max": 0.8, "min": 2e-4, "end": 0.8, "change": identity / 100}
+    position = {"max": 0.8, "min": 2e-4, "end": 2e-4, "change": 1e-4}
+    worlds = {"first": {"reconstruction_nats": 100.0}}
+    return {
+        "row": row, "half": half, "seed": seed, "code": code, "key": "k",
+        "summary": {
+            "identity": dict.fromkeys(("mlp", "linear", "frozen"), figures),
+            "position_mse": dict.fromkeys(("mlp", "linear", "frozen"), position),
+        },
+        "timeline": [
+            {"step": 1, "worlds": worlds},
+            {
+                "step": 2,
+                "worlds": {
+                    "first": {"reconstruction_nats": 103.0},
+                    "second": {"reconstruction_nats": 50.0},
+                },
+            },
+        ],
+        "detection": {"environments": 2, "missed": 0, "false": 0, "mean_delay": 2.0},
+    }  # fmt: skip
+
+
+def test_differences_are_paired_by_seed() -> None:
+    """What a seed does to both rows cancels; a seed that only one row has is left out."""
+    shifts = [0.0, -20.0, 7.0]
+    records = [
+        record("sda", "entangled", k, -1 + shift + 0.1 * k) for k, shift in enumerate(shifts)
+    ]
+    records += [record("cci", "entangled", k, -5 + shift) for k, shift in enumerate(shifts)]
+    records.append(record("cci", "entangled", 9, 50.0))
+    measure = ablation_page.HEADLINE["change"]
+    found = ablation_page.paired(records, ("sda", "entangled"), ("cci", "entangled"), measure)
+    assert found is not None
+    assert found.mean == pytest.approx(4.1)
+    assert 3.7 < found.low < found.high < 4.5
+    assert ablation_page.paired(records, ("sda", "entangled"), ("s", "entangled"), measure) is None
+
+
+def test_old_worlds_lose_what_they_cost_above_their_best() -> None:
+    assert ablation_page.reconstruction_change(record("sda", "entangled", 0, 0)) == 3
+
+
+def test_the_claims_name_who_forgot_least_and_most() -> None:
+    records = [
+        record(row, half, seed, change)
+        for row, change in (("sda", -1.0), ("s", -3.0), ("sa", -9.0))
+        for half in HALVES
+        for seed in (0, 1)
+    ]
+    text = ablation_page.markdown(records)
+    least = "- entangled, identity least forgotten by VASE (SDA) (-1.0), most by SA (-9.0)"
+    assert least in text
+    assert "| VASE (SDA) | 80.0 ± 0.0 | -1.0 ± 0.0 | 2.0 ± 0.0 |" in text
+    assert "| disentangled | S | +2.0 [+2.0, +2.0] |" in text
+    assert "in 0 of 3 rows" in text
+    picture = ablation_page.figure(records)
+    assert len(picture.axes) == 4
+
+
+def test_figures_of_different_code_are_never_mixed(tmp_path: Path) -> None:
+    for seed, code in enumerate("ab"):
+        path = tmp_path / f"s-entangled-seed-{seed}.json"
+        path.write_text(json.dumps(record("s", "entangled", seed, 0, code)))
+    with pytest.raises(RunError, match=r"different code \(a, b\)"):
+        ablation_page.read(tmp_path)
+    assert [r["seed"] for r in ablation_page.read(tmp_path, "b")] == [1]
+
+
+# ---- engines -----------------------------------------------------------------------------------
+
+
+def halved(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number // 2
+
+
+def where(_: int) -> int:
+    return os.getpid()
+
+
+def test_a_failure_spoils_no_other() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(engine.completed(halved, [2, 3, 4], pool))
+    assert (found[2], found[4]) == (1, 2)
+    assert str(found[3]) == "3 is odd"
+
+
+def test_jobs_run_in_other_processes() -> None:
+    with engine.executor(1) as pool:
+        assert dict(engine.completed(where, [1, 2], pool))[1] != os.getpid()
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a Dask scheduler with one worker."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_cluster_is_an_executor_like_any_other(scheduler: str) -> None:
+    with engine.executor(2, scheduler) as pool:
+        found = dict(engine.completed(halved, [2, 3, 4], pool))
+    assert (found[2], found[4]) == (1, 2)
+    assert str(found[3]) == "3 is odd"
+
+
+def test_a_cluster_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ConfigError, match=r"no Dask scheduler at 'tcp.*Start one with"):
+        engine.executor(1, address).__enter__()
+
+
+# ---- a grid, done and gone on with -------------------------------------------------------------
+
+
+def test_a_grid_is_done_once_and_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ablation.cells("small", ["sda", "joint"], ["entangled"], [0])
+    said: list[str] = []
+    monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
+
+    def run() -> None:
+        ablation.run(grid, BRIEF, tmp_path, DATA, said.append, workers=1)
+
+    run()
+    assert [line.split(",")[0] for line in said] == [
+        "1/2  small+sda+entangled",
+        "2/2  small+joint+entangled",
+    ]
+    first = read_json(tmp_path / "sda-entangled-seed-0.json")
+    assert first["steps"] == 12
+    assert first["key"] == provenance.key(grid[0].config(BRIEF), provenance.code())
+    assert config.parse(first["config"], "record") == grid[0].config(BRIEF)
+    assert not any((tmp_path / "runs").iterdir())
+
+    said.clear()
+    run()
+    assert said == ["2 of 2 cells are done already."]
+
+    # A run folder with a checkpoint half way, as a killed process leaves it.
+    (tmp_path / "sda-entangled-seed-0.json").unlink()
+    half_way(tmp_path, grid[0])
+    run()
+    again = read_json(tmp_path / "sda-entangled-seed-0.json")
+    assert again["timeline"] == first["timeline"]
+
+    # Other settings are other figures: everything is due again.
+    assert len(ablation.due(grid, (*BRIEF, "training.clip=1.0"), tmp_path, provenance.code())) == 2
+
+
+def half_way(out: Path, cell: Cell) -> None:
+    """Begin a cell and stop after eight steps with a checkpoint."""
+    settings = cell.config(BRIEF)
+    key = provenance.key(settings, provenance.code())
+    stream = build.stream(settings, DATA)
+    learner = build.learner(settings, (1, 32, 32))
+    folder = folders.create(out / "runs" / f"{cell.name}-{key}", config.to_toml(settings))
+    with build.recorder(settings, folder, learner, stream) as scribe:
+        for observation in scribe.record(observe(learner, stream)):
+            if observation.step == 7:
+                break
+        scribe.save()
+
+
+def test_a_cell_that_fails_is_named_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr(ablation, "work", halved)
+    grid = ablation.cells("small", ["sda"], ["entangled"], [0])
+    with pytest.raises(RunError, match=r"1 of 1 cells failed.*Run the command again"):
+        ablation.run(grid, BRIEF, tmp_path, DATA, lambda _: None)
