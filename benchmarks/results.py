@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vase.bench import ablation_page
+from vase.bench import ablation_page, split
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
@@ -247,6 +247,7 @@ def page(folder: Path) -> str:
             notes,
             *(section(path.name, results(path)) for path in presets),
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
+            *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
     )
@@ -270,6 +271,23 @@ def ablations(folder: Path) -> list[str]:
         f"    vase ablate --scale {folder.name} --seeds {len(seeds)}",
         f"![Forgetting of every row](results/ablate/{folder.name}/forgetting.png)",
         ablation_page.markdown(records),
+    ]
+
+
+def digits(folder: Path) -> list[str]:
+    """Split-MNIST, if there are raw files of it."""
+    records = split.read(folder)
+    if not records:
+        return []
+    return [
+        "## Split-MNIST without labels",
+        f"Ten digits arrive one by one, {records[0]['steps']:,} steps in all, and nobody says so. "
+        "At the end, on test images of all digits: 10 nearest neighbours among the codes of "
+        "training images; clusters, an image's being the environment that describes it in the "
+        "fewest nats; bits per dimension of that description with its environment's name. The "
+        "published figures are those of CN-DPM's README, of models of other sizes.",
+        f"    vase bench split --seeds {len(records)}",
+        split.markdown(records),
     ]
 
 

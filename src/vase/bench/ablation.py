@@ -21,6 +21,7 @@ from vase import __version__, build, config
 from vase.bench import engine, provenance
 from vase.config import Config
 from vase.errors import ConfigError, RunError
+from vase.lifelong.learner import Learner
 from vase.probes import probe
 from vase.training import folder as folders
 from vase.training import recorder
@@ -133,7 +134,7 @@ def work(job: Job) -> dict[str, Any]:
     began = perf_counter()
     settings = job.cell.config(job.overrides)
     folder = RunFolder(job.runs / f"{job.cell.name}-{job.key}")
-    steps = _train(folder, settings, job.data)
+    steps = train(folder, settings, job.data).step
     trained = perf_counter()
     found = probe(folder, job.data)
     environments = {event["environment"] for event in folders.read_lines(folder.events)}
@@ -170,8 +171,8 @@ def work(job: Job) -> dict[str, Any]:
     }
 
 
-def _train(folder: RunFolder, settings: Config, data: build.DataOptions) -> int:
-    """Train to the end of the stream, from the checkpoint if there is one."""
+def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learner:
+    """Train a run to the end of its stream, from its checkpoint if there is one."""
     stream = build.stream(settings, data)
     shape = next(iter(stream.worlds.values())).shape
     learner = build.learner(settings, shape)
@@ -183,7 +184,7 @@ def _train(folder: RunFolder, settings: Config, data: build.DataOptions) -> int:
         for _ in scribe.record(observe(learner, stream)):
             pass
         scribe.save()
-    return learner.step
+    return learner
 
 
 def run(

@@ -225,6 +225,26 @@ def detect(
     )
 
 
+@bench_app.command("split")
+def split(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")] = Path(
+        "runs/split"
+    ),
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Split-MNIST without labels: ten digits arrive one by one, and nobody says so."""
+    from vase.cli import session
+
+    data = _data(data_dir, offline)
+    session.split(overrides or [], range(seeds), jobs, out, data, console)
+
+
 @bench_app.command("list")
 def list_scenarios() -> None:
     """List the streams, each with what makes it hard."""

@@ -147,6 +147,35 @@ def ablate(
             tell(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
 
 
+def split(
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Train and score every seed of Split-MNIST."""
+    from vase.bench import engine
+    from vase.bench import split as bench
+
+    for half in ("train", "test"):
+        build.stream(config.load(bench.PRESET, overrides), data, half)
+    out.mkdir(parents=True, exist_ok=True)
+    quiet = build.DataOptions(data.folder, data.offline)
+    jobs = [bench.Job(seed, tuple(overrides), out.absolute(), quiet) for seed in seeds]
+    progress = engine.Progress(len(jobs))
+    with engine.executor(workers) as pool:
+        for job, outcome in engine.completed(bench.work, jobs, pool):
+            if isinstance(outcome, Exception):
+                raise outcome
+            bench.write(outcome, out)
+            found = f"seed {job.seed}: {outcome['environments']} environments"
+            console.print(progress.step(found), soft_wrap=True, highlight=False)
+    write_bytes(out / "tables.md", (bench.markdown(bench.read(out)) + "\n").encode())
+    console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
+
+
 def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
     probe(folder.path, data, console)
     report(folder.path, data, console)
