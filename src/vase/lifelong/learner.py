@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from vase.lifelong.detector import Suspicion
 from vase.lifelong.dream import Dream, dream
 from vase.lifelong.identify import identify, weigh
 from vase.lifelong.look import Look, channels, look, to_moments
-from vase.lifelong.loss import terms, total
+from vase.lifelong.loss import replayed_capacity, terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
@@ -36,6 +36,29 @@ from vase.objective.capacity import Capacity, grow
 from vase.objective.moments import Moments
 from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step that was begun: what was decided of a batch, before anything is learnt.
+
+    learns: whether the batch is learnt. seen: its moments, where it is not.
+    """
+
+    images: Tensor
+    verdict: Verdict
+    learns: bool
+    events: tuple[Event, ...] = ()
+    seen: Moments | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What one step down the loss showed: its terms and the KL per latent, in nats; moments."""
+
+    numbers: dict[str, float]
+    kl: tuple[float, ...]
+    moments: Moments
 
 
 class Learner:
@@ -74,48 +97,53 @@ class Learner:
 
     def observe(self, images: Tensor) -> Observation:
         """Take in one batch, [B, C, H, W] float in [0, 1]: decide where we are, and learn it."""
+        step = self.begin(images)
+        return self.finish(step, self._learn(images) if step.learns else None)
+
+    def begin(self, images: Tensor) -> Step:
+        """Decide where we are, before anything is learnt."""
         torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
-        tape: list[Event] = []
         features = self.eye(images).cpu().double()
-        first = not self.memory.environments
-        if first:
+        if not self.memory.environments:
             verdict = Verdict("new", 0, "the first images of the stream")
             self.memory = Memory().enter(self._first(images, features))
-            tape.append(events.of_verdict(self.step, verdict))
-        else:
-            verdict = self._decide(images, features)
-        numbers: dict[str, float] = {}
-        kl: tuple[float, ...] = ()
-        if first or verdict.kind == "same":
-            numbers, kl, seen = self._learn(self._look(images))
-            self._store(images)
-        else:
-            seen = self.witness().moments(images, self.memory.here)
-            if verdict.kind != "held":
-                tape.append(self._act(verdict))
-            elif self.suspicion.batches == self.settings.identification.longest:
-                tape.append(events.adrift(self.step, verdict, self.suspicion.batches))
+            return Step(images, verdict, learns=True, events=(events.of_verdict(0, verdict),))
+        verdict = self._decide(images, features)
+        if verdict.kind == "same":
+            return Step(images, verdict, learns=True)
+        seen = self.witness().moments(images, self.memory.here)
+        tape: list[Event] = []
+        if verdict.kind != "held":
+            tape.append(self._act(verdict))
+        elif self.suspicion.batches == self.settings.identification.longest:
+            tape.append(events.adrift(self.step, verdict, self.suspicion.batches))
+        return Step(images, verdict, learns=False, events=tuple(tape), seen=seen)
+
+    def finish(self, step: Step, learnt: Learnt | None) -> Observation:
+        """Remember what was learnt, and go on to the next step."""
+        if learnt is not None:
+            self._remember(learnt)
+            self._store(step.images)
+        tape = list(step.events)
         if self._refresh_due():
             tape.append(self._take_snapshot())
-        return self._advance(verdict, numbers, kl, seen, tape)
+        seen = learnt.moments if learnt is not None else step.seen
+        return self._advance(step.verdict, learnt, seen, tape)
 
     def witness(self) -> Witness:
         """The averaged networks as they see images now."""
         return Witness(self.average, self.snapshot, self.settings.dream.source, self.generator)
 
+    def material(self, images: Tensor) -> tuple[Tensor, Dream | Replay | None]:
+        """What is learnt beside the images themselves: noise [B, N], and what is rehearsed."""
+        return self.witness().noise(len(images)), self._rehearsal(len(images))
+
     def _look(self, images: Tensor) -> Look:
-        noise = self.witness().noise(len(images))
         with self.autocast():
-            return look(
-                self.networks,
-                images,
-                self.memory.here,
-                len(self.memory.environments),
-                noise,
-                self._rehearsal(len(images)),
-                self.settings.dream.distance,
-            )
+            noise, rehearsed = self.material(images)
+            known, distance = len(self.memory.environments), self.settings.dream.distance
+            return look(self.networks, images, self.memory.here, known, noise, rehearsed, distance)
 
     def _rehearsal(self, present: int) -> Dream | Replay | None:
         """What is gone over again beside `present` images: dreams, or images that were stored."""
@@ -138,8 +166,9 @@ class Learner:
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def _learn(self, seen: Look) -> tuple[dict[str, float], tuple[float, ...], Moments]:
-        """One step down the loss: its terms and the KL per latent, in nats, and the moments."""
+    def _learn(self, images: Tensor) -> Learnt:
+        """One step down the loss."""
+        seen = self._look(images)
         loss = total(seen, self.memory, self.settings)
         named = {"loss": loss, **terms(seen)}
         # One transfer from the device.
@@ -155,24 +184,29 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
         self.optimizer.step()
-        follow(self.average, self.networks, self._averaging())
-        return numbers, kl, self._remember(seen, numbers["kl"])
+        follow(self.average, self.networks, self.averaging)
+        table = channels(seen.posterior, seen.distortion, seen.rate)
+        return Learnt(numbers, kl, to_moments(table, len(images)))
 
-    def _averaging(self) -> float:
+    @property
+    def averaging(self) -> float:
         """Share of the old in the moving average: less in the first steps, which know nothing."""
         return min(self.settings.averaging, (1 + self.step) / (10 + self.step))
 
-    def _remember(self, seen: Look, kl_nats: float) -> Moments:
-        """Let the record follow what was learnt; gives the moments of the batch."""
-        table = channels(seen.posterior, seen.distortion, seen.rate)
-        batch = to_moments(table, len(seen.distortion))
-        here = remember(self.memory.here, batch)
+    @property
+    def past_capacity(self) -> float:
+        """The mean capacity of the environments that are dreamed of, in nats."""
+        return replayed_capacity(self.memory, self.settings)
+
+    def _remember(self, learnt: Learnt) -> None:
+        """Let the record follow what was learnt."""
+        here = remember(self.memory.here, learnt.moments)
         if self.settings.masks and not self.settings.infer:
             here = replace(here, mask=self._typical(here.moments))
         if not self.settings.entangled:
-            here = replace(here, capacity=grow(here.capacity, kl_nats, self.settings.capacity))
+            used = learnt.numbers["kl"]
+            here = replace(here, capacity=grow(here.capacity, used, self.settings.capacity))
         self.memory = self.memory.enter(here)
-        return batch
 
     def _typical(self, seen: Moments) -> NDArray[np.bool_]:
         """The latents that make sense where the moments were seen."""
@@ -341,21 +375,16 @@ class Learner:
     # ---- bookkeeping ---------------------------------------------------------------------------
 
     def _advance(
-        self,
-        verdict: Verdict,
-        numbers: dict[str, float],
-        kl: tuple[float, ...],
-        evidence: Moments,
-        tape: list[Event],
+        self, verdict: Verdict, learnt: Learnt | None, seen: Moments | None, tape: list[Event]
     ) -> Observation:
-        alpha = atypicality(evidence)[: self.shape.latents]
+        alpha = atypicality(seen)[: self.shape.latents].tolist() if seen is not None else []
         observation = Observation(
             step=self.step,
             verdict=verdict,
-            terms=numbers,
+            terms=learnt.numbers if learnt else {},
             capacity=self.memory.here.capacity.nats,
-            kl_per_latent=kl,
-            alpha=tuple(alpha.tolist()),
+            kl_per_latent=learnt.kl if learnt else (),
+            alpha=tuple(alpha),
             suspicion=self.suspicion.value,
             events=tuple(tape),
         )

@@ -35,11 +35,16 @@ def total(seen: Look, memory: Memory, settings: Settings) -> Tensor:
         loss = loss + rule.encoder * seen.past["encoder_proximity"]
         loss = loss + rule.decoder * seen.past["decoder_proximity"]
     if "replay_reconstruction" in seen.past:
-        replayed = memory.elsewhere if settings.infer else memory.environments
-        capacity = sum(known.capacity.nats for known in replayed) / len(replayed)
+        capacity = replayed_capacity(memory, settings)
         distortion, rate = seen.past["replay_reconstruction"], seen.past["replay_kl"]
         loss = loss + rule.share * _minimum(distortion, rate, capacity, settings)
     return loss
+
+
+def replayed_capacity(memory: Memory, settings: Settings) -> float:
+    """The mean capacity of the environments that are replayed, in nats; 0 if there are none."""
+    replayed = memory.elsewhere if settings.infer else memory.environments
+    return sum(known.capacity.nats for known in replayed) / max(1, len(replayed))
 
 
 def _minimum(distortion: Tensor, rate: Tensor, capacity: float, settings: Settings) -> Tensor:
