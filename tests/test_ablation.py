@@ -17,9 +17,11 @@ from vase import build, config
 from vase.bench import ablation, ablation_page, engine, provenance
 from vase.bench.ablation import BRACKETS, HALVES, ROWS, Cell
 from vase.errors import ConfigError, RunError
+from vase.training import checkpoint
 from vase.training import folder as folders
-from vase.training.folder import read_json
+from vase.training.folder import RunFolder, read_json
 from vase.training.loop import observe
+from vase.training.recorder import Recorder
 
 BRIEF = (
     'stream.schedule=[["moving-fashion",6],["moving-mnist",6]]',
@@ -210,6 +212,10 @@ def halved(number: int) -> int:
     return number // 2
 
 
+def broken(group: ablation.Group) -> list[dict[str, Any]]:
+    raise ValueError(f"{len(group.jobs)} cells are too many")
+
+
 def where(_: int) -> int:
     return os.getpid()
 
@@ -305,11 +311,65 @@ def half_way(out: Path, cell: Cell) -> None:
         scribe.save()
 
 
+def test_cells_that_are_trained_together_end_as_they_do_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
+    grid = ablation.cells("small", ["s", "sda", "joint"], ["entangled"], [0, 1])
+    for together in (1, 4):
+        out = tmp_path / str(together)
+        ablation.run(grid, BRIEF, out, DATA, lambda _: None, workers=1, together=together)
+        assert not any((out / "runs").iterdir())
+    for cell in grid:
+        one, four = (read_json(tmp_path / n / f"{cell.name}.json") for n in ("1", "4"))
+        assert (one["key"], one["steps"]) == (four["key"], four["steps"])
+        for first, second in zip(one["timeline"], four["timeline"], strict=True):
+            for name, world in first["worlds"].items():
+                nats = second["worlds"][name]["reconstruction_nats"]
+                assert nats == pytest.approx(world["reconstruction_nats"], rel=1e-4)
+
+
+def test_an_ensemble_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    """Or begins anew, if not all of it has been begun."""
+    grid = ablation.cells("small", ["s", "sda"], ["entangled"], [0])
+    whole = [RunFolder(tmp_path / cell.name) for cell in grid]
+    parts = [RunFolder(tmp_path / f"{cell.name}-{provenance.code()}") for cell in grid]
+    brief = [cell.config((*BRIEF, "training.checkpoint_every=8")) for cell in grid]
+    ablation.train_together(whole, brief, DATA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "keep_milestone", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ablation.train_together(parts, [c.model_copy() for c in brief], DATA)
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "_log", lambda _, observation: steps.append(observation.step))
+        ablation.train_together(parts, brief, DATA)
+    assert steps == [8, 8, 9, 9, 10, 10, 11, 11]
+    for one, two in zip(whole, parts, strict=True):
+        assert digest_of(one) == digest_of(two)
+
+    # One is at its end, the other has lost its checkpoint: both begin anew.
+    parts[1].checkpoint.unlink()
+    ablation.train_together(parts, brief, DATA)
+    assert digest_of(whole[0]) == digest_of(parts[0])
+
+
+def interrupted(scribe: Recorder) -> None:
+    if scribe.learner.step == 12:
+        raise KeyboardInterrupt
+
+
+def digest_of(folder: RunFolder) -> dict[str, bytes]:
+    """The bytes of the weights at the end."""
+    tensors, _ = checkpoint.read(folder.checkpoint)
+    return {name: value.numpy().tobytes() for name, value in tensors.items()}
+
+
 def test_a_cell_that_fails_is_named_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
-    monkeypatch.setattr(ablation, "work", halved)
+    monkeypatch.setattr(ablation, "work", broken)
     grid = ablation.cells("small", ["sda"], ["entangled"], [0])
     with pytest.raises(RunError, match=r"1 of 1 cells failed.*Run the command again"):
         ablation.run(grid, BRIEF, tmp_path, DATA, lambda _: None)

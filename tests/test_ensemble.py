@@ -1,6 +1,7 @@
 """An ensemble: every member goes where it would have gone alone."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from vase.lifelong.state import restore, state
 from vase.nets import Architecture
 from vase.objective.capacity import CapacityRule
 from vase.records import Observation
+from vase.training import checkpoint
 from vase.worlds.canvas import CanvasWorld
 from vase.worlds.shapes import sprites
 from vase.worlds.stream import Schedule, Stream
@@ -130,13 +132,14 @@ def test_one_step_of_one_member_is_a_step_of_adam(name: str) -> None:
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
 
 
-def test_a_member_can_leave_and_go_on_alone() -> None:
+def test_a_member_can_leave_by_a_checkpoint_and_go_on_alone(tmp_path: Path) -> None:
     """What it takes along is its own: weights, moments and steps of the optimizer."""
     source = stream()
     joint, single = learner("sda"), learner("sda")
     together([joint, learner("a")], [source, source], range(20))
-    left = learner("sda")
-    restore(left, *state(joint))
+    left, path = learner("sda"), tmp_path / "member.safetensors"
+    checkpoint.write(path, *state(joint))
+    restore(left, *checkpoint.read(path))
     alone(left, source, range(20, 30))
     alone(single, source, range(30))
     close(left, single, 1e-4)

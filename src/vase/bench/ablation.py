@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,12 +22,14 @@ from vase import __version__, build, config
 from vase.bench import engine, provenance
 from vase.config import Config
 from vase.errors import ConfigError, RunError
+from vase.lifelong.ensemble import Ensemble
 from vase.lifelong.learner import Learner
 from vase.probes import probe
+from vase.training import checkpoint, recorder
 from vase.training import folder as folders
-from vase.training import recorder
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 from vase.training.loop import observe
+from vase.worlds.stream import Stream
 
 Half = Literal["disentangled", "entangled"]
 HALVES: tuple[Half, ...] = ("disentangled", "entangled")
@@ -88,6 +91,13 @@ class Job:
     data: build.DataOptions
 
 
+@dataclass(frozen=True)
+class Group:
+    """Cells that are trained in one process: one alone, or several as an ensemble."""
+
+    jobs: tuple[Job, ...]
+
+
 def cells(
     scale: str, rows: Sequence[str], halves: Sequence[str], seeds: Sequence[int]
 ) -> list[Cell]:
@@ -128,14 +138,30 @@ def _is_done(path: Path, key: str) -> bool:
     return path.is_file() and read_json(path).get("key") == key
 
 
-def work(job: Job) -> dict[str, Any]:
-    """Train and probe one cell, going on where it was left: its raw record."""
-    torch.set_num_threads(job.threads)
+def work(group: Group) -> list[dict[str, Any]]:
+    """Train and probe cells, going on where they were left: their raw records, in their order.
+
+    A single cell is trained as `vase train` would; several take their steps together.
+    """
+    jobs = group.jobs
+    torch.set_num_threads(jobs[0].threads)
     began = perf_counter()
-    settings = job.cell.config(job.overrides)
-    folder = RunFolder(job.runs / f"{job.cell.name}-{job.key}")
-    steps = train(folder, settings, job.data).step
-    trained = perf_counter()
+    all_settings = [job.cell.config(job.overrides) for job in jobs]
+    spots = [RunFolder(job.runs / f"{job.cell.name}-{job.key}") for job in jobs]
+    if len(jobs) == 1:
+        train(spots[0], all_settings[0], jobs[0].data)
+    else:
+        train_together(spots, all_settings, jobs[0].data)
+    minutes = (perf_counter() - began) / 60 / len(jobs)
+    return [
+        _record(job, settings, folder, minutes)
+        for job, settings, folder in zip(jobs, all_settings, spots, strict=True)
+    ]
+
+
+def _record(job: Job, settings: Config, folder: RunFolder, minutes: float) -> dict[str, Any]:
+    """Probe a trained cell and remove its run folder, unless it is to be kept."""
+    began = perf_counter()
     found = probe(folder, job.data)
     environments = {event["environment"] for event in folders.read_lines(folder.events)}
     if not job.keep:
@@ -148,7 +174,7 @@ def work(job: Job) -> dict[str, Any]:
         "seed": job.cell.seed,
         "key": job.key,
         "code": job.code,
-        "steps": steps,
+        "steps": found["steps"],
         "summary": found["summary"],
         "timeline": found["timeline"],
         "detection": {
@@ -158,8 +184,8 @@ def work(job: Job) -> dict[str, Any]:
             "mean_delay": detection["mean_delay"],
         },
         "minutes": {
-            "training": (trained - began) / 60,
-            "probes": (perf_counter() - trained) / 60,
+            "training": minutes,
+            "probes": (perf_counter() - began) / 60,
             "threads": job.threads,
         },
         "versions": {
@@ -187,6 +213,56 @@ def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learn
     return learner
 
 
+def train_together(
+    spots: Sequence[RunFolder], all_settings: Sequence[Config], data: build.DataOptions
+) -> None:
+    """Train runs of one architecture and length as one ensemble (`vase.lifelong.ensemble`).
+
+    They go on from their checkpoints if those are all of one step; otherwise all begin anew.
+    """
+    streams = [build.stream(settings, data) for settings in all_settings]
+    shape = next(iter(streams[0].worlds.values())).shape
+    learners = [build.learner(settings, shape) for settings in all_settings]
+    if not _resumed(spots, learners):
+        for folder, settings in zip(spots, all_settings, strict=True):
+            shutil.rmtree(folder.path, ignore_errors=True)
+            folders.create(folder.path, config.to_toml(settings))
+    with ExitStack() as stack:
+        scribes = [
+            stack.enter_context(build.recorder(*each))
+            for each in zip(all_settings, spots, learners, streams, strict=True)
+        ]
+        ensemble = Ensemble(learners)
+        for step in range(learners[0].step, streams[0].schedule.steps):
+            # Cells of one seed see the same stream: each batch is drawn once.
+            drawn = {_which(stream): stream for stream in streams}
+            batches = {
+                which: torch.from_numpy(stream.batch(step)[0]).to(learners[0].device)
+                for which, stream in drawn.items()
+            }
+            seen = ensemble.observe([batches[_which(stream)] for stream in streams])
+            for scribe, observation in zip(scribes, seen, strict=True):
+                scribe.write(observation)
+        for scribe in scribes:
+            scribe.save()
+
+
+def _which(stream: Stream) -> tuple[int, bool]:
+    """What tells two streams of one grid apart."""
+    return stream.seed, stream.joint
+
+
+def _resumed(spots: Sequence[RunFolder], learners: Sequence[Learner]) -> bool:
+    """Whether all runs went on from checkpoints, and from the same step."""
+    if not all(folder.checkpoint.is_file() for folder in spots):
+        return False
+    if len({checkpoint.read(folder.checkpoint)[1]["step"] for folder in spots}) > 1:
+        return False
+    for folder, learner in zip(spots, learners, strict=True):
+        recorder.resume(folder, learner)
+    return True
+
+
 def run(
     grid: Sequence[Cell],
     overrides: Sequence[str],
@@ -196,11 +272,13 @@ def run(
     *,
     workers: int = 2,
     address: str | None = None,
+    together: int = 1,
     keep: bool = False,
 ) -> None:
     """Do what is due, write each raw file as it is done, and say how far it is.
 
-    A cell that fails spoils no other; a `RunError` names them all at the end.
+    together: cells that are trained as one ensemble. What fails spoils no other group; a `RunError`
+    names it all at the end.
     """
     code = provenance.code()
     todo = due(grid, overrides, out, code)
@@ -216,15 +294,19 @@ def run(
         Job(cell, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, quiet)
         for cell, key in todo
     ]
-    progress, failed = engine.Progress(len(jobs)), []
+    groups = [Group(tuple(jobs[k : k + together])) for k in range(0, len(jobs), together)]
+    progress, failed = engine.Progress(len(groups)), []
     with engine.executor(workers, address) as pool:
-        for job, outcome in engine.completed(work, jobs, pool):
+        for group, outcome in engine.completed(work, groups, pool):
             if isinstance(outcome, Exception):
-                failed.append(f"{job.cell.name}: {outcome}")
-                tell(progress.step(f"{job.cell.preset}, seed {job.cell.seed}: FAILED, {outcome}"))
+                names = ", ".join(job.cell.name for job in group.jobs)
+                failed += [f"{job.cell.name}: {outcome}" for job in group.jobs]
+                tell(progress.step(f"{names}: FAILED, {outcome}"))
                 continue
-            write_json(out / f"{job.cell.name}.json", rounded(outcome))
-            tell(progress.step(sentence(outcome, job.cell)))
+            for job, record in zip(group.jobs, outcome, strict=True):
+                write_json(out / f"{job.cell.name}.json", rounded(record))
+            told = zip(outcome, group.jobs, strict=True)
+            tell(progress.step("; ".join(sentence(record, job.cell) for record, job in told)))
     if failed:
         raise RunError(
             f"{len(failed)} of {len(jobs)} cells failed; the others are kept. Run the command "

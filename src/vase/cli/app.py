@@ -128,6 +128,9 @@ def ablate(
     address: Annotated[
         str | None, typer.Option(help="A Dask scheduler, in place of this machine.")
     ] = None,
+    together: Annotated[
+        int, typer.Option(help="Cells trained as one batched ensemble: for a GPU.", min=1)
+    ] = 1,
     keep: Annotated[bool, typer.Option(help="Keep the run folders of finished cells.")] = False,
     data_dir: DataDir = None,
     offline: Offline = False,
@@ -148,6 +151,7 @@ def ablate(
         console,
         workers=jobs,
         address=address,
+        together=together,
         keep=keep,
     )
 

@@ -128,6 +128,7 @@ def ablate(
     *,
     workers: int,
     address: str | None,
+    together: int,
     keep: bool,
 ) -> None:
     """Do the cells that are due, and write the tables and the figure of all that are done."""
@@ -138,7 +139,17 @@ def ablate(
         console.print(text, soft_wrap=True, highlight=False)
 
     try:
-        ablation.run(grid, overrides, out, data, tell, workers=workers, address=address, keep=keep)
+        ablation.run(
+            grid,
+            overrides,
+            out,
+            data,
+            tell,
+            workers=workers,
+            address=address,
+            together=together,
+            keep=keep,
+        )
     finally:
         records = ablation_page.read(out, provenance.code())
         if records:

@@ -138,8 +138,9 @@ def _stored(reservoir: Reservoir | None) -> Tensors:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    # Members of an ensemble count their steps in one place, which a file has a name for each of.
     return {
-        f"optimizer.{index}.{name}": value
+        f"optimizer.{index}.{name}": value if value.ndim else value.clone()
         for index, slots in optimizer.state_dict()["state"].items()
         for name, value in slots.items()
     }

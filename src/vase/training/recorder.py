@@ -60,13 +60,17 @@ class Recorder:
     def record(self, observations: Iterable[Observation]) -> Iterator[Observation]:
         """Pass observations on, having written what is due."""
         for observation in observations:
-            self._log(observation)
-            done = observation.step + 1
-            if done in self.milestones:
-                self.keep_milestone()
-            if done % self.checkpoint_every == 0:
-                self.save()
+            self.write(observation)
             yield observation
+
+    def write(self, observation: Observation) -> None:
+        """Write what is due after a step."""
+        self._log(observation)
+        done = observation.step + 1
+        if done in self.milestones:
+            self.keep_milestone()
+        if done % self.checkpoint_every == 0:
+            self.save()
 
     def save(self) -> None:
         """Write the checkpoint."""
