@@ -136,7 +136,7 @@ def record(row: str, half: str, seed: int, identity: float, code: str = "c") -> 
     """A record whose identity changed by `identity` points, and nothing else is of interest."""
     figures = {"max": 0.8, "min": 2e-4, "end": 0.8, "change": identity / 100}
     position = {"max": 0.8, "min": 2e-4, "end": 2e-4, "change": 1e-4}
-    worlds = {"first": {"reconstruction_nats": 100.0}}
+    worlds = {"first": {"reconstruction_nats": 100.0, "disentanglement": {"mig": 0.5}}}
     return {
         "row": row, "half": half, "seed": seed, "code": code, "key": "k",
         "summary": {
@@ -148,11 +148,12 @@ def record(row: str, half: str, seed: int, identity: float, code: str = "c") -> 
             {
                 "step": 2,
                 "worlds": {
-                    "first": {"reconstruction_nats": 103.0},
-                    "second": {"reconstruction_nats": 50.0},
+                    "first": {"reconstruction_nats": 103.0, "disentanglement": {"mig": 0.25}},
+                    "second": {"reconstruction_nats": 50.0, "disentanglement": None},
                 },
             },
         ],
+        "config": {"stream": {"schedule": [["first", 1], ["second", 1]]}},
         "detection": {"environments": 2, "missed": 0, "false": 0, "mean_delay": 2.0},
     }  # fmt: skip
 
@@ -190,6 +191,7 @@ def test_the_claims_name_who_forgot_least_and_most() -> None:
     assert "| VASE (SDA) | 80.0 ± 0.0 | -1.0 ± 0.0 | 2.0 ± 0.0 |" in text
     assert "| disentangled | S | +2.0 [+2.0, +2.0] |" in text
     assert "in 0 of 3 rows" in text
+    assert "| VASE (SDA) | 0.50 ± 0.00, 0.25 ± 0.00 | – |" in text
     picture = ablation_page.figure(records)
     assert len(picture.axes) == 4
 

@@ -163,6 +163,7 @@ def markdown(records: Sequence[Record]) -> str:
         if any(record["half"] == half for record in records):
             title = f"### {half.capitalize()}"
             parts += [title, headline(records, half), harder(records, half)]
+            parts += [gaps(records, half)]
     return "\n\n".join(
         [*parts, "### Differences, seed by seed", differences(records), claims(records)]
     )
@@ -190,6 +191,45 @@ def harder(records: Sequence[Record], half: str) -> str:
             opened = spread([r["detection"]["environments"] for r in own], digits=0)
             rows.append([name, *cells, opened])
     return table(["row", *HARDER, "environments opened"], rows)
+
+
+def gaps(records: Sequence[Record], half: str) -> str:
+    """The mutual information gap of every world: when its own stay ended, and at the end of all."""
+    rows = []
+    worlds = list(dict.fromkeys(name for r in records for name in r["timeline"][-1]["worlds"]))
+    for row, name in [*ROWS.items(), *BRACKETS.items()]:
+        own = list(by_seed(records, row, half).values())
+        if own:
+            pairs = [[_gaps(r, world) for r in own] for world in worlds]
+            rows.append([name, *(_before_and_after(each) for each in pairs)])
+    head = ["row", *(f"MIG of {world}: then, now" for world in worlds)]
+    return table(head, rows)
+
+
+def _gaps(record: Record, world: str) -> tuple[float, float] | None:
+    """The gap at the last milestone of a world's own stays, and at the last one of all."""
+    stays = record["config"]["stream"]["schedule"]
+    ends = np.cumsum([steps for _, steps in stays])
+    left = max(end for end, (name, _) in zip(ends, stays, strict=True) if name == world)
+    then, now = [
+        milestone["worlds"].get(world, {}).get("disentanglement")
+        for milestone in (_milestone(record, left), record["timeline"][-1])
+    ]
+    return (then["mig"], now["mig"]) if then and now else None
+
+
+def _milestone(record: Record, step: int) -> Record:
+    """The last milestone up to a step."""
+    reached: list[Record] = [each for each in record["timeline"] if each["step"] <= step]
+    return reached[-1]
+
+
+def _before_and_after(pairs: Sequence[tuple[float, float] | None]) -> str:
+    known = [pair for pair in pairs if pair]
+    if not known:
+        return "–"
+    then, now = zip(*known, strict=True)
+    return f"{spread(then, 2)}, {spread(now, 2)}"
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:

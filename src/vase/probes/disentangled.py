@@ -12,6 +12,7 @@ import numpy as np
 
 from vase.metrics import active_units, mig, total_correlation
 from vase.probes.encode import Code
+from vase.probes.latents import USED
 
 CODE_BINS, FACTOR_BINS = 20, 10
 
@@ -19,7 +20,9 @@ CODE_BINS, FACTOR_BINS = 20, 10
 def disentanglement(code: Code) -> dict[str, Any] | None:
     """MIG (mean, and by factor), total correlation in nats, and how many latents are active.
 
-    None where too few images were encoded to estimate information from, or no factor varies.
+    The total correlation is that of the latents in use (`latents.USED`): the others' means are
+    small but far from independent, and would drown it. None where too few images were encoded to
+    estimate information from, or no factor varies.
     """
     factors = {"identity": code.identity} | {
         name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
@@ -27,13 +30,13 @@ def disentanglement(code: Code) -> dict[str, Any] | None:
     }
     varying = {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
     cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in varying.values()), default=0)
-    active = active_units(code.mean)
     if not varying or len(code.mean) < cells:
         return None
+    used = code.mean[:, code.kl >= USED]
     found = mig(code.mean, np.stack(list(varying.values()), axis=1), bins=CODE_BINS)
     return {
         "mig": found.score,
         "mig_by_factor": dict(zip(varying, found.gaps.tolist(), strict=True)),
-        "total_correlation_nats": total_correlation(code.mean[:, active]) if active.any() else 0.0,
-        "active_units": int(active.sum()),
+        "total_correlation_nats": total_correlation(used) if used.shape[1] else 0.0,
+        "active_units": int(active_units(code.mean).sum()),
     }
