@@ -319,34 +319,34 @@ def _means(records: Sequence[Record], half: str, measure: Measure) -> dict[str, 
 def figure(records: Sequence[Record]) -> Figure:
     """Forgetting of every row: a dot per seed, a bar at the mean."""
     rows = [row for row in [*ROWS, *BRACKETS] if any(r["row"] == row for r in records)]
-    picture = Figure(figsize=(style.FULL, 0.3 * len(rows) + 1.5), layout="constrained")
+    picture = Figure(figsize=(style.FULL, 0.32 * len(rows) + 1.4), layout="constrained")
     panels = picture.subplots(1, 4, sharey=True)
-    measures = {
-        "identity, refitted": HEADLINE["change"],
-        "identity, frozen": HARDER["frozen: change"],
-        "position MSE, refitted": HEADLINE["MSE change"],
-        "position MSE, frozen": HARDER["frozen: MSE change"],
-    }
-    for axes, (title, measure) in zip(panels, measures.items(), strict=True):
+    for axes, (title, unit, measure) in zip(panels, PANELS, strict=True):
         for place, row in enumerate(rows):
             for k, half in enumerate(HALVES):
                 values = [measure(r) for r in by_seed(records, row, half).values()]
-                height = place + (k - 0.5) * 0.36
-                colour = style.PALETTE[k]
+                height, colour = place + (k - 0.5) * 0.36, style.PALETTE[k]
                 axes.plot(values, [height] * len(values), "o", ms=3, color=colour, alpha=0.55)
                 if values:
-                    axes.plot(
-                        [np.mean(values)] * 2, [height - 0.16, height + 0.16], color=colour, lw=2.2
-                    )
+                    mean = float(np.mean(values))
+                    axes.vlines(mean, height - 0.16, height + 0.16, color=colour, lw=2.2)
         axes.axvline(0, color=style.QUIET, lw=0.7)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("points" if "identity" in title else "1e-4")
-        if "position" in title:
-            axes.set_xscale("symlog", linthresh=1.0)
+        axes.set_title(title, fontsize=9.5)
+        axes.set_xlabel(unit)
         axes.set_yticks(range(len(rows)), [{**ROWS, **BRACKETS}[row] for row in rows])
         axes.grid(axis="x")
+    panels[3].set_xscale("symlog", linthresh=1.0)
+    panels[3].set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
     panels[0].invert_yaxis()
     for k, half in enumerate(HALVES):
         panels[0].plot([], [], "o", color=style.PALETTE[k], label=half)
     picture.legend(loc="outside lower center", ncols=2)
     return picture
+
+
+PANELS = (
+    ("Identity, refitted", "points; 0: none forgotten", HEADLINE["change"]),
+    ("Identity, frozen", "points", HARDER["frozen: change"]),
+    ("Position MSE, refitted", "1e-4; 0: none forgotten", HEADLINE["MSE change"]),
+    ("Position MSE, frozen", "1e-4, logarithmic", HARDER["frozen: MSE change"]),
+)
