@@ -317,15 +317,15 @@ def test_cells_that_are_trained_together_end_as_they_do_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
-    grid = ablation.cells("small", ["s", "sda", "joint"], ["entangled"], [0, 1])
-    for together in (1, 4):
+    grid = ablation.cells("small", ["sda", "joint"], ["entangled"], [0])
+    for together in (1, 2):
         out = tmp_path / str(together)
         ablation.run(grid, BRIEF, out, DATA, lambda _: None, workers=1, together=together)
         assert not any((out / "runs").iterdir())
     for cell in grid:
-        one, four = (read_json(tmp_path / n / f"{cell.name}.json") for n in ("1", "4"))
-        assert (one["key"], one["steps"]) == (four["key"], four["steps"])
-        for first, second in zip(one["timeline"], four["timeline"], strict=True):
+        one, two = (read_json(tmp_path / n / f"{cell.name}.json") for n in "12")
+        assert (one["key"], one["steps"]) == (two["key"], two["steps"])
+        for first, second in zip(one["timeline"], two["timeline"], strict=True):
             for name, world in first["worlds"].items():
                 nats = second["worlds"][name]["reconstruction_nats"]
                 assert nats == pytest.approx(world["reconstruction_nats"], rel=1e-4)
