@@ -19,7 +19,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture
 from vase.objective.capacity import CapacityRule
-from vase.worlds import shapes, sources
+from vase.worlds import dsprites, shapes, sources
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
 from vase.worlds.sprites import Sprites, only, shrunk, turned
@@ -59,10 +59,10 @@ def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
     )
 
 
-def world(
-    name: str, config: WorldConfig, size: int, data: DataOptions, split: Split
-) -> CanvasWorld:
-    """One canvas world; loads its sprites, downloading them if need be."""
+def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: Split) -> World:
+    """One world; loads its images, downloading them if need be."""
+    if config.sprites == "dsprites":
+        return _dsprites(name, config, size, data, split)
     return CanvasWorld(
         name=name,
         sprites=_sprites(config, data, split),
@@ -74,6 +74,19 @@ def world(
         channels=config.channels,
         hue=config.hue,
     )
+
+
+def _dsprites(
+    name: str, config: WorldConfig, size: int, data: DataOptions, split: Split
+) -> dsprites.DSprites:
+    bits = dsprites.load(data.folder, data.offline, data.progress)
+    made = dsprites.DSprites(name, bits, dsprites.part(split), config.shrink)
+    if made.shape[1] != size:
+        raise ConfigError(
+            f"World '{name}': images of {made.shape[1]} pixels on a canvas of {size}. Set "
+            f"stream.size to {made.shape[1]}, or the world's `shrink` to {dsprites.SIDE // size}."
+        )
+    return made
 
 
 def _sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:

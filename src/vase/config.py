@@ -45,10 +45,10 @@ class WorldConfig(Section):
 
     classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
-    sprites.
+    sprites. "dsprites" is a world of its own, of whole images: only `shrink` applies to it.
     """
 
-    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes"]
+    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes", "dsprites"]
     classes: tuple[NonNegativeInt, ...] = ()
     shrink: PositiveInt = 1
     turn: Annotated[int, Field(ge=0, le=3)] = 0
@@ -60,6 +60,15 @@ class WorldConfig(Section):
     hue: Share | Literal["random", "none"] = "random"
     count: PositiveInt = 4000
     side: PositiveInt = 14
+
+    @model_validator(mode="after")
+    def _whole_images_are_not_placed(self) -> Self:
+        others = {name: known.default for name, known in type(self).model_fields.items()}
+        changed = [name for name in others if getattr(self, name) != others[name]]
+        idle = sorted(set(changed) - {"sprites", "shrink"})
+        if self.sprites == "dsprites" and idle:
+            raise ValueError(f"dsprites are whole images: leave out {', '.join(idle)}")
+        return self
 
 
 class StreamConfig(Section):

@@ -249,6 +249,26 @@ def split(
     session.split(overrides or [], range(seeds), jobs, out, data, console)
 
 
+@bench_app.command("disentangle")
+def disentangle(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")] = Path(
+        "runs/disentangle"
+    ),
+    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """MIG, SAP, DCI and more, of dSprites and canvas worlds, before and after others came."""
+    from vase.cli import session
+
+    data = _data(data_dir, offline)
+    session.disentangle(overrides or [], range(seeds), jobs, out, data, console)
+
+
 @bench_app.command("list")
 def list_scenarios() -> None:
     """List the streams, each with what makes it hard."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -167,8 +167,38 @@ def split(
     console: Console,
 ) -> None:
     """Train and score every seed of Split-MNIST."""
-    from vase.bench import engine
     from vase.bench import split as bench
+
+    _every_seed(bench, overrides, seeds, workers, out, data, console)
+    _tabulate(bench.markdown(bench.read(out)), out, console)
+
+
+def disentangle(
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Train every seed on worlds whose factors are known, and ask every metric of it."""
+    from vase.bench import disentanglement as bench
+
+    _every_seed(bench, overrides, seeds, workers, out, data, console)
+    _tabulate(bench.markdown(*bench.read(out)), out, console)
+
+
+def _every_seed(
+    bench: Any,
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Do a benchmark's work for each seed, some at a time. All data is there before the first."""
+    from vase.bench import engine
 
     for half in ("train", "test"):
         build.stream(config.load(bench.PRESET, overrides), data, half)
@@ -181,9 +211,11 @@ def split(
             if isinstance(outcome, Exception):
                 raise outcome
             bench.write(outcome, out)
-            found = f"seed {job.seed}: {outcome['environments']} environments"
-            console.print(progress.step(found), soft_wrap=True, highlight=False)
-    write_bytes(out / "tables.md", (bench.markdown(bench.read(out)) + "\n").encode())
+            console.print(progress.step(f"seed {job.seed}"), soft_wrap=True, highlight=False)
+
+
+def _tabulate(text: str, out: Path, console: Console) -> None:
+    write_bytes(out / "tables.md", (text + "\n").encode())
     console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
 
 

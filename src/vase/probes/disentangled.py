@@ -1,6 +1,6 @@
 """How disentangled the code of a world is: metrics of `vase.metrics` on its posterior means.
 
-Factors are the identity and, where they vary, x, y and hue, each in ten bins over its range. Only
+Factors are the identity and, where they vary, x, y and the like, each in ten bins over [0, 1]. Only
 metrics that take no fitting are asked at every milestone; docs/metrics.md says what they mean.
 """
 
@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vase.metrics import active_units, mig, total_correlation
 from vase.probes.encode import Code
 from vase.probes.latents import USED
 
 CODE_BINS, FACTOR_BINS = 20, 10
+
+
+def varying(code: Code) -> dict[str, NDArray[np.int64]]:
+    """The factors that vary, by name, [B] each, as small integers."""
+    factors = {"identity": code.identity} | {
+        name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
+        for name, values in code.factors.items()
+    }
+    return {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
 
 
 def disentanglement(code: Code) -> dict[str, Any] | None:
@@ -24,19 +34,15 @@ def disentanglement(code: Code) -> dict[str, Any] | None:
     small but far from independent, and would drown it. None where too few images were encoded to
     estimate information from, or no factor varies.
     """
-    factors = {"identity": code.identity} | {
-        name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
-        for name, values in code.factors.items()
-    }
-    varying = {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
-    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in varying.values()), default=0)
-    if not varying or len(code.mean) < cells:
+    factors = varying(code)
+    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
+    if not factors or len(code.mean) < cells:
         return None
     used = code.mean[:, code.kl >= USED]
-    found = mig(code.mean, np.stack(list(varying.values()), axis=1), bins=CODE_BINS)
+    found = mig(code.mean, np.stack(list(factors.values()), axis=1), bins=CODE_BINS)
     return {
         "mig": found.score,
-        "mig_by_factor": dict(zip(varying, found.gaps.tolist(), strict=True)),
+        "mig_by_factor": dict(zip(factors, found.gaps.tolist(), strict=True)),
         "total_correlation_nats": total_correlation(used) if used.shape[1] else 0.0,
         "active_units": int(active_units(code.mean).sum()),
     }

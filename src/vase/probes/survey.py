@@ -89,7 +89,7 @@ def _record(
             for stay in run.schedule.stays
         ],
         "detection": detection(run.schedule, run.events, run.metrics, steps),
-        "assignment": {name: _home(run, last, name).index for name in codes},
+        "assignment": {name: home_of(run, last, name).index for name in codes},
         "timeline": timeline,
         "summary": {**summary(timeline), "chance": _chance(codes)},
         "latents": _latents(run, last, codes),
@@ -143,7 +143,7 @@ def _milestone(
     codes, worlds = {}, {}
     for name in seen(run.schedule, model.step):
         say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
-        home = _home(run, model, name)
+        home = home_of(run, model, name)
         codes[name] = pair(model, run.train[name], run.test[name], home, run.config.probes)
         present = run.schedule.at(model.step - 1) == name
         if present or name not in frozen:
@@ -160,7 +160,7 @@ def pair(model: Model, train: World, test: World, home: Environment, counts: Pro
     )
 
 
-def _home(run: Run, model: Model, name: str) -> Environment:
+def home_of(run: Run, model: Model, name: str) -> Environment:
     """The record of the environment that a world was assigned to.
 
     At a milestone where that environment was not known yet: the one the learner had mostly stood
@@ -223,7 +223,7 @@ def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
 def _latents(run: Run, model: Model, codes: Mapping[str, Pair]) -> dict[str, Any]:
     worlds = []
     for name, pair in codes.items():
-        home = _home(run, model, name)
+        home = home_of(run, model, name)
         worlds.append(latents.measure(name, home.index, home.mask, pair.train, pair.test))
     return {
         "count": run.config.model.latents,

