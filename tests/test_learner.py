@@ -156,7 +156,7 @@ def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
     nets = networks()
     seen = look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, "kl")
     (seen.distortion.sum() + seen.kl.sum()).backward()
-    gradient = nets.encoder.body[-1].weight.grad
+    gradient = nets.encoder.posterior.weight.grad
     assert gradient is not None
     per_latent = gradient.view(2, 5, -1).abs().sum(dim=(0, 2))
     assert (per_latent[~torch.as_tensor(SOME.mask)] == 0).all()
@@ -308,12 +308,12 @@ def test_the_snapshot_is_refreshed_every_tau_steps() -> None:
 def test_a_loss_that_is_not_finite_stops_before_the_weights() -> None:
     subject = learner()
     run(subject, toy(), 3)
-    before = subject.networks.encoder.body[1].weight.clone()
+    before = subject.networks.encoder.first[1].weight.clone()
     with torch.no_grad():
         subject.networks.decoder.latents.bias[0] = float("nan")
     with pytest.raises(VaseError, match="The loss is nan at step 3"):
         run(subject, toy(), 4)
-    torch.testing.assert_close(subject.networks.encoder.body[1].weight, before)
+    torch.testing.assert_close(subject.networks.encoder.first[1].weight, before)
 
 
 # ---- a wrong verdict, and a long wait ----------------------------------------------------------

@@ -104,7 +104,8 @@ class ObjectiveConfig(Section):
 
     kind: Literal["capacity", "vae"] = "capacity"
     gamma: PositiveFloat = 10.0
-    growth: NonNegativeFloat = 0.012
+    start: NonNegativeFloat = 12.0
+    growth: NonNegativeFloat = 0.02
     limit: PositiveFloat = 60.0
     price: NonNegativeFloat = 0.3
     slack: PositiveFloat = 1.0

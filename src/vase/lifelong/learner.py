@@ -314,7 +314,8 @@ class Learner:
 
     def _first(self, images: Tensor, features: Tensor) -> Environment:
         everything = np.ones(self.shape.latents, dtype=bool)
-        blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), Capacity())
+        capacity = Capacity(self.settings.capacity.start)
+        blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), capacity)
         seen = self.witness().moments(images, blank)
         return replace(blank, moments=seen, signature=signature.of(features))
 

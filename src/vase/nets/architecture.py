@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, leaky_relu_
 
 from vase.errors import ConfigError
+from vase.nets import window
 from vase.records import Posterior
 
 MAX_LOG_VARIANCE = 6.0
+HINT = 0.3  # images' half sides by which the first two latents move the decoder's window at first
+REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
 LEAK = 0.1  # slope of the decoder below zero: a cell that is black at first can still learn
 
 
@@ -58,43 +61,87 @@ class Architecture:
         return self.height // self.fold, self.width // self.fold
 
     @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the window that is looked at more closely, in pixels."""
+        return self.height // 2, self.width // 2
+
+    @property
     def flat(self) -> int:
         """Features that enter the encoder's dense layer, the grid having been halved twice."""
         return self.features * (self.grid[0] // 4) * (self.grid[1] // 4)
 
 
 class Encoder(nn.Module):
-    """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
+    """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N].
+
+    The whole image is looked at, and from it a place is chosen at which a window of half its sides
+    is looked at more closely. What a thing is can so be told wherever it is. The place is the mean
+    of the cells' coordinates, weighted by how much each cell attracts (spatial softmax, Finn et al.
+    2016, arXiv 1509.06113).
+    """
+
+    coordinates: Tensor
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         width = shape.features
-        self.body = nn.Sequential(
+        self.window = shape.window
+        self.first = nn.Sequential(
             nn.PixelUnshuffle(shape.fold),
             nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
             nn.ReLU(),
+        )
+        self.interest = nn.Conv2d(width, 1, 1, bias=False)
+        nn.init.ones_(self.interest.weight)  # what is not empty attracts, to begin with
+        rows, columns = shape.grid
+        self.register_buffer("coordinates", _coordinates(rows // 2, columns // 2), persistent=False)
+        self.whole = nn.Sequential(
             nn.Conv2d(width, width, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(shape.flat, shape.hidden),
             nn.ReLU(),
-            nn.Linear(shape.hidden, 2 * shape.latents),
         )
+        self.close = nn.Sequential(
+            nn.PixelUnshuffle(shape.fold),
+            nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(shape.flat, shape.hidden),
+            nn.ReLU(),
+        )
+        self.both = nn.Sequential(nn.Linear(2 * shape.hidden, shape.hidden), nn.ReLU())
+        self.posterior = nn.Linear(shape.hidden + 2, 2 * shape.latents)
 
     def forward(self, images: Tensor) -> Posterior:
-        mean, log_variance = self.body(images).float().chunk(2, dim=1)
+        features = self.first(images)
+        seen = self.whole(features)
+        centre = self.attended(features)
+        closer = self.close(window.cut(images, centre, self.window))
+        known = torch.cat([self.both(torch.cat([seen, closer], 1)), REACH * centre], 1)
+        mean, log_variance = self.posterior(known).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+
+    def attended(self, features: Tensor) -> Tensor:
+        """Where to look: the mean coordinates (y, x) under a softmax over the cells, [B, 2]."""
+        attraction = self.interest(features).flatten(1).float().softmax(1)
+        place: Tensor = attraction @ self.coordinates
+        return place
 
 
 class Decoder(nn.Module):
     """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
 
-    A spatial broadcast decoder (Watters et al. 2019, arXiv 1901.07017): every cell of a grid gets
-    the latents and its own coordinates, and paints one block of pixels, so that "where" is a shift
-    of coordinates and falls into latents of its own. What is painted is conditioned layer by layer,
-    by a scale and a shift (FiLM, Perez et al. 2018, arXiv 1709.07871) computed from the latents and
-    the environment. The environment enters as an embedding, which is the same as a one-hot input,
-    and starts at zero: a new environment begins from what all have in common.
+    A sum of two pictures. One is a spatial broadcast decoder (Watters et al. 2019, arXiv
+    1901.07017): every cell of a grid gets the latents and its own coordinates, and paints one block
+    of pixels, so that "where" is a shift of coordinates and falls into latents of its own. What is
+    painted is conditioned layer by layer, by a scale and a shift (FiLM, Perez et al. 2018, arXiv
+    1709.07871) computed from the latents and the environment. The other is a window of half the
+    sides, painted whole and put where the latents say, W erf(z / sqrt 2): each latent moves it on a
+    path of its own, evenly if the latent is normal, so that a square is covered by two latents
+    along its sides sooner than by two along its diagonals. The environment enters as an embedding,
+    which is the same as a one-hot input, and starts at zero: a new environment begins from what all
+    have in common.
     """
 
     coordinates: Tensor
@@ -102,7 +149,7 @@ class Decoder(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         width = shape.cells
-        self.grid, self.width = shape.grid, width
+        self.size, self.grid = (shape.height, shape.width), shape.grid
         self.what = nn.Linear(shape.latents, shape.hidden)
         self.environment = nn.Embedding(shape.environments, shape.hidden)
         nn.init.zeros_(self.environment.weight)
@@ -114,17 +161,32 @@ class Decoder(nn.Module):
         self.register_buffer("coordinates", _coordinates(*shape.grid), persistent=False)
         self.paint = nn.Linear(width, shape.folded_channels)
         self.unfold = nn.PixelShuffle(shape.fold)
+        self.centre = nn.Linear(shape.latents, 2, bias=False)
+        with torch.no_grad():  # a hint: y and x begin in the first two latents
+            nn.init.eye_(self.centre.weight).mul_(HINT)
+        self.close = nn.Sequential(
+            nn.Linear(shape.hidden, shape.hidden),
+            nn.LeakyReLU(LEAK),
+            nn.Linear(shape.hidden, shape.channels * shape.window[0] * shape.window[1]),
+            nn.Unflatten(1, (shape.channels, *shape.window)),
+        )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
         what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
+        centre = self.centre(torch.erf(z / 2**0.5))  # of a standard normal: uniform in [-1, 1]
+        logits: Tensor = self._everywhere(z, what) + window.put(self.close(what), centre, self.size)
+        return logits.float()
+
+    def _everywhere(self, z: Tensor, what: Tensor) -> Tensor:
+        """The broadcast picture [B, C, H, W]."""
         shift, scale_1, shift_1, scale_2, shift_2 = self.condition(what)[:, None].chunk(5, dim=2)
         where = self.place(self.coordinates)
         cells = leaky_relu_(self.latents(z)[:, None] + shift + where, LEAK)  # [B, cells, width]
         cells = leaky_relu_(torch.addcmul(shift_1, self.first(cells), 1 + scale_1), LEAK)
         cells = leaky_relu_(torch.addcmul(shift_2, self.second(cells), 1 + scale_2), LEAK)
         blocks = self.paint(cells).transpose(1, 2).reshape(len(z), -1, *self.grid)
-        logits: Tensor = self.unfold(blocks)
-        return logits.float()
+        picture: Tensor = self.unfold(blocks)
+        return picture
 
 
 def _coordinates(height: int, width: int) -> Tensor:

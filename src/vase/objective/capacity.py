@@ -1,7 +1,7 @@
 """Controlled capacity: how many nats an environment may use, and when it needs no more.
 
 The penalty gamma (KL - C)^2 (Burgess et al. 2018) holds the information in the latents at C, which
-grows slowly from zero, so that factors arrive one after the other, the dearest first. Two changes
+grows slowly, so that factors arrive one after the other, the dearest first. Two changes
 to it keep C from being forced above what the data needs, where a model spends the surplus on
 shifted means, which looks like atypicality: only the excess KL > C is charged, and every nat has a
 `price`, so that it is not spent on nothing. With a price of 1 the objective is the evidence lower
@@ -19,14 +19,16 @@ from torch import Tensor
 class CapacityRule:
     """How capacity is charged and how it grows.
 
-    gamma: weight of the squared penalty, in 1/nats. growth: nats per step. limit: nats.
+    gamma: weight of the squared penalty, in 1/nats. start: nats a model begins with, so that its
+    latents are not all pressed to nothing at first. growth: nats per step. limit: nats.
     price: nats of loss per nat of KL below C. slack: nats that C may lie above the KL and still
     grow. memory: steps over which the KL is averaged. two_sided: charge gamma (KL - C)^2 below C as
     well, at no price, as the source does.
     """
 
     gamma: float = 10.0
-    growth: float = 0.012
+    start: float = 12.0
+    growth: float = 0.02
     limit: float = 60.0
     price: float = 0.3
     slack: float = 1.0
