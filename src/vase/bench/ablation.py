@@ -7,7 +7,6 @@ a finished cell is not done twice, and figures of different code never meet in o
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 import torch
 
-from vase import __version__, build, config
+from vase import build, config
 from vase.bench import engine, provenance
 from vase.config import Config
 from vase.errors import ConfigError, RunError
@@ -188,11 +187,7 @@ def _record(job: Job, settings: Config, folder: RunFolder, minutes: float) -> di
             "probes": (perf_counter() - began) / 60,
             "threads": job.threads,
         },
-        "versions": {
-            "vase": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": provenance.versions(),
         "config": settings.model_dump(mode="json"),
     }
 
@@ -200,8 +195,7 @@ def _record(job: Job, settings: Config, folder: RunFolder, minutes: float) -> di
 def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learner:
     """Train a run to the end of its stream, from its checkpoint if there is one."""
     stream = build.stream(settings, data)
-    shape = next(iter(stream.worlds.values())).shape
-    learner = build.learner(settings, shape)
+    learner = build.learner(settings, stream.shape)
     if folder.config.is_file():
         recorder.resume(folder, learner)
     else:
@@ -221,8 +215,7 @@ def train_together(
     They go on from their checkpoints if those are all of one step; otherwise all begin anew.
     """
     streams = [build.stream(settings, data) for settings in all_settings]
-    shape = next(iter(streams[0].worlds.values())).shape
-    learners = [build.learner(settings, shape) for settings in all_settings]
+    learners = [build.learner(settings, streams[0].shape) for settings in all_settings]
     if not _resumed(spots, learners):
         for folder, settings in zip(spots, all_settings, strict=True):
             shutil.rmtree(folder.path, ignore_errors=True)

@@ -6,7 +6,6 @@ A job is one scenario with one seed; it writes one raw file. Jobs run side by si
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 import torch
 
-from vase import __version__, build
-from vase.bench import engine, null, page, suite
+from vase import build
+from vase.bench import engine, null, page, provenance, suite
 from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
 from vase.bench.scenarios import SCENARIOS
 from vase.bench.scores import score
@@ -106,11 +105,7 @@ def work(job: Job) -> dict[str, Any]:
         },
         "events": [event.to_json() for event in outcomes["signature"].events],
         "minutes": (perf_counter() - began) / 60,
-        "versions": {
-            "vase": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": provenance.versions(),
         **record,
     }
 

@@ -7,9 +7,7 @@ those of `vase.probes.disentangled`, codes the posterior means of held-out image
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vase import __version__, build, config, metrics
+from vase import build, metrics
 from vase.bench import provenance
 from vase.bench.ablation import train
 from vase.bench.page import table
+from vase.bench.seeds import Job
 from vase.probes.disentangled import varying
 from vase.probes.encode import Code, encode, load
 from vase.probes.latents import USED
@@ -65,23 +64,11 @@ def measures(code: Code) -> dict[str, float | None]:
 # ---- a run -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Job:
-    """One seed."""
-
-    seed: int
-    overrides: tuple[str, ...]
-    out: Path
-    data: build.DataOptions
-
-
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and measure it: the raw record. Codes stay in its run."""
     torch.set_num_threads(1)
     began = perf_counter()
-    settings = config.load(PRESET, [f"training.seed={job.seed}", *job.overrides])
-    key = provenance.key(settings, provenance.code())
-    folder = RunFolder(job.out / "runs" / f"seed-{job.seed}-{key}")
+    settings, folder = job.run(PRESET)
     train(folder, settings, job.data)
     worlds = {}
     for name, (then, now) in _then_and_now(folder, job.data).items():
@@ -94,11 +81,7 @@ def work(job: Job) -> dict[str, Any]:
         "steps": sum(steps for _, steps in settings.stream.schedule),
         "worlds": worlds,
         "minutes": (perf_counter() - began) / 60,
-        "versions": {
-            "vase": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": provenance.versions(),
         "config": settings.model_dump(mode="json"),
     }
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import platform
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import torch
+
+from vase import __version__
 from vase.config import Config, to_toml
 
 ROOTS = ("vase.build", "vase.probes.survey", "vase.training.loop", "vase.training.recorder")
@@ -40,6 +44,15 @@ def modules(home: Path) -> dict[str, str]:
         found[name] = path.read_text(encoding="utf-8")
         waiting += _imported(ast.parse(found[name]))
     return found
+
+
+def versions() -> dict[str, str]:
+    """What else made a figure: of this package, of PyTorch and of Python."""
+    return {
+        "vase": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

@@ -13,9 +13,7 @@ of the test split:
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,17 +25,18 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
-from vase import __version__, build, config
+from vase import build
 from vase.bench import provenance
 from vase.bench.ablation import train as trained
 from vase.bench.page import table
+from vase.bench.seeds import Job
 from vase.config import ProbeConfig, WorldConfig
 from vase.lifelong.memory import Memory
 from vase.nets import Networks
 from vase.probes.detection import detection
 from vase.probes.encode import Code, encode
 from vase.probes.survey import TEST_SEED, TRAIN_SEED
-from vase.training.folder import RunFolder, read_json, read_lines, rounded, write_json
+from vase.training.folder import read_json, read_lines, rounded, write_json
 from vase.worlds.canvas import World
 
 PRESET = "split-mnist"
@@ -83,23 +82,11 @@ def bits_per_dimension(nats: Numbers, dimensions: int = DIMENSIONS) -> float:
 # ---- a run -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Job:
-    """One seed."""
-
-    seed: int
-    overrides: tuple[str, ...]
-    out: Path
-    data: build.DataOptions
-
-
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and score it: the raw record."""
     torch.set_num_threads(1)
     began = perf_counter()
-    settings = config.load(PRESET, [f"training.seed={job.seed}", *job.overrides])
-    key = provenance.key(settings, provenance.code())
-    folder = RunFolder(job.out / "runs" / f"seed-{job.seed}-{key}")
+    settings, folder = job.run(PRESET)
     learner = trained(folder, settings, job.data)
     learnt = perf_counter()
     schedule = build.stream(settings, job.data).schedule
@@ -117,11 +104,7 @@ def work(job: Job) -> dict[str, Any]:
         "mean_delay": found["mean_delay"],
         **scores(learner.average, learner.memory, train, test, settings.probes),
         "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
-        "versions": {
-            "vase": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": provenance.versions(),
         "config": settings.model_dump(mode="json"),
     }
 

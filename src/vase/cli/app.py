@@ -25,6 +25,12 @@ app = typer.Typer(
 console = Console()
 
 Run = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
+Changes = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
+]
+Seeds = Annotated[int, typer.Option(help="How many seeds.", min=1)]
+Processes = Annotated[int, typer.Option(help="Processes, one thread each.", min=1)]
+Tables = Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data files here first.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download anything.")]
 
@@ -119,7 +125,7 @@ def ablate(
     halves: Annotated[
         str, typer.Option(help="disentangled, entangled, or both with a comma.")
     ] = "disentangled,entangled",
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    seeds: Seeds = 3,
     scale: Annotated[str, typer.Option(help="small or poster.")] = "small",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of raw files. [default: runs/ablate/SCALE]")
@@ -210,14 +216,14 @@ def detect(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for raw files, tables, figure.")
     ] = Path("runs/detect"),
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
+    seeds: Seeds = 3,
     detectors: Annotated[
         str, typer.Option(help="ours; kappa: and the published rule; all: and those of river.")
     ] = "ours",
     null: Annotated[
         int, typer.Option(help="Batches of a null run, added where over 0.", min=0)
     ] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
@@ -231,14 +237,10 @@ def detect(
 
 @bench_app.command("split")
 def split(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")] = Path(
-        "runs/split"
-    ),
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
-    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    overrides: Changes = None,
+    out: Tables = Path("runs/split"),
+    seeds: Seeds = 3,
+    jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
@@ -251,14 +253,10 @@ def split(
 
 @bench_app.command("disentangle")
 def disentangle(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")] = Path(
-        "runs/disentangle"
-    ),
-    seeds: Annotated[int, typer.Option(help="How many seeds.", min=1)] = 3,
-    jobs: Annotated[int, typer.Option(help="Processes, one thread each.", min=1)] = 2,
+    overrides: Changes = None,
+    out: Tables = Path("runs/disentangle"),
+    seeds: Seeds = 3,
+    jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:

@@ -40,7 +40,7 @@ def train(
     stream = build.stream(settings, data)
     if report:
         build.stream(settings, data, "test")
-    learner = build.learner(settings, _shape(stream))
+    learner = build.learner(settings, stream.shape)
     folder = folders.create(out, config.to_toml(settings))
     _go_on(folder, settings, stream, learner, console)
     if report:
@@ -52,7 +52,7 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
     folder = folders.open_run(path)
     settings = config.load(str(folder.config))
     stream = build.stream(settings, data)
-    learner = build.learner(settings, _shape(stream))
+    learner = build.learner(settings, stream.shape)
     recorder.resume(folder, learner)
     if learner.step >= stream.schedule.steps:
         console.print(f"{path} has been trained to its end, step {learner.step}.")
@@ -199,12 +199,13 @@ def _every_seed(
 ) -> None:
     """Do a benchmark's work for each seed, some at a time. All data is there before the first."""
     from vase.bench import engine
+    from vase.bench.seeds import Job
 
     for half in ("train", "test"):
         build.stream(config.load(bench.PRESET, overrides), data, half)
     out.mkdir(parents=True, exist_ok=True)
     quiet = build.DataOptions(data.folder, data.offline)
-    jobs = [bench.Job(seed, tuple(overrides), out.absolute(), quiet) for seed in seeds]
+    jobs = [Job(seed, tuple(overrides), out.absolute(), quiet) for seed in seeds]
     progress = engine.Progress(len(jobs))
     with engine.executor(workers) as pool:
         for job, outcome in engine.completed(bench.work, jobs, pool):
@@ -265,7 +266,3 @@ def stop_request() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _shape(stream: Stream) -> tuple[int, int, int]:
-    return next(iter(stream.worlds.values())).shape

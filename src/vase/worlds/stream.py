@@ -90,6 +90,11 @@ class Stream:
         if len(set(shapes.values())) > 1:
             raise ConfigError(f"All worlds of a stream must have one image shape, not {shapes}.")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of its images."""
+        return next(iter(self.worlds.values())).shape
+
     def batch(self, step: int) -> tuple[Floats, Truth]:
         """Images and truth of one step."""
         generator = np.random.default_rng([self.seed, step])
