@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vase.bench import ablation_page, split
@@ -116,11 +115,8 @@ def results(preset: Path) -> list[Result]:
 
 def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) -> str:
     """Mean and standard deviation over seeds, or the value if there is one."""
-    numbers = np.array([value for value in values if value is not None]) * scale
-    if not len(numbers):
-        return "-"
-    mean = f"{numbers.mean():.{digits}f}"
-    return f"{mean} ± {numbers.std(ddof=1):.{digits}f}" if len(numbers) > 1 else mean
+    numbers = [value * scale for value in values if value is not None]
+    return detect.spread(numbers, digits) if numbers else "-"
 
 
 def section(preset: str, found: list[Result]) -> str:

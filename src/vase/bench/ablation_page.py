@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from vase.bench.ablation import BRACKETS, HALVES, ROWS
-from vase.bench.page import table
+from vase.bench.page import spread, table
 from vase.errors import RunError
 from vase.probes.forgetting import trace
 from vase.report import style
@@ -230,12 +230,6 @@ def _before_and_after(pairs: Sequence[tuple[float, float] | None]) -> str:
         return "–"
     then, now = zip(*known, strict=True)
     return f"{spread(then, 2)}, {spread(now, 2)}"
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and standard deviation over seeds, or the value if there is one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
 
 COMPARED: Mapping[str, Measure] = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vase import build, metrics
 from vase.bench import provenance
 from vase.bench.ablation import train
-from vase.bench.page import table
+from vase.bench.page import spread, table
 from vase.bench.seeds import Job
 from vase.probes.disentangled import varying
 from vase.probes.encode import Code, encode, load
@@ -157,8 +157,4 @@ def markdown(records: Sequence[Mapping[str, Any]], udr: Mapping[str, Sequence[fl
 
 def _spread(values: Sequence[float | None]) -> str:
     numbers = [value for value in values if value is not None]
-    if not numbers:
-        return "–"
-    if len(numbers) == 1:
-        return f"{numbers[0]:.2f}"
-    return f"{np.mean(numbers):.2f} ± {np.std(numbers, ddof=1):.2f}"
+    return spread(numbers, 2) if numbers else "–"

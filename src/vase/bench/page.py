@@ -318,3 +318,9 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     first = [str(cell) for cell in head]
     lines = [first, ["---"] * len(first), *([str(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and standard deviation over seeds, or the value if there is one."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
