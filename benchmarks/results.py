@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from vase.bench import ablation_page, split
+from vase.bench import ablation_page, disentanglement, sharing, split
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
@@ -243,6 +243,8 @@ def page(folder: Path) -> str:
             notes,
             *(section(path.name, results(path)) for path in presets),
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
+            *disentangled(folder / "disentangle"),
+            *shared(folder / "sharing"),
             *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
@@ -267,6 +269,50 @@ def ablations(folder: Path) -> list[str]:
         f"    vase ablate --scale {folder.name} --seeds {len(seeds)}",
         f"![Forgetting of every row](results/ablate/{folder.name}/forgetting.png)",
         ablation_page.markdown(records),
+    ]
+
+
+def disentangled(folder: Path) -> list[str]:
+    """The disentanglement metrics on dSprites, if there are raw files of them."""
+    records, udr = disentanglement.read(folder)
+    if not records:
+        return []
+    minutes = spread(record["minutes"] for record in records)
+    return [
+        "## What latents mean, then and now: dSprites",
+        "dSprites, then moving Fashion-MNIST, then MNIST, on a canvas of 32 x 32, "
+        f"{records[0]['steps']:,} steps in all; {minutes} minutes a seed on one CPU thread. *Then* "
+        "is the end of a world's own stay, *now* the end of the stream. Metrics of the posterior "
+        "means of held-out images; TC is the total correlation of the latents in use; UDR is the "
+        "agreement between the seeds' models. Mean and standard deviation over seeds. "
+        "[What each metric asks](docs/metrics.md).",
+        f"    vase bench disentangle --seeds {len(records)}",
+        disentanglement.markdown(records, udr),
+    ]
+
+
+def shared(folder: Path) -> list[str]:
+    """Translation and ambiguity, if there are raw files of them."""
+    records = sharing.read(folder)
+    if not records:
+        return []
+    minutes = spread(record["minutes"]["all"] for record in records)
+    seeds = len({record["seed"] for record in records})
+    return [
+        "## What sharing is good for: translation, and images between two worlds",
+        f"Moving Fashion-MNIST, then moving MNIST, 64 x 64, {records[0]['steps']:,} steps; "
+        f"{minutes} minutes a run on one CPU thread. *Read*: R2 of what a network fitted on real "
+        "images of the target world says of translated images, against the truth of the images "
+        "that were translated; beside it what it says of real images, and of shuffled truths. "
+        "*Equality* is the level of a morph at which belief is even, *width* the stretch of it "
+        "from 10 % to 90 % belief, per pair of images; the last columns give equality among 64 "
+        "images of either world. Variances are of the latents that both worlds use, in sum. Mean "
+        "and standard deviation over seeds. [How it is measured](docs/sharing.md).",
+        f"    vase bench share --seeds {seeds}",
+        "![Each world as the other](results/sharing/disentangled-translations.png)",
+        "![Images between the two](results/sharing/disentangled-morphs.png)",
+        "![What is believed of them](results/sharing/disentangled-belief.png)",
+        sharing.markdown(records),
     ]
 
 

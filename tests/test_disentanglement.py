@@ -42,12 +42,13 @@ def test_what_compares_factors_is_undefined_for_one() -> None:
 
 def test_from_a_run_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seeds of procedural worlds: the world that stays to the end has not changed since."""
-    monkeypatch.setattr(bench, "PRESET", "toy")
     monkeypatch.setattr(bench, "ROWS", 300)
     brief = ("probes.test=2000", 'stream.schedule=[["moving-solids", 20], ["strokes", 20]]')
     (tmp_path / "runs").mkdir()
     for seed in (0, 1):
-        record = bench.work(bench.Job(seed, brief, tmp_path, build.DataOptions(offline=True)))
+        record = bench.work(
+            bench.Job("toy", seed, brief, tmp_path, build.DataOptions(offline=True))
+        )
         bench.write(record, tmp_path)
     solids, strokes = (record["worlds"][name] for name in ("moving-solids", "strokes"))
     assert solids["factors"] == ["identity", "x", "y"]

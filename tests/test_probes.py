@@ -532,6 +532,14 @@ SCHEMA: dict[str, Any] = {
             "used_in": {"<world>": [int]},
         },
     },
+    "calibration": {
+        "<world>": {
+            "latents": [int],
+            "spearman": NUMBER,
+            "bins": [{"predicted": NUMBER, "error": NUMBER}],
+            "ways": [{"shown": str, "error": NUMBER, "predicted": NUMBER}],
+        }
+    },
 }
 
 

@@ -180,6 +180,17 @@ def probe_record(*, position: bool = True) -> dict[str, Any]:
             "chance": {"identity": 0.2, "position_mse": 0.0833},
         },
         "latents": LATENT_RECORD,
+        "calibration": {
+            "moving": {
+                "latents": [0, 4],
+                "spearman": 0.62,
+                "bins": [{"predicted": 1e-4, "error": 2e-4}, {"predicted": 1e-3, "error": 4e-3}],
+                "ways": [
+                    {"shown": "as they are", "error": 2e-4, "predicted": 1e-4},
+                    {"shown": "dimmed", "error": 4e-3, "predicted": 1e-3},
+                ],
+            }
+        },
     }
 
 
@@ -215,6 +226,9 @@ def probed(unprobed: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Run
     shutil.copytree(unprobed.path, path)
     folder = RunFolder(path)
     write_json(folder.probes, probe_record())
+    scores = {"translated": 0.957, "real": 0.99, "shuffled": -0.9}
+    kept = {"source": "moving", "target": "still", "factors": {"x": scores, "identity": scores}}
+    write_json(folder.translation, {"pairs": [kept]})
     return folder
 
 
@@ -257,7 +271,7 @@ def written(probed: RunFolder) -> str:
 
 def test_page_needs_nothing_but_itself(written: str) -> None:
     found = Links(written)
-    assert len(found.images) == 10
+    assert len(found.images) == 13
     assert all(source.startswith("data:image/png;base64,") for source in found.images)
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert "script" not in found.tags
@@ -285,6 +299,8 @@ def test_page_tells_the_key_facts(written: str) -> None:
         "Guessing would score 20.0 % of identities and a position error of 833.0 × 10⁻⁴.",
         "vase report probed",
         "[stream.worlds.moving]",
+        "x, R²0.9570.990−0.900",
+        "identity, %95.799.0−90.0",
     ):
         assert fact in text
 
@@ -297,6 +313,7 @@ def test_text_of_events_is_escaped(written: str) -> None:
 def test_figures_lie_beside_the_page_and_are_small(probed: RunFolder, written: str) -> None:
     files = sorted(path.name for path in probed.figures.iterdir())
     assert files == [
+        "calibration.png",
         "curves.png",
         "dreams-0.png",
         "dreams-1.png",
@@ -305,6 +322,8 @@ def test_figures_lie_beside_the_page_and_are_small(probed: RunFolder, written: s
         "reconstructions-moving.png",
         "reconstructions-still.png",
         "timeline.png",
+        "translations-moving.png",
+        "translations-still.png",
         "traversal-moving.png",
         "traversal-still.png",
     ]

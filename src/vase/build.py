@@ -106,7 +106,7 @@ def _family(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
         offline=data.offline,
         progress=data.progress,
     )
-    return Sprites(images.pixels, images.labels.astype("int64"))
+    return Sprites(images.pixels, images.labels.astype("int64"), config.sprites)
 
 
 def architecture(config: Config, shape: tuple[int, int, int]) -> Architecture:

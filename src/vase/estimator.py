@@ -17,7 +17,9 @@ from torch import Tensor
 from vase import build, config
 from vase.errors import CheckpointError, InputError
 from vase.lifelong import dream, state
+from vase.lifelong.belief import in_context, shares
 from vase.lifelong.learner import Learner
+from vase.lifelong.translate import translated
 from vase.records import Event, Posterior, Verdict
 from vase.training import checkpoint
 from vase.worlds.images import Layout, from_batch, layout_of, to_batch
@@ -83,7 +85,16 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self.posterior(images)[0]
 
     def posterior(self, images: Any) -> tuple[Array, Array]:
-        """Mean and variance of q(z|x), [B, N] each."""
+        """Mean and variance of q(z|x), [B, N] each.
+
+        The variance is how unsure the model is of each latent: near 0 where the image settles it,
+        near 1, the prior's, where it says nothing of it. Of what you read from the latents with a
+        function f, the confidence is the spread of f over samples of them:
+
+            mean, variance = model.posterior(images)
+            noise = numpy.random.default_rng(0).standard_normal((32, *mean.shape))
+            spread = numpy.stack([f(mean + n * variance**0.5) for n in noise]).std(axis=0)
+        """
         posterior = self._encode(images)
         return _numpy(posterior.mean), _numpy(posterior.log_variance.exp())
 
@@ -103,6 +114,27 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Encode images and decode them again in an environment (default: the present one)."""
         return self.inverse_transform(self.transform(images), environment)
 
+    def translate(self, images: Any, to: int, *, source: int | None = None) -> Array:
+        """Images as they would look in environment `to`: what both share stays as it is.
+
+        source: the environment they are seen in; by default each image's most probable one.
+        """
+        target = self._known(to)
+        batch = self._batch(images)
+        if source is None:
+            seen = self.environment(images)
+        else:
+            seen = np.full(len(batch), self._known(source))
+        learner, known = self._learner, self._learner.memory.environments
+        made = torch.empty_like(batch)
+        for index in np.unique(seen):
+            rows = torch.from_numpy(np.flatnonzero(seen == index))
+            for part in torch.split(rows, CHUNK):
+                made[part] = translated(
+                    learner.average, batch[part].to(learner.device), known[index], known[target]
+                ).cpu()
+        return from_batch(made, self.layout_)
+
     def sample(self, count: int, environment: int | None = None, *, seed: int = 0) -> Array:
         """Dream `count` images of an environment, its latents drawn from their own marginals."""
         if count < 1:
@@ -115,16 +147,20 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         z = dream.latents([known], choice, noise, "marginal")
         return self._decode(z.to(self._learner.device), index)
 
-    def environment(self, images: Any) -> NDArray[np.int64]:
+    def environment(self, images: Any, *, context: Any = None) -> NDArray[np.int64]:
         """The most probable environment of each image, [B]."""
-        return np.asarray(self.belief(images).argmax(axis=1), dtype=np.int64)
+        return np.asarray(self.belief(images, context=context).argmax(axis=1), dtype=np.int64)
 
-    def belief(self, images: Any) -> Array:
-        """q(s|x): probabilities over the known environments, [B, E]."""
-        posterior = self._encode(images)
-        with torch.no_grad():
-            known = len(self._learner.memory.environments)
-            return _numpy(self._learner.average.head(posterior, known).exp())
+    def belief(self, images: Any, *, context: Any = None) -> Array:
+        """q(s|x): probabilities over the known environments, [B, E].
+
+        context: images that are known to be from where these are. They decide for images that could
+        be of more than one environment; without them all environments are equally likely.
+        """
+        beliefs = self._belief(images)
+        if context is not None:
+            beliefs = in_context(beliefs, shares(self._belief(context)))
+        return _numpy(beliefs)
 
     @property
     def environment_(self) -> int:
@@ -206,6 +242,12 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                     f"this batch has {tuple(batch.shape[1:])}. Resize it, or start a new model."
                 )
         return batch
+
+    @torch.no_grad()
+    def _belief(self, images: Any) -> Tensor:
+        known = len(self._learner.memory.environments)
+        beliefs: Tensor = self._learner.average.head(self._encode(images), known).exp()
+        return beliefs
 
     @torch.no_grad()
     def _encode(self, images: Any) -> Posterior:

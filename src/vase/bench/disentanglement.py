@@ -28,7 +28,7 @@ from vase.probes.survey import TEST_SEED, home_of
 from vase.probes.survey import read as read_run
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 
-PRESET = "dsprites"
+PRESETS = ("dsprites",)
 ROWS = 1500  # images that the trees of DCI are shown, which take most of a minute over them
 
 Codes = NDArray[np.float32]
@@ -68,7 +68,7 @@ def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and measure it: the raw record. Codes stay in its run."""
     torch.set_num_threads(1)
     began = perf_counter()
-    settings, folder = job.run(PRESET)
+    settings, folder = job.run()
     train(folder, settings, job.data)
     worlds = {}
     for name, (then, now) in _then_and_now(folder, job.data).items():

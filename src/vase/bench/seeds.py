@@ -1,4 +1,4 @@
-"""What benchmarks of one preset have in common: a run for every seed, resumed where it was left."""
+"""What benchmarks of presets have in common: a run for every seed, resumed where it was left."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from vase.training.folder import RunFolder
 
 @dataclass(frozen=True)
 class Job:
-    """One seed."""
+    """One preset and seed."""
 
+    preset: str
     seed: int
     overrides: tuple[str, ...]
     out: Path
     data: build.DataOptions
 
-    def run(self, preset: str) -> tuple[Config, RunFolder]:
+    def run(self) -> tuple[Config, RunFolder]:
         """The configuration of this seed, and its run's folder, named after code and settings."""
-        settings = config.load(preset, [f"training.seed={self.seed}", *self.overrides])
+        settings = config.load(self.preset, [f"training.seed={self.seed}", *self.overrides])
         key = provenance.key(settings, provenance.code())
         return settings, RunFolder(self.out / "runs" / f"seed-{self.seed}-{key}")

@@ -39,7 +39,7 @@ from vase.probes.survey import TEST_SEED, TRAIN_SEED
 from vase.training.folder import read_json, read_lines, rounded, write_json
 from vase.worlds.canvas import World
 
-PRESET = "split-mnist"
+PRESETS = ("split-mnist",)
 NEIGHBOURS = 10
 DIMENSIONS = 28 * 28
 
@@ -86,7 +86,7 @@ def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and score it: the raw record."""
     torch.set_num_threads(1)
     began = perf_counter()
-    settings, folder = job.run(PRESET)
+    settings, folder = job.run()
     learner = trained(folder, settings, job.data)
     learnt = perf_counter()
     schedule = build.stream(settings, job.data).schedule

@@ -96,6 +96,47 @@ def report(run: Run, data_dir: DataDir = None, offline: Offline = False) -> None
 
 
 @app.command()
+def translate(
+    run: Run,
+    source: Annotated[
+        str | None, typer.Option("--from", help="The environment that images come from.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", help="The environment they are painted in.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Translate these instead: an image, or a folder of them.")
+    ] = None,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Show images of one environment as another would have them, and say what was kept.
+
+    Without names, every pair: RUN/figures/translation-*.png and RUN/translation.json.
+    """
+    from vase.cli import sharing
+
+    sharing.translate(run, source, target, images, _data(data_dir, offline), console)
+
+
+@app.command()
+def ambiguity(
+    run: Run,
+    first: Annotated[str, typer.Argument(help="An environment of the run.", metavar="ENV")],
+    second: Annotated[str, typer.Argument(help="Another one.", metavar="ENV")],
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Show images between two environments: which are they taken for, and how surely.
+
+    RUN/figures/ambiguity-*.png and RUN/ambiguity.json.
+    """
+    from vase.cli import sharing
+
+    sharing.ambiguity(run, first, second, _data(data_dir, offline), console)
+
+
+@app.command()
 def presets() -> None:
     """List the presets, each with its cost."""
     from vase import config
@@ -265,6 +306,22 @@ def disentangle(
 
     data = _data(data_dir, offline)
     session.disentangle(overrides or [], range(seeds), jobs, out, data, console)
+
+
+@bench_app.command("share")
+def share(
+    overrides: Changes = None,
+    out: Tables = Path("runs/sharing"),
+    seeds: Seeds = 3,
+    jobs: Processes = 2,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """What shared latents are good for: translation and ambiguity, disentangled and entangled."""
+    from vase.cli import session
+
+    data = _data(data_dir, offline)
+    session.share(overrides or [], range(seeds), jobs, out, data, console)
 
 
 @bench_app.command("list")

@@ -188,6 +188,21 @@ def disentangle(
     _tabulate(bench.markdown(*bench.read(out)), out, console)
 
 
+def share(
+    overrides: Sequence[str],
+    seeds: Sequence[int],
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Train every seed on worlds that share factors; translate them, and show what is between."""
+    from vase.bench import sharing as bench
+
+    _every_seed(bench, overrides, seeds, workers, out, data, console)
+    _tabulate(bench.markdown(bench.read(out)), out, console)
+
+
 def _every_seed(
     bench: Any,
     overrides: Sequence[str],
@@ -201,18 +216,25 @@ def _every_seed(
     from vase.bench import engine
     from vase.bench.seeds import Job
 
-    for half in ("train", "test"):
-        build.stream(config.load(bench.PRESET, overrides), data, half)
+    for preset in bench.PRESETS:
+        for split in ("train", "test"):
+            build.stream(config.load(preset, overrides), data, split)
     out.mkdir(parents=True, exist_ok=True)
     quiet = build.DataOptions(data.folder, data.offline)
-    jobs = [Job(seed, tuple(overrides), out.absolute(), quiet) for seed in seeds]
+    jobs = [
+        Job(preset, seed, tuple(overrides), out.absolute(), quiet)
+        for seed in seeds
+        for preset in bench.PRESETS
+    ]
     progress = engine.Progress(len(jobs))
     with engine.executor(workers) as pool:
         for job, outcome in engine.completed(bench.work, jobs, pool):
             if isinstance(outcome, Exception):
                 raise outcome
             bench.write(outcome, out)
-            console.print(progress.step(f"seed {job.seed}"), soft_wrap=True, highlight=False)
+            console.print(
+                progress.step(f"{job.preset}, seed {job.seed}"), soft_wrap=True, highlight=False
+            )
 
 
 def _tabulate(text: str, out: Path, console: Console) -> None:

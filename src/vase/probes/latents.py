@@ -56,6 +56,14 @@ class WorldLatents:
     def spare(self) -> list[int]:
         return _where(self.mask & (self.kl < USED))
 
+    @property
+    def placing(self) -> list[int]:
+        """The used latents that stand for x or y; none in a world at rest."""
+        if not set(POSITION) <= set(self.r2):
+            return []
+        best = np.max([self.r2[factor] for factor in POSITION], axis=0)
+        return _where(self.mask & (self.kl >= USED) & (best >= ENCODES))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -144,8 +152,7 @@ def position(worlds: Sequence[WorldLatents]) -> dict[str, Any]:
     source = next((world for world in worlds if set(POSITION) <= set(world.r2)), None)
     if source is None:
         return {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
-    best = np.max([source.r2[factor] for factor in POSITION], axis=0)
-    carriers = _where((source.kl >= USED) & (best >= ENCODES))
+    carriers = source.placing
     return {
         "source": source.name,
         "latents": carriers,

@@ -96,8 +96,14 @@ class Readout:
         accuracy = float(np.mean(self.classifier.predict(code) == examples.identity))
         if self.positions is None or examples.position is None:
             return Score(accuracy, None)
-        guess = self.positions.undo(self.regressor.predict(code))
+        guess = self.position(examples.code)
         return Score(accuracy, float(np.mean((guess - examples.position) ** 2)))
+
+    def position(self, means: NDArray[Any]) -> NDArray[np.float64]:
+        """The position read from codes [B, N], [B, 2]; only of a readout that was taught one."""
+        assert self.positions is not None
+        code = self.codes.apply(means[:, self.latents]).astype(self.precision)
+        return self.positions.undo(self.regressor.predict(code))
 
 
 def fit_linear(examples: Examples) -> Readout:
@@ -114,7 +120,7 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
     columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
-    with _stopped_early():
+    with stopped_early():
         return _fit(examples, columns, classifier, regressor, np.float32)
 
 
@@ -147,7 +153,7 @@ def _fit(
 
 
 @contextmanager
-def _stopped_early() -> Iterator[None]:
+def stopped_early() -> Iterator[None]:
     """The number of iterations is part of the readout: reaching it is no reason to warn.
 
     One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit).

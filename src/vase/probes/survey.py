@@ -21,6 +21,7 @@ from vase.config import Config, ProbeConfig
 from vase.errors import RunError
 from vase.lifelong.memory import Environment
 from vase.probes import latents
+from vase.probes.calibration import calibration
 from vase.probes.detection import Line, assigned, detection
 from vase.probes.disentangled import disentanglement
 from vase.probes.encode import Code, Model, encode, load
@@ -79,6 +80,7 @@ def _record(
     run: Run, timeline: list[dict[str, Any]], last: Model, codes: Mapping[str, Pair]
 ) -> dict[str, Any]:
     """Everything that goes into `probes.json`, given the figures and codes of the milestones."""
+    worlds = _measured(run, last, codes)
     steps = max(last.step, *(int(line["step"]) + 1 for line in run.metrics), 0)
     return {
         "vase_version": __version__,
@@ -92,7 +94,8 @@ def _record(
         "assignment": {name: home_of(run, last, name).index for name in codes},
         "timeline": timeline,
         "summary": {**summary(timeline), "chance": _chance(codes)},
-        "latents": _latents(run, last, codes),
+        "latents": _latents(run, worlds),
+        "calibration": _calibration(run, last, codes, worlds),
     }
 
 
@@ -220,11 +223,28 @@ def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
     }
 
 
-def _latents(run: Run, model: Model, codes: Mapping[str, Pair]) -> dict[str, Any]:
-    worlds = []
+def _calibration(
+    run: Run, model: Model, codes: Mapping[str, Pair], worlds: Sequence[latents.WorldLatents]
+) -> dict[str, Any]:
+    """How well variance foretells error, in every world whose position is told by some latent."""
+    return {
+        world.name: calibration(
+            model.networks, codes[world.name].train, run.test[world.name], world.placing
+        )
+        for world in worlds
+        if world.placing
+    }
+
+
+def _measured(run: Run, model: Model, codes: Mapping[str, Pair]) -> list[latents.WorldLatents]:
+    found = []
     for name, pair in codes.items():
         home = home_of(run, model, name)
-        worlds.append(latents.measure(name, home.index, home.mask, pair.train, pair.test))
+        found.append(latents.measure(name, home.index, home.mask, pair.train, pair.test))
+    return found
+
+
+def _latents(run: Run, worlds: Sequence[latents.WorldLatents]) -> dict[str, Any]:
     return {
         "count": run.config.model.latents,
         "worlds": [world.to_json() for world in worlds],

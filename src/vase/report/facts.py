@@ -191,6 +191,38 @@ def _why(event: Record) -> str:
     return f"{event['reason']}; masks {', '.join(f'z{latent}' for latent in masked)}"
 
 
+@dataclass(frozen=True)
+class TranslationRow:
+    """One factor of one pair of worlds."""
+
+    source: str
+    target: str
+    factor: str
+    translated: str
+    real: str
+    shuffled: str
+
+
+def translation_rows(pairs: Sequence[Record]) -> list[TranslationRow]:
+    """What is still read after translation, per pair and factor; shares of identity in percent."""
+    return [
+        TranslationRow(
+            pair["source"],
+            pair["target"],
+            "identity, %" if factor == "identity" else f"{factor}, R²",
+            *(_read(factor, scores[name]) for name in ("translated", "real", "shuffled")),
+        )
+        for pair in pairs
+        for factor, scores in pair["factors"].items()
+    ]
+
+
+def _read(factor: str, score: float) -> str:
+    """A score of a reader: of identity a percentage, of the rest R^2."""
+    text = percent(score).removesuffix(" %") if factor == "identity" else f"{score:.3f}"
+    return text.replace("-", "\u2212")
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 100:

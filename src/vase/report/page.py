@@ -65,6 +65,7 @@ def render(run: Run, record: Record, album: Album) -> str:
         album=album,
         shared=facts.shared_sentence(record),
         events=facts.event_rows(run.events),
+        translated=facts.translation_rows(run.translation),
         chance=facts.chance_sentence(probes.get("summary", {})),
         summary=facts.summary_rows(probes.get("summary", {})),
         commands={name: command(name, run.path) for name in ("probe", "report")},

@@ -9,7 +9,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vase.lifelong.detector import DetectorRule
-from vase.report import curves, decode, evidence, facts, images, latents, readouts, style, timeline
+from vase.probes.ambiguity import MORPHS
+from vase.report import (
+    ambiguity,
+    calibration,
+    curves,
+    decode,
+    evidence,
+    facts,
+    images,
+    latents,
+    readouts,
+    style,
+    timeline,
+    translation,
+)
 from vase.report.decode import Floats
 from vase.report.run import Record, Run, owners
 from vase.worlds.stream import Stream
@@ -18,6 +32,7 @@ MOST_LATENTS = 10  # rows of a traversal
 TEST_IMAGES = 512  # per world, on which latents are measured when there are no probes
 SHOWN, PER_ROW = 12, 6
 DREAMT = 24
+MOST_TARGETS = 5  # worlds that one world is translated to
 SEED = 20_240_101  # of the images that are shown, the same for every run
 
 Progress = Callable[[str], None]
@@ -41,24 +56,29 @@ class Album:
     matrix: Picture
     traversals: tuple[Picture, ...]
     reconstructions: tuple[Picture, ...]
+    translations: tuple[Picture, ...]
+    ambiguity: tuple[Picture, ...]
     dreams: tuple[Picture, ...]
     readouts: Picture | None
+    calibration: Picture | None
     curves: Picture
 
     def all(self) -> tuple[Picture, ...]:
         """Every picture, in the order of the page."""
-        readouts = (self.readouts,) if self.readouts else ()
-        decisions = (self.evidence,) if self.evidence else ()
-        return (
+        shown = (
             self.timeline,
-            *decisions,
+            self.evidence,
             self.matrix,
             *self.traversals,
             *self.reconstructions,
+            *self.translations,
+            *self.ambiguity,
             *self.dreams,
-            *readouts,
+            self.readouts,
+            self.calibration,
             self.curves,
         )
+        return tuple(picture for picture in shown if picture)
 
 
 def examples(run: Run, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
@@ -93,8 +113,11 @@ def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say:
         matrix=matrix,
         traversals=traversals,
         reconstructions=reconstructions,
+        translations=_translations(run, seen),
+        ambiguity=_ambiguity(run, seen),
         dreams=dreams,
         readouts=_readouts(run),
+        calibration=_calibration(run),
         curves=_curves(run),
     )
 
@@ -180,7 +203,7 @@ def _traversals(run: Run, seen: dict[str, Floats], record: Record) -> tuple[Pict
         alt = f"Images of {name} while one latent at a time goes from -2 to 2: " + "; ".join(
             f"{title}, {nats}" for title, nats in labels
         )
-        found.append(_picture(f"traversal-{_slug(name)}", figure, alt))
+        found.append(_picture(f"traversal-{slug(name)}", figure, alt))
     return tuple(found)
 
 
@@ -193,8 +216,67 @@ def _reconstructions(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
         rows = images.paired(originals, copies, PER_ROW)
         figure = images.wall(rows, name, colours[name], pair=True)
         alt = f"{SHOWN} test images of {name}, and below each its reconstruction."
-        found.append(_picture(f"reconstructions-{_slug(name)}", figure, alt))
+        found.append(_picture(f"reconstructions-{slug(name)}", figure, alt))
     return tuple(found)
+
+
+def _translations(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+    """Every world in all others that the learner tells from it."""
+    found = []
+    for source, place in run.places.items():
+        others = [name for name, other in run.places.items() if other.index != place.index]
+        if others:
+            originals = seen[source][:SHOWN]
+            figure = translation.draw(translated(run, originals, source, others[:MOST_TARGETS]))
+            alt = f"{SHOWN} test images of {source}, and what they would be in others."
+            found.append(_picture(f"translations-{slug(source)}", figure, alt))
+    return tuple(found)
+
+
+def translated(
+    run: Run, originals: Floats, source: str, targets: Sequence[str]
+) -> list[translation.Row]:
+    """Images [K, C, H, W] of one world, how it sees them itself, and how others would."""
+    colours = style.world_colours(run.worlds)
+    place = run.places[source]
+    own = decode.translate(run.networks, originals, place, place)
+    rows = [
+        translation.Row(originals, source, "as it is", colours[source]),
+        translation.Row(own, source, "as it is seen", colours[source]),
+    ]
+    for target in targets:
+        made = decode.translate(run.networks, originals, place, run.places[target])
+        rows.append(translation.Row(made, target, "translated", colours[target]))
+    return rows
+
+
+def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+    """For every pair that was measured: morphs as pictures, and the curves."""
+    colours = style.world_colours(run.worlds)
+    found = []
+    for record in run.ambiguity:
+        ends = (record["source"], record["target"])
+        name = slug(f"ambiguity-{ends[0]}-{ends[1]}")
+        alt = f"Images that go from {ends[0]} to {ends[1]}, and how each would see them."
+        strip = morphs(run, seen[ends[0]], seen[ends[1]], *ends)
+        found.append(_picture(f"{name}-morphs", strip, alt))
+        told = "Belief along the way for different images around, and the variance of the latents."
+        found.append(_picture(name, ambiguity.draw(record, colours), told))
+    return tuple(found)
+
+
+def morphs(run: Run, first: Floats, second: Floats, one: str, other: str) -> Figure:
+    """A path of each kind between the first images of two worlds, and how either world sees it."""
+    colours = style.world_colours(run.worlds)
+    rows = []
+    for k, (kind, morph) in enumerate(MORPHS.items()):
+        levels = np.linspace(0, 1, SHOWN)
+        path = np.concatenate([morph(first[k : k + 1], second[k : k + 1], w) for w in levels])
+        rows.append(translation.Row(path, kind, f"{one} to {other}", style.QUIET))
+        for name in (one, other):
+            made = decode.reconstruct(run.networks, path, run.places[name])
+            rows.append(translation.Row(made, name, "seen as this", colours[name]))
+    return translation.draw(rows)
 
 
 def _dreams(run: Run) -> tuple[Picture, ...]:
@@ -220,13 +302,22 @@ def _readouts(run: Run) -> Picture | None:
     return _picture("readouts", figure, "Accuracy and position error over time; see the table.")
 
 
+def _calibration(run: Run) -> Picture | None:
+    found = (run.probes or {}).get("calibration")
+    if not found:
+        return None
+    figure = calibration.draw(found, style.world_colours(run.worlds))
+    told = [f"{name}: rank correlation {each['spearman']:.2f}" for name, each in found.items()]
+    return _picture("calibration", figure, "Predicted and true error. " + "; ".join(told))
+
+
 def _curves(run: Run) -> Picture:
     wasserstein = run.config.dreaming.distance == "wasserstein"
     figure = curves.draw(run.metrics, run.stays, run.steps, wasserstein=wasserstein)
     return _picture("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A world's name as a part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 

@@ -48,6 +48,8 @@ class Run:
     memory: Memory
     steps: int
     seconds: float | None
+    translation: tuple[Record, ...] = ()
+    ambiguity: tuple[Record, ...] = ()
 
     @cached_property
     def stays(self) -> tuple[Stay, ...]:
@@ -95,7 +97,14 @@ def read(folder: RunFolder) -> Run:
         memory=memory,
         steps=max(step, last, 1),
         seconds=wall_clock(folder.tensorboard),
+        translation=pairs(folder.translation),
+        ambiguity=pairs(folder.ambiguity),
     )
+
+
+def pairs(path: Path) -> tuple[Record, ...]:
+    """What `vase translate` or `vase ambiguity` has measured, a record for every pair of worlds."""
+    return tuple(read_json(path)["pairs"]) if path.is_file() else ()
 
 
 def load_networks(path: Path) -> tuple[Networks, Memory, int]:

@@ -6,7 +6,7 @@ events.jsonl             one line per event: step, kind, environment, reason, ev
 tensorboard/             the same numbers for TensorBoard
 checkpoint.safetensors   everything needed to go on, bit for bit
 milestones/              averaged weights along the way, for the probes
-probes.json  report.html  figures/
+probes.json  translation.json  ambiguity.json  report.html  figures/
 """
 
 from __future__ import annotations
@@ -50,6 +50,14 @@ class RunFolder:
     @property
     def probes(self) -> Path:
         return self.path / "probes.json"
+
+    @property
+    def translation(self) -> Path:
+        return self.path / "translation.json"
+
+    @property
+    def ambiguity(self) -> Path:
+        return self.path / "ambiguity.json"
 
     @property
     def report(self) -> Path:

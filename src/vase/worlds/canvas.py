@@ -33,6 +33,11 @@ class World(Protocol):
         """Channels, height and width of an image."""
         ...
 
+    @property
+    def kinds(self) -> str:
+        """What its identities number: the same word where the same number is the same kind."""
+        ...
+
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, Truth]:
         """Render `count` images, float32 [B, C, H, W] in [0, 1]. All randomness is the argument."""
         ...
@@ -75,6 +80,10 @@ class CanvasWorld:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.channels, self.size, self.size
+
+    @property
+    def kinds(self) -> str:
+        return self.sprites.kinds
 
     @property
     def travel(self) -> tuple[int, int]:

@@ -73,6 +73,11 @@ class DSprites:
         """Channels, height and width of an image."""
         return 1, SIDE // self.shrink, SIDE // self.shrink
 
+    @property
+    def kinds(self) -> str:
+        """What its identities number."""
+        return "dsprites"
+
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, Truth]:
         """`count` images, float32 [B, 1, H, W] in [0, 1], and their factors."""
         chosen = self.images[generator.integers(len(self.images), size=count)]

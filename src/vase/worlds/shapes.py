@@ -79,7 +79,7 @@ def sprites(family: Family, count: int, side: int, seed: int) -> Sprites:
             for kind, radius, squeeze in zip(identity, radii, squeezes, strict=True)
         ]
     )
-    return Sprites(pixels, identity.astype(np.int64))
+    return Sprites(pixels, identity.astype(np.int64), family)
 
 
 def _draw(family: Family, kind: int, side: int, radius: float, squeeze: float) -> NDArray[np.uint8]:

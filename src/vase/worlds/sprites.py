@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,14 @@ from vase.errors import ConfigError
 
 @dataclass(frozen=True, eq=False)
 class Sprites:
-    """Small grey images to be placed: `pixels` uint8 [N, h, w], `identity` [N]."""
+    """Small grey images to be placed: `pixels` uint8 [N, h, w], `identity` [N].
+
+    kinds: what the identities number, such as "mnist"; empty where nobody has said.
+    """
 
     pixels: NDArray[np.uint8]
     identity: NDArray[np.int64]
+    kinds: str = ""
 
 
 def only(sprites: Sprites, classes: Sequence[int]) -> Sprites:
@@ -27,12 +31,12 @@ def only(sprites: Sprites, classes: Sequence[int]) -> Sprites:
             f"No sprite is of the classes {list(classes)}; there are "
             f"{np.unique(sprites.identity).tolist()}. Correct the world's `classes`."
         )
-    return Sprites(sprites.pixels[chosen], sprites.identity[chosen])
+    return replace(sprites, pixels=sprites.pixels[chosen], identity=sprites.identity[chosen])
 
 
 def turned(sprites: Sprites, quarters: int) -> Sprites:
     """Every sprite turned to the left by `quarters` times 90 degrees."""
-    return Sprites(np.rot90(sprites.pixels, quarters, axes=(1, 2)).copy(), sprites.identity)
+    return replace(sprites, pixels=np.rot90(sprites.pixels, quarters, axes=(1, 2)).copy())
 
 
 def shrunk(sprites: Sprites, factor: int) -> Sprites:
@@ -44,4 +48,4 @@ def shrunk(sprites: Sprites, factor: int) -> Sprites:
             "multiples of it. Correct the world's `shrink`."
         )
     blocks = sprites.pixels.reshape(count, height // factor, factor, width // factor, factor)
-    return Sprites(np.round(blocks.mean((2, 4))).astype(np.uint8), sprites.identity)
+    return replace(sprites, pixels=np.round(blocks.mean((2, 4))).astype(np.uint8))

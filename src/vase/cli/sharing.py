@@ -1,0 +1,137 @@
+"""What the commands on pairs of worlds do: translation, and images that could be of either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vase import build
+from vase.errors import InputError
+from vase.report import facts, pictures, style, translation
+from vase.report import run as runs
+from vase.training import folder as folders
+from vase.training.checkpoint import write_bytes
+from vase.training.folder import RunFolder, rounded, write_json
+from vase.worlds import files
+
+
+def translate(
+    path: Path,
+    source: str | None,
+    target: str | None,
+    own: Path | None,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Measure and draw translations of a run: a pair of worlds, or all pairs; or own images."""
+    folder = folders.open_run(path)
+    if own is not None:
+        _translate_own(folder, source, target, own, console)
+        return
+    _measure(folder, source, target, data, console)
+
+
+def _measure(
+    folder: RunFolder,
+    source: str | None,
+    target: str | None,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    from vase.probes import survey
+    from vase.probes import translation as probe
+
+    run = survey.read(folder, data)
+    model = probe.last_model(run)
+    wanted = probe.pairs(run, model, source, target)
+    with console.status("Translating held-out images, and reading them"):
+        found = rounded(probe.translation(run, model, wanted))
+    _keep(folder.translation, found)
+    console.print(_table(found))
+    shown = runs.read(folder)
+    examples = pictures.examples(shown, build.stream(shown.config, data, "test"), pictures.SHOWN)
+    for one, other in wanted:
+        figure = translation.draw(pictures.translated(shown, examples[one], one, [other]))
+        _write(folder, f"translation-{one}-to-{other}", style.png(figure), console)
+    console.print(f"Figures in numbers: {folder.translation}", soft_wrap=True)
+
+
+def _keep(path: Path, found: list[dict[str, Any]]) -> None:
+    """Put records of pairs of worlds into a file, in place of older ones of the same pairs."""
+    ends = [(pair["source"], pair["target"]) for pair in found]
+    others = [pair for pair in runs.pairs(path) if (pair["source"], pair["target"]) not in ends]
+    write_json(path, {"pairs": [*others, *found]})
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    shown = Table("from", "to", "what is read", "translated", "real", "shuffled", box=None)
+    for row in facts.translation_rows(found):
+        cells = (row.source, row.target, row.factor, row.translated, row.real, row.shuffled)
+        shown.add_row(*cells)
+    return shown
+
+
+def _translate_own(
+    folder: RunFolder, source: str | None, target: str | None, own: Path, console: Console
+) -> None:
+    """Translate images from files, of which nothing is known."""
+    if source is None or target is None:
+        raise InputError("Say which worlds your images go --from and --to.")
+    run = runs.read(folder)
+    for name in (source, target):
+        if name not in run.places:
+            raise InputError(
+                f"This run has seen no environment '{name}'. It knows: {', '.join(run.places)}."
+            )
+    shape = run.networks.shape
+    images = files.read(own, (shape.channels, shape.height, shape.width), pictures.SHOWN)
+    figure = translation.draw(pictures.translated(run, images, source, [target]))
+    _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure), console)
+
+
+def _write(folder: RunFolder, name: str, content: bytes, console: Console) -> None:
+    path = folder.figures / f"{pictures.slug(name)}.png"
+    path.parent.mkdir(exist_ok=True)
+    write_bytes(path, content)
+    console.print(f"Figure: {path}", soft_wrap=True)
+
+
+def ambiguity(
+    path: Path, first: str, second: str, data: build.DataOptions, console: Console
+) -> None:
+    """Measure and draw what a run makes of images between two worlds."""
+    from vase.probes import ambiguity as probe
+    from vase.probes import survey
+    from vase.probes import translation as pairing
+    from vase.report import ambiguity as drawing
+
+    folder = folders.open_run(path)
+    run = survey.read(folder, data)
+    model = pairing.last_model(run)
+    pairing.pairs(run, model, first, second)
+    with console.status("Looking at morphs"):
+        found = rounded(probe.ambiguity(run, model, first, second))
+    _keep(folder.ambiguity, [found])
+    console.print(_curves(found))
+    shown = runs.read(folder)
+    seen = pictures.examples(shown, build.stream(shown.config, data, "test"), pictures.SHOWN)
+    colours = style.world_colours(shown.worlds)
+    strip = pictures.morphs(shown, seen[first], seen[second], first, second)
+    name = f"ambiguity-{first}-{second}"
+    _write(folder, f"{name}-morphs", style.png(strip), console)
+    _write(folder, name, style.png(drawing.draw(found, colours)), console)
+    console.print(f"Figures in numbers: {folder.ambiguity}", soft_wrap=True)
+
+
+def _curves(found: dict[str, Any]) -> Table:
+    """Equality and width for every morph and context."""
+    shown = Table("morph", f"of {found['target']} around", "equality", "width, median", box=None)
+    for name, figures in found["morphs"].items():
+        for each in [{"share": None, **figures["alone"]}, *figures["contexts"]]:
+            share = "nothing" if each["share"] is None else f"{100 * each['share']:.0f} %"
+            middle = f"{each['equality']['mean']:.3f} ± {each['equality']['sd']:.3f}"
+            shown.add_row(name, share, middle, f"{each['width']['median']:.3f}")
+    return shown

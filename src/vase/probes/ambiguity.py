@@ -1,0 +1,246 @@
+"""What a model makes of an image that could be of either of two worlds.
+
+Held-out images of two worlds are paired, and each pair becomes a path of morphs from one to the
+other. Three things are asked along it. Where does belief change sides, and how sharply: the
+psychometric curve of each pair, made monotone, has a point of equality (1/2) and a width (from 1/10
+to 9/10). How do the images around it move that point. And is the model less sure of its latents in
+between: the posterior's variance at each path's own point of equality beside that at its ends, of
+the latents that both worlds use. (Of a latent that one of them leaves free the variance is near 1
+at that end, and says nothing.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from torch import Tensor
+
+from vase.errors import RunError
+from vase.lifelong.belief import in_context, shares
+from vase.lifelong.memory import Environment
+from vase.probes.encode import Model
+from vase.probes.latents import USED
+from vase.probes.survey import TEST_SEED, Run, home_of
+from vase.probes.translation import scene
+from vase.records import Posterior
+from vase.worlds.canvas import Floats
+
+Array = NDArray[np.float64]
+
+LEVELS = 41  # steps of a path, both ends included
+PAIRS = 128  # of images, one path each
+CONTEXT = 64  # images around, as many as in a batch
+CONTEXTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of them that is of the second world
+
+
+# ---- morphs ------------------------------------------------------------------------------------
+
+
+def mixture(first: Floats, second: Floats, level: float) -> Floats:
+    """Pixels (1 - w) a + w b at level w in [0, 1]."""
+    weight = np.float32(level)
+    return (1 - weight) * first + weight * second
+
+
+def side_by_side(first: Floats, second: Floats, level: float) -> Floats:
+    """The left 1 - w of the one beside the right w of the other, to a whole column."""
+    cut = round((1 - level) * first.shape[-1])
+    return np.concatenate([first[..., :cut], second[..., cut:]], axis=-1)
+
+
+MORPHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
+    "mixture": mixture,
+    "side by side": side_by_side,
+}
+
+
+# ---- one path ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """What is made of P paths of L levels: beliefs in the two environments [L, P, 2], posterior."""
+
+    levels: Array
+    beliefs: Array
+    mean: Array
+    variance: Array
+
+    @property
+    def crossing(self) -> NDArray[np.bool_]:
+        """Which paths begin on the first side and end on the second, [P]."""
+        crossing: NDArray[np.bool_] = (self.beliefs[0, :, 1] < 0.5) & (self.beliefs[-1, :, 1] > 0.5)
+        return crossing
+
+    def changing(self) -> Path:
+        """The paths that change sides."""
+        some = self.crossing
+        return Path(self.levels, self.beliefs[:, some], self.mean[:, some], self.variance[:, some])
+
+    def second(self, pi: Array | None = None) -> Array:
+        """Belief in the second environment, [L, P], given the shares of both, [2]."""
+        prior = torch.tensor([0.5, 0.5] if pi is None else pi.tolist(), dtype=torch.float64)
+        flat = torch.from_numpy(self.beliefs).reshape(-1, 2)
+        believed: Array = in_context(flat, prior)[:, 1].reshape(self.beliefs.shape[:2]).numpy()
+        return believed
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Where each of P paths reaches a belief of 1/10, 1/2 and 9/10; the mean belief, [L]."""
+
+    low: Array
+    equal: Array
+    high: Array
+    mean: Array
+
+    def to_json(self) -> dict[str, Any]:
+        width = self.high - self.low
+        return {
+            "equality": {"mean": float(self.equal.mean()), "sd": float(self.equal.std())},
+            "width": {
+                name: float(np.quantile(width, q))
+                for name, q in (("lower quartile", 0.25), ("median", 0.5), ("upper quartile", 0.75))
+            },
+            "belief": self.mean.tolist(),
+        }
+
+
+def psychometric(levels: Array, belief: Array) -> Curve:
+    """The curve of every path, [L, P], after the monotone fit that is nearest in least squares."""
+    fit = IsotonicRegression(y_min=0, y_max=1)
+    risen = [fit.fit_transform(levels, path) for path in belief.T]
+    low, equal, high = (
+        np.array([_first(levels, path, value) for path in risen]) for value in (0.1, 0.5, 0.9)
+    )
+    return Curve(low, equal, high, belief.mean(1))
+
+
+def _first(levels: Array, path: Array, value: float) -> float:
+    """The level at which a rising path reaches a value; an end of it where it lies beyond."""
+    reached = np.flatnonzero(path >= value)
+    if not len(reached):
+        return float(levels[-1])
+    k = int(reached[0])
+    if k == 0:
+        return float(levels[0])
+    share = (value - path[k - 1]) / (path[k] - path[k - 1])
+    return float(levels[k - 1] + share * (levels[k] - levels[k - 1]))
+
+
+# ---- a pair of worlds --------------------------------------------------------------------------
+
+
+def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]:
+    """All figures of one pair of worlds, for both kinds of morph.
+
+    A `RunError` if belief changes sides on no path: then the model does not tell them apart.
+    """
+    worlds = (run.test[first], run.test[second])
+    one, other = (scene(world, PAIRS, TEST_SEED + k).images for k, world in enumerate(worlds))
+    around = [scene(world, CONTEXT, TEST_SEED + 2 + k).images for k, world in enumerate(worlds)]
+    homes = [home_of(run, model, name) for name in (first, second)]
+    contexts = {
+        share: context(model, homes, mixed(around[0], around[1], share)) for share in CONTEXTS
+    }
+    levels = np.linspace(0, 1, LEVELS)
+    paths = {name: walk(model, homes, one, other, levels, morph) for name, morph in MORPHS.items()}
+    if not all(path.crossing.any() for path in paths.values()):
+        raise RunError(
+            f"The model takes images of '{first}' and of '{second}' for the same environment, so "
+            "no morph is ambiguous. Choose two that it tells apart."
+        )
+    return {
+        "source": first,
+        "target": second,
+        "levels": levels.tolist(),
+        "morphs": {name: figures(path.changing(), homes, contexts) for name, path in paths.items()},
+        "crossing": {name: float(path.crossing.mean()) for name, path in paths.items()},
+    }
+
+
+def mixed(first: Floats, second: Floats, share: float) -> Floats:
+    """As many images as of either, a share of them of the second."""
+    count = round(share * len(first))
+    return np.concatenate([first[count:], second[:count]])
+
+
+@torch.no_grad()
+def context(model: Model, homes: list[Environment], images: Floats) -> Array:
+    """How likely the two environments are, [2], where these images are."""
+    beliefs, _ = look(model, homes, images)
+    pi: Array = shares(beliefs).numpy()
+    return pi
+
+
+@torch.no_grad()
+def walk(
+    model: Model,
+    homes: list[Environment],
+    first: Floats,
+    second: Floats,
+    levels: Array,
+    morph: Callable[[Floats, Floats, float], Floats],
+) -> Path:
+    """Look at every level of every path."""
+    seen = [look(model, homes, morph(first, second, float(level))) for level in levels]
+    return Path(
+        levels,
+        torch.stack([beliefs for beliefs, _ in seen]).numpy(),
+        torch.stack([posterior.mean for _, posterior in seen]).double().numpy(),
+        torch.stack([posterior.log_variance.exp() for _, posterior in seen]).double().numpy(),
+    )
+
+
+def look(model: Model, homes: list[Environment], images: Floats) -> tuple[Tensor, Posterior]:
+    """Beliefs in the two environments, [B, 2], as if there were no other; and the posterior."""
+    posterior = model.networks.encoder(torch.from_numpy(images))
+    named = model.networks.head(posterior, len(model.memory.environments))
+    both = named[:, [home.index for home in homes]].double().softmax(1)
+    return both, posterior
+
+
+def figures(
+    path: Path, homes: list[Environment], contexts: Mapping[float, Array]
+) -> dict[str, Any]:
+    """Curves without and in every context, and how sure the model is along the path."""
+    alone = psychometric(path.levels, path.second())
+    return {
+        "alone": alone.to_json(),
+        "contexts": [
+            {
+                "share": share,
+                "likely": pi.tolist(),
+                **psychometric(path.levels, path.second(pi)).to_json(),
+            }
+            for share, pi in contexts.items()
+        ],
+        "variance": uncertainty(path, np.stack([home.mask for home in homes]), alone),
+    }
+
+
+def uncertainty(path: Path, masks: NDArray[np.bool_], alone: Curve) -> dict[str, Any]:
+    """Posterior variance of the latents that both worlds use, masks being [2, N].
+
+    curve: mean over paths and latents, [L]. ends, equality: mean over paths for each latent, [2, K]
+    and [K]. ratios: of the sum over latents at equality to that at either end.
+    """
+    kl = 0.5 * (path.mean**2 + path.variance - 1 - np.log(path.variance))
+    shared = masks.all(0) & (kl[[0, -1]].mean(1) >= USED).all(0)
+    variance = path.variance[:, :, shared]
+    nearest = np.abs(path.levels[:, None] - alone.equal).argmin(0)
+    ends = variance[[0, -1]].mean(1)
+    equality = variance[nearest, np.arange(len(nearest))].mean(0)
+    return {
+        "latents": np.flatnonzero(shared).tolist(),
+        "curve": variance.mean((1, 2)).tolist() if shared.any() else [],
+        "ends": ends.tolist(),
+        "equality": equality.tolist(),
+        "ratios": (equality.sum() / ends.sum(1)).tolist() if shared.any() else [],
+    }

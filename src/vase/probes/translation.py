@@ -1,0 +1,219 @@
+"""What sharing is worth: is what two worlds have in common still there after a translation?
+
+For every factor that both worlds have, a reader fitted on real images of the target world reads it
+from translated images; it should say what was true of the image that was translated. Beside it
+stand what it says of real images of the target world (the most that can be asked) and what it says
+when the truths are shuffled (nothing carried over).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vase import build
+from vase.errors import InputError, RunError
+from vase.lifelong.memory import Environment
+from vase.lifelong.translate import translated
+from vase.metrics import mig
+from vase.nets import Networks
+from vase.probes import reader
+from vase.probes.disentangled import varying
+from vase.probes.encode import Code, Model, encode, load, sample
+from vase.probes.latents import USED
+from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, home_of, seen
+from vase.worlds.canvas import Floats, World
+
+CHUNK = 500  # images that are translated at once
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Images [B, C, H, W] of one world, and the factors that vary behind them, [B] each."""
+
+    images: Floats
+    factors: dict[str, NDArray[Any]]
+
+    def only(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Some of the factors."""
+        return {name: self.factors[name] for name in names}
+
+
+def scene(world: World, count: int, seed: int) -> Scene:
+    """`count` images of a world, the same for the same seed."""
+    images, truths = zip(*sample(world, count, seed), strict=True)
+    factors = {
+        name: np.concatenate([truth.factors[name] for truth in truths])
+        for name in truths[0].factors
+    } | {reader.IDENTITY: np.concatenate([truth.identity for truth in truths])}
+    varied = {name: each for name, each in factors.items() if len(np.unique(each)) > 1}
+    return Scene(np.concatenate(images), varied)
+
+
+# ---- a pair of worlds --------------------------------------------------------------------------
+
+
+def last_model(run: Run) -> Model:
+    """The model at the end of a run."""
+    shape = build.architecture(run.config, next(iter(run.test.values())).shape)
+    return load(run.weights[-1], shape, torch.device("cpu"))
+
+
+def pairs(
+    run: Run, model: Model, source: str | None = None, target: str | None = None
+) -> list[tuple[str, str]]:
+    """The pairs of worlds of a run that its model tells apart; see `told_apart`."""
+    known = seen(run.schedule, model.step)
+    index = {name: home_of(run, model, name).index for name in known}
+    return told_apart(index, source, target)
+
+
+def told_apart(
+    index: Mapping[str, int], source: str | None, target: str | None
+) -> list[tuple[str, str]]:
+    """Pairs (source, target) of worlds that are different environments, given which each is.
+
+    Those of the names that are given, or all. An `InputError` for a name that there is not, a
+    `RunError` where there is no pair.
+    """
+    for name in (source, target):
+        if name is not None and name not in index:
+            raise InputError(
+                f"This run has seen no environment '{name}'. It knows: {', '.join(index)}."
+            )
+    if source is not None and source == target:
+        raise InputError(f"'{source}' is both ends of the pair. Choose two environments.")
+    found = [
+        (one, other)
+        for one, other in permutations(index, 2)
+        if source in (None, one) and target in (None, other) and index[one] != index[other]
+    ]
+    if not found:
+        raise RunError(_alone(index, source, target))
+    return found
+
+
+def _alone(index: Mapping[str, int], source: str | None, target: str | None) -> str:
+    """Why there is nothing to translate between."""
+    if len(index) > 1 and source and target:
+        return (
+            f"The model took '{source}' and '{target}' for one environment ({index[source]}), so "
+            "there is nothing to translate. events.jsonl says why no switch was noticed."
+        )
+    return (
+        f"The model knows one environment only ({', '.join(index)}), so there is nothing to "
+        "translate to. Train it on a stream with more worlds."
+    )
+
+
+def translation(run: Run, model: Model, names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The figures of pairs of worlds (source, target) of a run, in their order."""
+    homes = {name: home_of(run, model, name) for pair in names for name in pair}
+    counts = (run.config.probes.train, run.config.probes.test)
+    return measure(model.networks, run.train, run.test, homes, names, counts)
+
+
+def measure(
+    networks: Networks,
+    train: Mapping[str, World],
+    test: Mapping[str, World],
+    homes: Mapping[str, Environment],
+    names: Sequence[tuple[str, str]],
+    counts: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """The figures of pairs of worlds, with so many images to fit readers on and to translate."""
+    scenes = {name: scene(test[name], counts[1], TEST_SEED) for name in homes}
+    codes = {name: encode(networks, test[name], counts[1], TEST_SEED) for name in homes}
+    found = []
+    for target in homes:
+        factors = {
+            source: common(test, scenes, source, target)
+            for source in homes
+            if (source, target) in names
+        }
+        asked = sorted({factor for each in factors.values() for factor in each})
+        real = scene(train[target], counts[0], TRAIN_SEED)
+        expert = reader.fit(real.images, real.only(asked))
+        bound = expert.scores(scenes[target].images, scenes[target].only(asked))
+        for source, shared in factors.items():
+            made = images(networks, scenes[source].images, homes[source], homes[target])
+            found.append(
+                {
+                    "source": source,
+                    "target": target,
+                    "factors": _scores(expert, made, scenes[source].only(shared), bound),
+                    "latents": homology(codes, homes, source, target),
+                }
+            )
+    return sorted(found, key=lambda each: names.index((each["source"], each["target"])))
+
+
+def common(
+    worlds: Mapping[str, World], tests: Mapping[str, Scene], source: str, target: str
+) -> list[str]:
+    """The factors that vary in both worlds; identity where it is of the same kinds of things."""
+    both = [name for name in tests[source].factors if name in tests[target].factors]
+    kinds = {worlds[name].kinds for name in (source, target)}
+    alike = len(kinds) == 1 and kinds != {""}
+    return [name for name in both if name != reader.IDENTITY or alike]
+
+
+def images(
+    networks: Networks, originals: Floats, source: Environment, target: Environment
+) -> Floats:
+    """Images [B, C, H, W] translated from one environment to another."""
+    parts = [
+        translated(networks, torch.from_numpy(originals[start : start + CHUNK]), source, target)
+        for start in range(0, len(originals), CHUNK)
+    ]
+    made: Floats = torch.cat(parts).numpy()
+    return made
+
+
+def _scores(
+    expert: reader.Reader, made: Floats, truths: dict[str, NDArray[Any]], bound: dict[str, float]
+) -> dict[str, dict[str, float]]:
+    """For each factor what is read from translated images, from them shuffled, from real ones."""
+    asked = reader.Reader(expert.pixels, {name: expert.models[name] for name in truths})
+    order = np.random.default_rng(TEST_SEED).permutation(len(made))
+    read = asked.scores(made, truths)
+    shuffled = asked.scores(made, {name: values[order] for name, values in truths.items()})
+    return {
+        name: {"translated": read[name], "shuffled": shuffled[name], "real": bound[name]}
+        for name in truths
+    }
+
+
+def homology(
+    codes: Mapping[str, Code], homes: Mapping[str, Environment], source: str, target: str
+) -> dict[str, Any]:
+    """Which latents both worlds use, and how much each knows of each factor in both.
+
+    information: by world and factor I(z_n; v) / H(v) of every latent that either uses, in [0, 1].
+    """
+    used = {
+        name: set(np.flatnonzero(homes[name].mask & (codes[name].kl >= USED)).tolist())
+        for name in (source, target)
+    }
+    either = sorted(used[source] | used[target])
+    return {
+        "shared": sorted(used[source] & used[target]),
+        "either": either,
+        "information": {
+            name: known_of(codes[name], homes[name], either) for name in (source, target)
+        },
+    }
+
+
+def known_of(code: Code, home: Environment, latents: Sequence[int]) -> dict[str, list[float]]:
+    """I(z_n; v) / H(v) of some latents for every factor that varies; 0 of a masked one."""
+    factors = varying(code)
+    found = mig(code.mean, np.stack(list(factors.values()), axis=1))
+    shares = found.information / found.entropy * home.mask[:, None]
+    return {name: shares[list(latents), k].tolist() for k, name in enumerate(factors)}

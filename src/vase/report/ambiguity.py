@@ -1,0 +1,74 @@
+"""Morphs between two worlds: what they look like, what is believed of them, and how surely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from vase.report import style
+
+Record = Mapping[str, Any]
+
+
+@style.styled
+def draw(record: Record, colours: Mapping[str, str]) -> Figure:
+    """Belief along both kinds of morph in every context, and the variance of the latents."""
+    figure = Figure(figsize=(style.FULL, 3.5), layout="constrained")
+    panels = figure.subplots(1, 3)
+    first, second = record["source"], record["target"]
+    ends = (colours.get(first, style.PALETTE[0]), colours.get(second, style.PALETTE[1]))
+    for axes, (name, found) in zip(panels, record["morphs"].items(), strict=False):
+        _belief(axes, record["levels"], found, ends)
+        axes.set_title(f"Belief, {name}")
+    panels[0].set_ylabel(f"belief in {style.fitted(second, 1.4, 9.5)}")
+    _variance(panels[2], record)
+    for axes in panels:
+        axes.set_xlim(0, 1)
+        axes.set_xticks(
+            [0, 0.5, 1], [style.fitted(first, 0.9, 9), "half", style.fitted(second, 0.9, 9)]
+        )
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=5,
+        title=f"images around that are of {second}",
+    )
+    return figure
+
+
+def _belief(axes: Axes, levels: list[float], found: Record, ends: tuple[str, str]) -> None:
+    for each in found["contexts"]:
+        share = each["share"]
+        axes.plot(levels, each["belief"], color=between(*ends, share), label=f"{100 * share:.0f} %")
+        axes.plot(each["equality"]["mean"], 0.5, "o", ms=4, color=between(*ends, share))
+    axes.axhline(0.5, color=style.QUIET, lw=0.6, ls=(0, (2, 2)))
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_yticks([0, 0.5, 1])
+
+
+def _variance(axes: Axes, record: Record) -> None:
+    """Variance of the latents that both worlds use, per kind of morph."""
+    for k, (name, found) in enumerate(record["morphs"].items()):
+        if not found["variance"]["curve"]:
+            continue
+        axes.plot(
+            record["levels"],
+            found["variance"]["curve"],
+            color=style.INK,
+            ls=("-", (0, (4, 2)))[k],
+            label=name,
+        )
+    axes.set_ylim(0)
+    axes.set_title("Variance of shared latents")
+    axes.legend()
+
+
+def between(one: str, other: str, share: float) -> tuple[float, float, float]:
+    """A colour on the way from one to the other."""
+    red, green, blue = (1 - share) * np.array(to_rgb(one)) + share * np.array(to_rgb(other))
+    return float(red), float(green), float(blue)

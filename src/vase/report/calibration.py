@@ -1,0 +1,54 @@
+"""Error of the position readout against the variance that the posterior predicts for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vase.report import style
+
+Record = Mapping[str, Any]
+
+
+@style.styled
+def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
+    """A dot for every bin of predicted variance, a line for every world, both axes logarithmic."""
+    figure = Figure(figsize=(style.FULL, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    for name, record in found.items():
+        predicted, errors = (
+            np.sqrt([each[what] for each in record["bins"]]) for what in ("predicted", "error")
+        )
+        label = f"{style.fitted(name, 1.9, 9)}: rank correlation {record['spearman']:.2f}"
+        panels[0].plot(predicted, errors, "o-", ms=4, color=colours[name], label=label)
+    lowest, highest = panels[0].get_xlim()
+    ends = (max(lowest, 1e-4), max(highest, 0.1))
+    panels[0].plot(ends, ends, color=style.QUIET, lw=0.8, ls=(0, (2, 2)), label="as predicted")
+    panels[0].set(
+        xscale="log", yscale="log", xlabel="predicted deviation, share of the way",
+        ylabel="error, root mean square",
+    )  # fmt: skip
+    panels[0].set_title("Error against what was predicted")
+    panels[0].legend()
+    _ways(panels[1], found, colours)
+    return figure
+
+
+def _ways(axes: Any, found: Mapping[str, Record], colours: Mapping[str, str]) -> None:
+    """Error and prediction by how the images were shown."""
+    ways = [each["shown"] for each in next(iter(found.values()))["ways"]]
+    for name, record in found.items():
+        rows = range(len(ways))
+        errors, predicted = (
+            np.sqrt([each[what] for each in record["ways"]]) for what in ("error", "predicted")
+        )
+        axes.plot(errors, rows, "o", ms=5, color=colours[name])
+        axes.plot(predicted, rows, "|", ms=9, mew=1.6, color=colours[name])
+    axes.set_yticks(range(len(ways)), ways)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="dot: error; line: predicted")
+    axes.set_title("By how images were shown")
+    axes.grid(axis="x")

@@ -1,0 +1,149 @@
+"""Belief in context, psychometric curves, variance under an uncertain environment, calibration."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vase.lifelong.belief import in_context, shares
+from vase.probes import ambiguity as probe
+from vase.probes import calibration
+
+Array = NDArray[np.float64]
+
+
+# --- belief in context --------------------------------------------------------------------------
+
+
+def test_the_shares_of_images_that_leave_no_doubt_are_counted() -> None:
+    """pi_s = (1 + n_s) / (E + B)."""
+    beliefs = torch.eye(3)[[0, 0, 0, 1]]
+    torch.testing.assert_close(shares(beliefs), torch.tensor([4 / 7, 2 / 7, 1 / 7]))
+
+
+def test_without_any_image_all_are_equally_likely() -> None:
+    torch.testing.assert_close(shares(torch.empty(0, 4)), torch.full((4,), 0.25))
+
+
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=20))
+def test_shares_are_a_fixed_point_of_their_equation(first: list[float]) -> None:
+    beliefs = torch.tensor([[p, 1 - p] for p in first], dtype=torch.float64)
+    pi = shares(beliefs)
+    again = (1 + in_context(beliefs, pi).sum(0)) / (2 + len(first))
+    torch.testing.assert_close(again, pi, atol=1e-6, rtol=0)
+    assert float(pi.sum()) == pytest.approx(1)
+
+
+def test_context_moves_the_odds_by_its_own() -> None:
+    beliefs = torch.tensor([[0.3, 0.7], [0.5, 0.5], [1.0, 0.0]])
+    moved = in_context(beliefs, torch.tensor([0.8, 0.2]))
+    odds = moved[:2, 0] / moved[:2, 1]
+    torch.testing.assert_close(odds, torch.tensor([0.3 / 0.7, 1.0]) * 4)
+    torch.testing.assert_close(moved[2], torch.tensor([1.0, 0.0]))
+
+
+# --- morphs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", probe.MORPHS)
+def test_a_path_leads_from_one_image_to_the_other(kind: str) -> None:
+    first, second = np.random.default_rng(0).random((2, 3, 1, 8, 8)).astype(np.float32)
+    morph = probe.MORPHS[kind]
+    np.testing.assert_array_equal(morph(first, second, 0.0), first)
+    np.testing.assert_array_equal(morph(first, second, 1.0), second)
+    half = morph(first, second, 0.5)
+    assert np.abs(half - first).sum() == pytest.approx(np.abs(half - second).sum(), rel=0.4)
+
+
+def test_half_of_each_is_a_mean_or_two_halves() -> None:
+    black, white = np.zeros((1, 1, 4, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
+    assert probe.mixture(black, white, 0.5).tolist() == np.full((1, 1, 4, 4), 0.5).tolist()
+    assert probe.side_by_side(black, white, 0.25)[0, 0, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_a_context_holds_its_share_of_the_second_world() -> None:
+    first, second = np.zeros((64, 1, 2, 2), np.float32), np.ones((64, 1, 2, 2), np.float32)
+    assert probe.mixed(first, second, 0.25).mean() == 0.25
+    assert len(probe.mixed(first, second, 1.0)) == 64
+
+
+# --- psychometric curves ------------------------------------------------------------------------
+
+
+def test_a_logistic_curve_has_the_equality_and_the_width_it_was_made_with() -> None:
+    """p = 1 / (1 + exp(-k (w - w0))) is 1/2 at w0, and 2 ln 9 / k wide from 1/10 to 9/10."""
+    levels, slopes, middles = np.linspace(0, 1, 401), np.array([20.0, 50.0]), np.array([0.3, 0.6])
+    belief = 1 / (1 + np.exp(-slopes * (levels[:, None] - middles)))
+    curve = probe.psychometric(levels, belief)
+    np.testing.assert_allclose(curve.equal, middles, atol=1e-3)
+    np.testing.assert_allclose(curve.high - curve.low, 2 * math.log(9) / slopes, atol=1e-3)
+
+
+def test_noise_on_a_curve_does_not_move_it_far() -> None:
+    levels = np.linspace(0, 1, 201)
+    belief = np.clip(levels + 0.05 * np.random.default_rng(0).standard_normal(201), 0, 1)
+    curve = probe.psychometric(levels, belief[:, None])
+    assert curve.equal[0] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_path_that_never_gets_there_ends_at_its_end() -> None:
+    levels = np.linspace(0, 1, 11)
+    curve = probe.psychometric(levels, np.stack([0.4 * levels, 0.6 + 0 * levels], axis=1))
+    assert curve.equal.tolist() == [1.0, 0.0]
+
+
+def test_only_paths_that_change_sides_are_kept() -> None:
+    second = np.array([[0.1, 0.2, 0.7], [0.9, 0.3, 0.9]])
+    beliefs = np.stack([1 - second, second], axis=-1)
+    numbers = np.zeros((2, 3, 4))
+    path = probe.Path(np.array([0.0, 1.0]), beliefs, numbers, numbers + 1)
+    assert path.crossing.tolist() == [True, False, False]
+    assert path.changing().beliefs.shape == (2, 1, 2)
+
+
+# --- how sure ---------------------------------------------------------------------------------
+
+
+def test_uncertainty_is_read_where_belief_changes_sides_and_of_shared_latents() -> None:
+    """One path: variances 1/4, 1, 1/2 at levels 0, 1/2, 1, and belief that is even at 1/2."""
+    levels, second = np.array([0.0, 0.5, 1.0]), np.array([[0.0], [0.5], [1.0]])
+    mean = np.full((3, 1, 3), 2.0)
+    variance = np.broadcast_to(np.array([0.25, 1.0, 0.5])[:, None, None], mean.shape)
+    path = probe.Path(levels, np.stack([1 - second, second], -1), mean, variance)
+    masks = np.array([[True, True, False], [True, False, True]])
+    found = probe.uncertainty(path, masks, probe.psychometric(levels, second))
+    assert found["latents"] == [0]
+    assert found["curve"] == [0.25, 1.0, 0.5]
+    assert (found["ends"], found["equality"]) == ([[0.25], [0.5]], [1.0])
+    assert found["ratios"] == [4.0, 2.0]
+
+
+def test_without_a_shared_latent_there_is_nothing_to_be_unsure_of() -> None:
+    numbers = np.ones((2, 1, 1))
+    path = probe.Path(np.array([0.0, 1.0]), np.zeros((2, 1, 2)), numbers, numbers)
+    curve = probe.psychometric(path.levels, np.array([[0.0], [1.0]]))
+    found = probe.uncertainty(path, np.array([[True], [False]]), curve)
+    assert (found["latents"], found["curve"], found["ratios"]) == ([], [], [])
+
+
+def test_bins_hold_as_many_images_each_and_rank_them() -> None:
+    predicted = np.array([4.0, 1.0, 3.0, 2.0])
+    errors = np.array([40.0, 10.0, 30.0, 20.0])
+    assert calibration.binned(predicted, errors, 2) == [
+        {"predicted": 1.5, "error": 15.0},
+        {"predicted": 3.5, "error": 35.0},
+    ]
+
+
+def test_the_ways_of_showing_do_what_they_say() -> None:
+    images = np.full((200, 1, 8, 8), 0.5, np.float32)
+    generator = np.random.default_rng(0)
+    shown = {way: show(images, generator) for way, show in calibration.WAYS.items()}
+    np.testing.assert_array_equal(shown["as they are"], images)
+    np.testing.assert_allclose(shown["dimmed to 10 %"], 0.05)
+    assert shown["noise of 0.1"].std() == pytest.approx(0.1, rel=0.05)
+    assert shown["noise of 0.3"].min() >= 0

@@ -1,0 +1,102 @@
+"""From a run with two worlds to translations, morphs, figures, tables: commands and benchmark."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from vase import build
+from vase.bench import sharing as bench
+from vase.bench.seeds import Job
+from vase.cli.app import app
+from vase.training.folder import RunFolder
+
+BRIEF = (
+    'stream.schedule=[["moving-solids", 300], ["moving-strokes", 200]]',
+    "model.features=16",
+    "model.hidden=32",
+    "model.cells=16",
+    "model.latents=6",
+    "training.milestones=1",
+    "probes.train=400",
+    "probes.test=400",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("sharing")
+    job = Job("toy", 0, BRIEF, out, build.DataOptions(offline=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "HALVES", {"toy": "disentangled"})
+        record = bench.work(job)
+        bench.write(record, out)
+    return job.run()[1], record, out
+
+
+def test_the_benchmark_measures_both_ways_and_draws(
+    trained: tuple[RunFolder, dict[str, Any], Path],
+) -> None:
+    _, record, out = trained
+    there, back = record["translation"]
+    assert (there["source"], there["target"]) == ("moving-solids", "moving-strokes")
+    assert (back["source"], back["target"]) == ("moving-strokes", "moving-solids")
+    for pair in (there, back):
+        assert set(pair["factors"]) == {"x", "y"}
+        for scores in pair["factors"].values():
+            assert scores["shuffled"] < scores["translated"] < scores["real"]
+    for name in ("translations", "morphs", "belief"):
+        assert (out / f"disentangled-{name}.png").stat().st_size > 5000
+
+
+def test_the_tables_are_made_from_the_raw_files(
+    trained: tuple[RunFolder, dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, record, out = trained
+    monkeypatch.setattr(bench, "HALVES", {"toy": "disentangled", "other": "entangled"})
+    (read,) = bench.read(out)
+    assert read["translation"][0]["source"] == "moving-solids"
+    page = bench.markdown([read])
+    x = record["translation"][0]["factors"]["x"]
+    row = f"| moving-solids | moving-strokes | x | {x['translated']:.3f} | – | {x['real']:.3f} |"
+    assert row in page
+    alone = record["ambiguity"]["morphs"]["mixture"]["alone"]
+    assert f"| disentangled | mixture | {alone['equality']['mean']:.3f} |" in page
+
+
+def vase(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_commands_leave_figures_and_numbers_that_the_report_shows(
+    trained: tuple[RunFolder, dict[str, Any], Path],
+) -> None:
+    folder, record, _ = trained
+    path = str(folder.path)
+    assert "moving-strokes" in vase("translate", path, "--offline")
+    vase("ambiguity", path, "moving-solids", "moving-strokes", "--offline")
+    vase("ambiguity", path, "moving-solids", "moving-strokes", "--offline")  # in place of the first
+    translation, ambiguity = (
+        json.loads(each.read_text())["pairs"] for each in (folder.translation, folder.ambiguity)
+    )
+    assert len(translation) == 2
+    assert len(ambiguity) == 1
+    x, again = (
+        each[0]["factors"]["x"]["translated"] for each in (record["translation"], translation)
+    )
+    assert x == pytest.approx(again, abs=1e-5)
+    for name in (
+        "translation-moving-solids-to-moving-strokes",
+        "ambiguity-moving-solids-moving-strokes",
+    ):
+        assert (folder.figures / f"{name}.png").is_file()
+    vase("report", path, "--offline")
+    page = folder.report.read_text()
+    for anchor in ("translations", "ambiguity"):
+        assert f'href="#{anchor}"' in page
+        assert f'id="{anchor}"' in page
+    assert "x, R²" in page

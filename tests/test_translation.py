@@ -1,0 +1,267 @@
+"""Translation: what is carried over, who reads it, images from files, and which pairs there are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vase import VASE, InputError, RunError
+from vase.lifelong.memory import Environment
+from vase.lifelong.translate import carried, translated
+from vase.nets import Architecture, Networks
+from vase.objective.capacity import Capacity
+from vase.objective.moments import Moments
+from vase.probes import reader
+from vase.probes import translation as probe
+from vase.worlds import files
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.shapes import sprites
+from vase.worlds.sprites import Sprites
+
+SHAPE = Architecture(height=16, width=16, latents=4, features=8, hidden=16, cells=8, fold=2)
+
+
+def environment(index: int, mask: list[bool], mean: list[float]) -> Environment:
+    moments = Moments(np.array([*mean, 0.0, 0.0]), np.ones(6), 8.0)
+    return Environment(index, np.array(mask), moments, Capacity())
+
+
+ONE = environment(0, [True, True, False, False], [9.0, 9.0, 9.0, 9.0])
+OTHER = environment(1, [True, False, True, False], [0.1, 0.2, 0.3, 0.4])
+
+
+# --- what is carried over -------------------------------------------------------------------
+
+
+def test_shared_latents_go_over_own_ones_become_what_they_are_there() -> None:
+    mean = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    torch.testing.assert_close(carried(mean, ONE, OTHER), torch.tensor([[1.0, 0.0, 0.3, 0.0]]))
+    torch.testing.assert_close(carried(mean, ONE, ONE), torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+
+
+def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() -> None:
+    torch.manual_seed(0)
+    networks, images = Networks(SHAPE), torch.rand(3, 1, 16, 16)
+    with torch.no_grad():
+        networks.decoder.environment.weight.normal_()
+        z = carried(networks.encoder(images).mean, ONE, OTHER)
+        expected = torch.sigmoid(networks.decoder(z, torch.tensor([1, 1, 1])))
+    torch.testing.assert_close(translated(networks, images, ONE, OTHER), expected)
+    assert not torch.allclose(translated(networks, images, ONE, ONE), expected, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def model() -> VASE:
+    """A model of two environments, whose head takes about half of all images for the second."""
+    subject = VASE(latents=4, options={"model.features": 8, "model.hidden": 16, "model.cells": 8})
+    subject.partial_fit(np.random.default_rng(0).random((8, 16, 16)))
+    learner = subject.learner_
+    mask = np.array([True, False, True, True])
+    learner.memory = learner.memory.enter(replace(learner.memory.here, index=1, mask=mask))
+    with torch.no_grad():
+        learner.average.decoder.environment.weight.normal_()
+        learner.average.encoder.posterior.weight.normal_()
+        learner.average.head.body[0].weight.normal_()
+        learner.average.head.body[2].weight.normal_()
+        odds = np.diff(np.log(subject.belief(graded())), axis=1)
+        learner.average.head.body[2].bias[1] -= float(np.median(odds))
+    return subject
+
+
+def graded() -> Any:
+    """Images from black to bright."""
+    images = np.random.default_rng(1).random((64, 16, 16)).astype(np.float32)
+    return images * np.linspace(0, 1, 64, dtype=np.float32)[:, None, None]
+
+
+def test_the_estimator_translates_every_image_from_where_it_is(model: VASE) -> None:
+    images = graded()
+    seen = model.environment(images)
+    assert set(seen) == {0, 1}
+    made = model.translate(images, to=1)
+    for index in (0, 1):
+        own = model.translate(images[seen == index], to=1, source=index)
+        np.testing.assert_allclose(made[seen == index], own, atol=1e-5)
+    np.testing.assert_allclose(
+        model.translate(images, to=1, source=1), model.reconstruct(images, 1), atol=1e-6
+    )
+
+
+def test_the_estimator_keeps_the_layout_and_refuses_what_it_does_not_know(model: VASE) -> None:
+    images = np.zeros((2, 16, 16, 1), np.uint8)
+    assert model.translate(images[..., 0], to=0).shape == (2, 16, 16)
+    with pytest.raises(InputError, match="There is no environment 7: this model knows 2"):
+        model.translate(images[..., 0], to=7)
+    with pytest.raises(InputError, match="There is no environment 5"):
+        model.translate(images[..., 0], to=0, source=5)
+    with pytest.raises(InputError, match="16, 16"):
+        model.translate(np.zeros((2, 24, 24), np.uint8), to=0)
+
+
+# --- readers ----------------------------------------------------------------------------------
+
+
+def moving(family: Any = "solids", **changes: Any) -> CanvasWorld:
+    return CanvasWorld(family, sprites(family, 200, 10, 0), 24, moving=True, **changes)
+
+
+def test_a_reader_reads_position_of_images_it_was_not_fitted_on() -> None:
+    seen, asked = probe.scene(moving(), 1500, 1), probe.scene(moving(), 500, 2)
+    scores = reader.fit(seen.images, seen.only(["x", "y"])).scores(asked.images, asked.factors)
+    assert scores["x"] > 0.97
+    assert scores["y"] > 0.97
+
+
+def test_a_reader_reads_identity_where_it_can_be_seen() -> None:
+    world = CanvasWorld("still", sprites("solids", 200, 16, 0), 16)
+    seen, asked = probe.scene(world, 1000, 1), probe.scene(world, 500, 2)
+    scores = reader.fit(seen.images, seen.factors).scores(asked.images, asked.factors)
+    assert scores["identity"] > 0.95
+
+
+def test_a_reader_scores_guessing_the_mean_with_nothing_and_a_mirror_below() -> None:
+    """R^2 of x read from mirrored images, whose x is 1 - x: 1 - 4 var / var = -3."""
+    seen, asked = probe.scene(moving(), 1500, 1), probe.scene(moving(), 500, 2)
+    expert = reader.fit(seen.images, seen.only(["x"]))
+    mirrored = np.ascontiguousarray(asked.images[..., ::-1])
+    assert expert.scores(mirrored, asked.factors)["x"] == pytest.approx(-3, abs=0.3)
+
+
+def test_a_reader_reads_a_circular_factor_across_its_seam() -> None:
+    world = moving(channels=3)
+    seen, asked = probe.scene(world, 1500, 1), probe.scene(world, 500, 2)
+    scores = reader.fit(seen.images, seen.only(["hue"])).scores(asked.images, asked.factors)
+    assert scores["hue"] > 0.95
+
+
+def test_only_factors_that_both_worlds_have_are_compared() -> None:
+    def common(first: CanvasWorld, second: CanvasWorld) -> list[str]:
+        scenes = {"a": probe.scene(first, 50, 0), "b": probe.scene(second, 50, 1)}
+        return probe.common({"a": first, "b": second}, scenes, "a", "b")
+
+    assert common(moving(), moving("strokes")) == ["x", "y"]
+    assert common(moving(), moving()) == ["x", "y", "identity"]
+    assert common(moving(), replace(moving(), moving=False)) == ["identity"]
+    unknown = replace(moving(), sprites=Sprites(np.full((2, 4, 4), 9, np.uint8), np.arange(2)))
+    assert common(unknown, unknown) == ["x", "y"]  # nobody has said what its identities are
+
+
+# --- a pair of worlds ---------------------------------------------------------------------------
+
+
+def test_what_a_translation_keeps_is_found_and_what_it_loses_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A translator that keeps x and puts everything at one height: R^2 of x 1, of y none."""
+    worlds = {"solids": moving(), "strokes": moving("strokes")}
+
+    def keeps_x(_: Networks, originals: Any, source: Environment, target: Environment) -> Any:
+        made = np.zeros_like(originals)
+        columns = originals.sum((1, 2)).argmax(1)
+        for image, column in zip(made, columns, strict=True):
+            image[0, 8:16, max(0, column - 4) : column + 4] = 0.8
+        return made
+
+    monkeypatch.setattr(probe, "images", keeps_x)
+    networks = Networks(replace(SHAPE, height=24, width=24))
+    homes = {"solids": ONE, "strokes": OTHER}
+    found = probe.measure(networks, worlds, worlds, homes, [("solids", "strokes")], (1000, 400))
+    (pair,) = found
+    assert (pair["source"], pair["target"]) == ("solids", "strokes")
+    assert set(pair["factors"]) == {"x", "y"}
+    x, y = (pair["factors"][name] for name in ("x", "y"))
+    assert x["translated"] > 0.6
+    assert y["translated"] < 0.2
+    assert x["real"] > 0.97
+    assert x["shuffled"] < 0.1
+
+
+def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
+    """A latent that is the identity knows all of it, one that is noise nothing, a masked one 0."""
+    generator = np.random.default_rng(0)
+    identity = np.repeat(np.arange(5), 400)
+    mean = np.stack([identity, identity, generator.standard_normal(2000)], 1).astype(np.float32)
+    nothing = np.empty(0, np.float32)
+    code = probe.Code(mean, np.zeros_like(mean), identity, {}, nothing, nothing)
+    home = environment(0, [True, False, True, True], [0.0] * 4)
+    home = replace(home, mask=np.array([True, False, True]))
+    known = probe.known_of(code, home, [0, 1, 2])["identity"]
+    assert known[0] == pytest.approx(1)
+    assert known[1] == 0
+    assert known[2] < 0.05
+
+
+# --- images from files ------------------------------------------------------------------------
+
+
+def picture(path: Path, size: tuple[int, int] = (16, 16), mode: str = "L") -> Path:
+    values = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size)
+    Image.fromarray(values).convert(mode).save(path)
+    return path
+
+
+def test_files_become_images_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b.png", "a.png", "c.png"):
+        picture(tmp_path / name, mode="RGB" if name == "a.png" else "L")
+    found = files.read(tmp_path, (1, 16, 16), 2)
+    expected = np.arange(256, dtype=np.float32).reshape(16, 16) / 255
+    np.testing.assert_allclose(found, np.stack([expected, expected])[:, None], atol=1e-6)
+    assert files.read(tmp_path / "b.png", (3, 16, 16), 9).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        (lambda path: picture(path / "a.png", (8, 16)), "has 8 x 16 pixels, and this model sees"),
+        (lambda path: (path / "a.png").write_text("no image"), "cannot be read as an image"),
+        (lambda path: path / "nowhere.png", "There is no file and no folder"),
+        (lambda path: path, "holds no files"),
+    ],
+)
+def test_bad_files_are_refused_in_a_sentence(
+    tmp_path: Path, prepare: Callable[[Path], Any], sentence: str
+) -> None:
+    made = prepare(tmp_path)
+    path = made if isinstance(made, Path) else tmp_path / "a.png"
+    with pytest.raises(InputError, match=sentence):
+        files.read(path, (1, 16, 16), 4)
+
+
+# --- which pairs there are --------------------------------------------------------------------
+
+
+def test_pairs_are_those_that_the_model_tells_apart() -> None:
+    index = {"coats": 0, "digits": 1, "shoes": 0}
+    assert probe.told_apart(index, None, None) == [
+        ("coats", "digits"),
+        ("digits", "coats"),
+        ("digits", "shoes"),
+        ("shoes", "digits"),
+    ]
+    assert probe.told_apart(index, "coats", None) == [("coats", "digits")]
+    assert probe.told_apart(index, None, "shoes") == [("digits", "shoes")]
+
+
+@pytest.mark.parametrize(
+    ("index", "source", "target", "sentence", "kind"),
+    [
+        ({"a": 0, "b": 1}, "c", None, "has seen no environment 'c'. It knows: a, b", InputError),
+        ({"a": 0, "b": 1}, "a", "a", "'a' is both ends", InputError),
+        ({"a": 0}, None, None, "knows one environment only", RunError),
+        ({"a": 0, "b": 0}, "a", "b", "took 'a' and 'b' for one environment", RunError),
+    ],
+)
+def test_where_there_is_no_pair_a_sentence_says_why(
+    index: dict[str, int],
+    source: str | None,
+    target: str | None,
+    sentence: str,
+    kind: type[Exception],
+) -> None:
+    with pytest.raises(kind, match=sentence):
+        probe.told_apart(index, source, target)
