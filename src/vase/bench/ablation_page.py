@@ -330,6 +330,7 @@ def figure(records: Sequence[Record]) -> Figure:
         axes.set_yticks(range(len(rows)), [{**ROWS, **BRACKETS}[row] for row in rows])
         axes.grid(axis="x")
     panels[3].set_xscale("symlog", linthresh=1.0)
+    panels[3].set_xlim(left=-0.3)
     panels[3].set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
     panels[0].invert_yaxis()
     for k, half in enumerate(HALVES):
