@@ -1,6 +1,7 @@
 """From a run with two worlds to translations, morphs, figures, tables: commands and benchmark."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vase import build
 from vase.bench import sharing as bench
 from vase.bench.seeds import Job
 from vase.cli.app import app
+from vase.probes import reader
 from vase.training.folder import RunFolder
 
 BRIEF = (
@@ -23,6 +25,13 @@ BRIEF = (
     "probes.train=400",
     "probes.test=400",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief_readers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "STEPS", 150)
+        yield
 
 
 @pytest.fixture(scope="module")

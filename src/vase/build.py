@@ -19,7 +19,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture
 from vase.objective.capacity import CapacityRule
-from vase.worlds import dsprites, shapes, sources
+from vase.worlds import dsprites, rendered, scenery, shapes, sources
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
 from vase.worlds.sprites import Sprites, only, shrunk, turned
@@ -63,6 +63,8 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
     """One world; loads its images, downloading them if need be."""
     if config.sprites == "dsprites":
         return _dsprites(name, config, size, data, split)
+    if config.sprites == "hills" or config.sprites == "room":  # noqa: PLR1714, narrows
+        return _rendered(name, config.sprites, size, data, split)
     return CanvasWorld(
         name=name,
         sprites=_sprites(config, data, split),
@@ -87,6 +89,17 @@ def _dsprites(
             f"stream.size to {made.shape[1]}, or the world's `shrink` to {dsprites.SIDE // size}."
         )
     return made
+
+
+def _rendered(
+    name: str, place: scenery.Place, size: int, data: DataOptions, split: Split
+) -> rendered.RenderedWorld:
+    if size != scenery.SIDE:
+        raise ConfigError(
+            f"World '{name}': frames of {scenery.SIDE} pixels on a canvas of {size}. Set "
+            f"stream.size to {scenery.SIDE}."
+        )
+    return rendered.world(name, place, split, data.progress)
 
 
 def _sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:

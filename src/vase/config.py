@@ -45,10 +45,11 @@ class WorldConfig(Section):
 
     classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
-    sprites. "dsprites" is a world of its own, of whole images: only `shrink` applies to it.
+    sprites. "dsprites", "hills" and "room" are worlds of whole images: `shrink` applies to the
+    first, nothing to the others (`vase.worlds.rendered`).
     """
 
-    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes", "dsprites"]
+    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes", "dsprites", "hills", "room"]
     classes: tuple[NonNegativeInt, ...] = ()
     shrink: PositiveInt = 1
     turn: Annotated[int, Field(ge=0, le=3)] = 0
@@ -65,9 +66,11 @@ class WorldConfig(Section):
     def _whole_images_are_not_placed(self) -> Self:
         others = {name: known.default for name, known in type(self).model_fields.items()}
         changed = [name for name in others if getattr(self, name) != others[name]]
-        idle = sorted(set(changed) - {"sprites", "shrink"})
-        if self.sprites == "dsprites" and idle:
-            raise ValueError(f"dsprites are whole images: leave out {', '.join(idle)}")
+        applies = {"dsprites": {"shrink"}, "hills": set(), "room": set()}
+        if self.sprites in applies:
+            idle = sorted(set(changed) - {"sprites"} - applies[self.sprites])
+            if idle:
+                raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
         return self
 
 

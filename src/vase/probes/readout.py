@@ -120,7 +120,7 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
     columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
-    with stopped_early():
+    with _stopped_early():
         return _fit(examples, columns, classifier, regressor, np.float32)
 
 
@@ -153,7 +153,7 @@ def _fit(
 
 
 @contextmanager
-def stopped_early() -> Iterator[None]:
+def _stopped_early() -> Iterator[None]:
     """The number of iterations is part of the readout: reaching it is no reason to warn.
 
     One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit).

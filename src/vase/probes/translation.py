@@ -115,8 +115,7 @@ def _alone(index: Mapping[str, int], source: str | None, target: str | None) -> 
 def translation(run: Run, model: Model, names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """The figures of pairs of worlds (source, target) of a run, in their order."""
     homes = {name: home_of(run, model, name) for pair in names for name in pair}
-    counts = (run.config.probes.train, run.config.probes.test)
-    return measure(model.networks, run.train, run.test, homes, names, counts)
+    return measure(model.networks, run.train, run.test, homes, names, run.config.probes.test)
 
 
 def measure(
@@ -125,11 +124,11 @@ def measure(
     test: Mapping[str, World],
     homes: Mapping[str, Environment],
     names: Sequence[tuple[str, str]],
-    counts: tuple[int, int],
+    count: int,
 ) -> list[dict[str, Any]]:
-    """The figures of pairs of worlds, with so many images to fit readers on and to translate."""
-    scenes = {name: scene(test[name], counts[1], TEST_SEED) for name in homes}
-    codes = {name: encode(networks, test[name], counts[1], TEST_SEED) for name in homes}
+    """The figures of pairs of worlds, of so many images of each."""
+    scenes = {name: scene(test[name], count, TEST_SEED) for name in homes}
+    codes = {name: encode(networks, test[name], count, TEST_SEED) for name in homes}
     found = []
     for target in homes:
         factors = {
@@ -138,16 +137,17 @@ def measure(
             if (source, target) in names
         }
         asked = sorted({factor for each in factors.values() for factor in each})
-        real = scene(train[target], counts[0], TRAIN_SEED)
-        expert = reader.fit(real.images, real.only(asked))
-        bound = expert.scores(scenes[target].images, scenes[target].only(asked))
+        expert = reader.fit(train[target], asked, TRAIN_SEED) if asked else None
+        bound = expert.scores(scenes[target].images, scenes[target].only(asked)) if expert else {}
         for source, shared in factors.items():
             made = images(networks, scenes[source].images, homes[source], homes[target])
             found.append(
                 {
                     "source": source,
                     "target": target,
-                    "factors": _scores(expert, made, scenes[source].only(shared), bound),
+                    "factors": _scores(expert, made, scenes[source].only(shared), bound)
+                    if expert
+                    else {},
                     "latents": homology(codes, homes, source, target),
                 }
             )
@@ -180,10 +180,9 @@ def _scores(
     expert: reader.Reader, made: Floats, truths: dict[str, NDArray[Any]], bound: dict[str, float]
 ) -> dict[str, dict[str, float]]:
     """For each factor what is read from translated images, from them shuffled, from real ones."""
-    asked = reader.Reader(expert.pixels, {name: expert.models[name] for name in truths})
     order = np.random.default_rng(TEST_SEED).permutation(len(made))
-    read = asked.scores(made, truths)
-    shuffled = asked.scores(made, {name: values[order] for name, values in truths.items()})
+    read = expert.scores(made, truths)
+    shuffled = expert.scores(made, {name: values[order] for name, values in truths.items()})
     return {
         name: {"translated": read[name], "shuffled": shuffled[name], "real": bound[name]}
         for name in truths

@@ -1,0 +1,163 @@
+"""Worlds of frames that are rendered once and kept: places in three dimensions.
+
+On first use every frame of a place (`scenery`) is rendered in a process of its own, with word of
+how far it is, and kept in the cache as one memory-mapped array; training never waits for the
+renderer. What is drawn is a function of the seed in this module, so that everyone's set shows the
+same things; pixels may differ in their last bit between graphics drivers.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.errors import ConfigError, DataError
+from vase.records import Truth
+from vase.worlds import scenery
+from vase.worlds.canvas import Floats
+from vase.worlds.catalogue import Split
+from vase.worlds.local import cache_folder
+from vase.worlds.scenery import SIDE, Place
+
+RECIPE = 1  # to be raised with every change of what frames show
+COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
+CHUNK = 500  # frames between two words of progress
+SEED = 0
+
+Say = Callable[[str], None]
+Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedWorld:
+    """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this world draws `rows`.
+
+    factors: [N] each, in [0, 1] (`scenery.RANGES`), heading and hue going all the way round.
+    Identity is the kind of the object: ball, box, cylinder, mushroom.
+    """
+
+    name: str
+    frames: Frames
+    factors: Mapping[str, NDArray[np.float64]]
+    identity: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return 3, SIDE, SIDE
+
+    @property
+    def kinds(self) -> str:
+        """What its identities number."""
+        return "objects"
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, Truth]:
+        """`count` frames, float32 [B, 3, 64, 64] in [0, 1], and their factors."""
+        chosen = self.rows[generator.integers(len(self.rows), size=count)]
+        pixels = np.moveaxis(np.asarray(self.frames[chosen]), -1, 1)
+        factors = {name: values[chosen] for name, values in self.factors.items()}
+        return pixels * np.float32(1 / 255), Truth(self.name, self.identity[chosen], factors)
+
+
+def world(name: str, place: Place, split: Split, say: Say | None) -> RenderedWorld:
+    """A place as a world; renders its frames if they are not in the cache yet.
+
+    A `ConfigError` where the packages are missing, a `DataError` where nothing can be rendered.
+    """
+    factors, identity = scenery.drawn(np.random.default_rng(SEED), COUNT)
+    rows = np.arange(COUNT)
+    part = rows[-HELD_OUT:] if split == "test" else rows[:-HELD_OUT]
+    return RenderedWorld(name, frames(place, COUNT, say), factors, identity, part)
+
+
+@lru_cache(maxsize=4)
+def frames(place: Place, count: int, say: Say | None) -> Frames:
+    """The frames of a place, memory-mapped."""
+    path = cache_folder() / "rendered" / f"{place}-{count}-recipe-{RECIPE}.npy"
+    if not path.is_file():
+        _render(place, count, path, say or _silent)
+    try:
+        kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
+    if kept.shape != (count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
+        raise DataError(f"{path} is damaged. Delete it and run again; it is then made anew.")
+    return kept
+
+
+def _render(place: Place, count: int, path: Path, say: Say) -> None:
+    """Render into a file beside the target, whole or not at all."""
+    for package in ("mujoco", "labmaze"):
+        if find_spec(package) is None:
+            raise ConfigError(
+                f"The world '{place}' is rendered by MuJoCo with the textures of labmaze, and "
+                f"{package} is not installed. Install both with: pip install 'vase-lifelong[rooms]'"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        kept = np.lib.format.open_memmap(part, "w+", np.uint8, (count, SIDE, SIDE, 3))
+        for start, rendered in _chunks(place, count):
+            kept[start : start + len(rendered)] = rendered
+            say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
+        kept.flush()
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _chunks(place: Place, count: int) -> Iterator[tuple[int, Frames]]:
+    """Frames in order, from a process that renders this place and no other."""
+    starts = range(0, count, CHUNK)
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("spawn"), initializer=_open, initargs=(place,)
+    ) as pool:
+        try:
+            jobs = [(count, start) for start in starts]
+            yield from zip(starts, pool.map(_frames, jobs), strict=True)
+        except BrokenProcessPool:
+            raise DataError(
+                f"The world '{place}' cannot be rendered here: MuJoCo found no graphics library "
+                "that works without a screen. On Debian or Ubuntu: apt-get install libegl1 "
+                "libgl1-mesa-dri. Elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
+            ) from None
+
+
+_camera: Any = None  # of the rendering process
+
+
+def _open(place: Place) -> None:
+    global _camera  # noqa: PLW0603, one per process, as MuJoCo wants it
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    _camera = scenery.Camera(place)
+
+
+def _frames(job: tuple[int, int]) -> Frames:
+    count, start = job
+    factors, kinds = scenery.drawn(np.random.default_rng(SEED), count)
+    rows = range(start, min(count, start + CHUNK))
+    return np.stack(
+        [
+            _camera.frame({name: values[row] for name, values in factors.items()}, int(kinds[row]))
+            for row in rows
+        ]
+    )
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""
