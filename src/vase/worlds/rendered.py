@@ -18,7 +18,6 @@ from functools import lru_cache
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,39 +122,42 @@ def _render(place: Place, count: int, path: Path, say: Say) -> None:
 
 def _chunks(place: Place, count: int) -> Iterator[tuple[int, Frames]]:
     """Frames in order, from a process that renders this place and no other."""
-    starts = range(0, count, CHUNK)
-    with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=_open, initargs=(place,)
-    ) as pool:
+    jobs = [(place, count, start) for start in range(0, count, CHUNK)]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            jobs = [(count, start) for start in starts]
-            yield from zip(starts, pool.map(_frames, jobs), strict=True)
+            for (_, _, start), rendered in zip(jobs, pool.map(_frames, jobs), strict=True):
+                yield start, rendered
         except BrokenProcessPool:
-            raise DataError(
-                f"The world '{place}' cannot be rendered here: MuJoCo found no graphics library "
-                "that works without a screen. On Debian or Ubuntu: apt-get install libegl1 "
-                "libgl1-mesa-dri. Elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
-            ) from None
+            raise DataError(_unable(place, "the process that renders it died")) from None
 
 
-_camera: Any = None  # of the rendering process
-
-
-def _open(place: Place) -> None:
-    global _camera  # noqa: PLW0603, one per process, as MuJoCo wants it
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    _camera = scenery.Camera(place)
-
-
-def _frames(job: tuple[int, int]) -> Frames:
-    count, start = job
+def _frames(job: tuple[Place, int, int]) -> Frames:
+    """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
+    place, count, start = job
     factors, kinds = scenery.drawn(np.random.default_rng(SEED), count)
-    rows = range(start, min(count, start + CHUNK))
-    return np.stack(
-        [
-            _camera.frame({name: values[row] for name, values in factors.items()}, int(kinds[row]))
-            for row in rows
-        ]
+    try:
+        camera = _camera(place)
+        return np.stack(
+            [
+                camera.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
+                for row in range(start, min(count, start + CHUNK))
+            ]
+        )
+    except Exception as error:
+        raise DataError(_unable(place, str(error))) from None
+
+
+@lru_cache(maxsize=1)
+def _camera(place: Place) -> scenery.Camera:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    return scenery.Camera(place)
+
+
+def _unable(place: Place, why: str) -> str:
+    return (
+        f"The world '{place}' cannot be rendered here: {why}. MuJoCo needs a graphics library that "
+        "works without a screen: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri; "
+        "elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
     )
 
 

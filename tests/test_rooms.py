@@ -1,0 +1,201 @@
+"""The rendered worlds: what is drawn, that both places show the same, and what can go wrong."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from vase import ConfigError, DataError, build, config
+from vase.worlds import rendered, scenery
+
+Frames = NDArray[np.uint8]
+
+
+# --- what is drawn ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("heading", "pitch"), [(0.0, 0.0), (1.0, 0.1), (-2.5, -0.15), (4.0, 0.0)])
+def test_a_turn_and_a_nod_point_the_eye_where_they_should(heading: float, pitch: float) -> None:
+    """Forward is (cos h cos p, sin h cos p, sin p), and the horizon stays level."""
+    w, x, y, z = scenery.turned(heading, pitch)
+    turn = Rotation.from_quat([x, y, z, w])
+    forward = (np.cos(heading) * np.cos(pitch), np.sin(heading) * np.cos(pitch), np.sin(pitch))
+    np.testing.assert_allclose(turn.apply([1, 0, 0]), forward, atol=1e-12)
+    assert turn.apply([0, 1, 0])[2] == pytest.approx(0, abs=1e-12)
+
+
+def test_factors_are_uniform_independent_and_the_same_for_everyone() -> None:
+    factors, kinds = scenery.drawn(np.random.default_rng(0), 4000)
+    again, _ = scenery.drawn(np.random.default_rng(0), 4000)
+    values = np.stack(list(factors.values()))
+    assert set(factors) == {*scenery.RANGES, "heading", "hue"}
+    assert np.abs(values.mean(1) - 0.5).max() < 0.02
+    assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.06
+    assert np.bincount(kinds).min() > 900
+    np.testing.assert_array_equal(factors["hue"], again["hue"])
+
+
+@pytest.mark.parametrize("place", ["hills", "room"])
+def test_every_file_that_a_place_names_is_there(place: scenery.Place) -> None:
+    xml, textures = scenery.described(place)
+    assert set(re.findall(r'file\w*="([^"]+)"', xml)) == set(textures)
+    assert all(content.startswith(b"\x89PNG") for content in textures.values())
+
+
+# --- frames -----------------------------------------------------------------------------------
+
+
+def photographed(place: scenery.Place) -> Frames:
+    """Two poses, each with a red and with a blue object, [2, 2, 64, 64, 3]."""
+    camera = rendered._camera(place)
+    pose = dict.fromkeys((*scenery.RANGES, "heading"), 0.4)
+    return np.stack(
+        [
+            [camera.frame({**pose, "bearing": bearing, "hue": hue}, 1).copy() for hue in (0.0, 0.6)]
+            for bearing in (0.2, 0.8)
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, Frames]:
+    found = {}
+    for place in ("hills", "room"):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            try:
+                found[place] = pool.submit(photographed, place).result()
+            except Exception as error:
+                pytest.skip(f"nothing can be rendered here: {error}")
+    return found
+
+
+def where(pair: Frames) -> NDArray[np.bool_]:
+    """The pixels that change with the colour of the object: where it is seen."""
+    return np.asarray(np.abs(pair[0].astype(int) - pair[1].astype(int)).sum(-1) > 60)
+
+
+def test_the_same_factors_put_the_object_at_the_same_place_in_both(
+    frames: dict[str, Frames],
+) -> None:
+    for one, other in zip(frames["hills"], frames["room"], strict=True):
+        here, there = where(one), where(other)
+        assert here.sum() > 40
+        assert (here & there).sum() / (here | there).sum() > 0.9
+
+
+def test_bearing_is_to_the_left_and_the_rest_of_the_places_differs(
+    frames: dict[str, Frames],
+) -> None:
+    right, left = (np.flatnonzero(where(pair).any(0)).mean() for pair in frames["room"])
+    assert left < 24
+    assert right > 40
+    outside = ~(where(frames["hills"][0]) | where(frames["room"][0]))
+    difference = np.abs(frames["hills"][0, 0].astype(int) - frames["room"][0, 0])
+    assert difference[outside].mean() > 20
+
+
+# --- the world, and the cache -------------------------------------------------------------------
+
+
+def test_a_world_shows_its_own_rows_with_their_factors() -> None:
+    frames = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
+    frames = frames.repeat(3, 3)
+    values = np.arange(10) / 10
+    world = rendered.RenderedWorld("w", frames, {"x": values}, np.arange(10), np.array([3, 7]))
+    images, truth = world.sample(np.random.default_rng(0), 50)
+    assert images.shape == (50, 3, 64, 64)
+    assert images.dtype == np.float32
+    assert set(truth.identity) == {3, 7}
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, truth.identity, rtol=1e-6)
+    np.testing.assert_allclose(truth.factors["x"] * 10, truth.identity)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(rendered, "cache_folder", lambda: tmp_path)
+    rendered.frames.cache_clear()
+    yield tmp_path / "rendered"
+    rendered.frames.cache_clear()
+
+
+def grey(place: str, count: int) -> Iterator[tuple[int, Frames]]:
+    for start in range(0, count, 2):
+        yield start, np.full((2, 64, 64, 3), start, np.uint8)
+
+
+def test_frames_are_rendered_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(rendered, "_chunks", grey)
+    first = rendered.frames("hills", 6, said.append)
+    assert first[:, 0, 0, 0].tolist() == [0, 0, 2, 2, 4, 4]
+    assert said[-1] == "hills: 6 of 6 frames rendered, once"
+    rendered.frames.cache_clear()
+    monkeypatch.setattr(rendered, "_chunks", lambda *_: pytest.fail("rendered again"))
+    np.testing.assert_array_equal(rendered.frames("hills", 6, None), first)
+
+
+def test_what_is_cut_off_leaves_nothing_behind(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(place: str, count: int) -> Iterator[tuple[int, Frames]]:
+        yield 0, np.zeros((2, 64, 64, 3), np.uint8)
+        raise DataError("the lights went out")
+
+    monkeypatch.setattr(rendered, "_chunks", dies)
+    with pytest.raises(DataError, match="the lights went out"):
+        rendered.frames("room", 6, None)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_a_damaged_file_is_refused(cache: Path, content: bytes | None) -> None:
+    cache.mkdir()
+    path = cache / f"room-6-recipe-{rendered.RECIPE}.npy"
+    if content is None:
+        np.save(path, np.zeros((3, 64, 64, 3), np.uint8))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="Delete it and run again"):
+        rendered.frames("room", 6, None)
+
+
+def test_without_the_packages_a_sentence_says_what_to_install(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendered, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[rooms\]'"):
+        rendered.frames("room", 6, None)
+
+
+def test_without_graphics_a_sentence_says_what_to_do(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    with pytest.raises(DataError, match=r"cannot be rendered here: .*apt-get install libegl1"):
+        rendered.frames("room", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"shrink": 2}, "room has whole images: leave out shrink"),
+        ({"moving": True}, "leave out moving"),
+    ],
+)
+def test_settings_of_sprites_are_refused(change: dict[str, Any], sentence: str) -> None:
+    worlds = {"room": {"sprites": "room", **change}}
+    with pytest.raises(ConfigError, match=sentence):
+        config.parse({"stream": {"schedule": [["room", 5]], "worlds": worlds}}, "test")
+
+
+def test_another_canvas_is_refused() -> None:
+    stream = {"size": 32, "schedule": [["r", 5]], "worlds": {"r": {"sprites": "room"}}}
+    with pytest.raises(ConfigError, match="frames of 64 pixels on a canvas of 32"):
+        build.stream(config.parse({"stream": stream}, "test"), build.DataOptions())
