@@ -42,7 +42,8 @@ def draw(rows: Sequence[Row]) -> Figure:
         )
         heading = style.fitted(row.heading, left - 0.32, 9.5)
         figure.text(0.28 / style.FULL, middle + shift, heading, va="center", weight="bold")
+        note = style.fitted(row.note, left - 0.32, 8)
         figure.text(
-            0.28 / style.FULL, middle - shift, row.note, va="center", fontsize=8, color=style.QUIET
+            0.28 / style.FULL, middle - shift, note, va="center", fontsize=8, color=style.QUIET
         )
     return figure
