@@ -54,12 +54,20 @@ def together(first: Floats, second: Floats, level: float) -> Floats:
     Half way both are there in full; before and after, one of them is fainter.
     """
     fading, coming = (np.float32(min(1.0, 2 * share)) for share in (1 - level, level))
-    return np.maximum(fading * first, coming * second)
+    both: Floats = np.maximum(fading * first, coming * second)
+    return both
+
+
+def side_by_side(first: Floats, second: Floats, level: float) -> Floats:
+    """The left 1 - w of the one beside the right w of the other, to a whole column."""
+    cut = round((1 - level) * first.shape[-1])
+    return np.concatenate([first[..., :cut], second[..., cut:]], axis=-1)
 
 
 MORPHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
     "mixture": mixture,
     "both together": together,
+    "side by side": side_by_side,
 }
 
 

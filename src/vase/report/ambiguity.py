@@ -14,29 +14,34 @@ from vase.report import style
 
 Record = Mapping[str, Any]
 
+STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+
 
 @style.styled
 def draw(record: Record, colours: Mapping[str, str]) -> Figure:
     """Belief along both kinds of morph in every context, and the variance of the latents."""
-    figure = Figure(figsize=(style.FULL, 3.5), layout="constrained")
-    panels = figure.subplots(1, 3)
+    figure = Figure(figsize=(style.FULL, 3.4), layout="constrained")
+    panels = figure.subplots(1, 1 + len(record["morphs"]))
     first, second = record["source"], record["target"]
     ends = (colours.get(first, style.PALETTE[0]), colours.get(second, style.PALETTE[1]))
-    for axes, (name, found) in zip(panels, record["morphs"].items(), strict=False):
+    for axes, (name, found) in zip(panels[:-1], record["morphs"].items(), strict=True):
         _belief(axes, record["levels"], found, ends)
-        axes.set_title(f"Belief, {name}")
+        axes.set_title(name.capitalize())
     panels[0].set_ylabel(f"belief in {style.fitted(second, 1.4, 9.5)}")
-    _variance(panels[2], record)
+    _variance(panels[-1], record)
     for axes in panels:
         axes.set_xlim(0, 1)
-        axes.set_xticks(
-            [0, 0.5, 1], [style.fitted(first, 0.9, 9), "half", style.fitted(second, 0.9, 9)]
-        )
+        names = (style.fitted(first, 1.0, 9), "", style.fitted(second, 1.0, 9))
+        axes.set_xticks([0, 0.5, 1], names)
+        for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
+            label.set_horizontalalignment(side)
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        *panels[0].get_legend_handles_labels(),
+        handles,
+        labels,
         loc="outside lower center",
         ncols=5,
-        title=f"images around that are of {second}",
+        title=f"Share of the images around that are of {second}; a dot where belief is even",
     )
     return figure
 
@@ -60,11 +65,11 @@ def _variance(axes: Axes, record: Record) -> None:
             record["levels"],
             found["variance"]["curve"],
             color=style.INK,
-            ls=("-", (0, (4, 2)))[k],
+            ls=STYLES[k],
             label=name,
         )
     axes.set_ylim(0)
-    axes.set_title("Variance of shared latents")
+    axes.set_title("Variance")
     axes.legend()
 
 
