@@ -35,7 +35,7 @@ def test_factors_are_uniform_independent_and_the_same_for_everyone() -> None:
     factors, kinds = scenery.drawn(np.random.default_rng(0), 4000)
     again, _ = scenery.drawn(np.random.default_rng(0), 4000)
     values = np.stack(list(factors.values()))
-    assert set(factors) == {*scenery.RANGES, "heading", "hue"}
+    assert set(factors) == {*scenery.RANGES, "hue"}
     assert np.abs(values.mean(1) - 0.5).max() < 0.02
     assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.06
     assert np.bincount(kinds).min() > 900
@@ -55,7 +55,7 @@ def test_every_file_that_a_place_names_is_there(place: scenery.Place) -> None:
 def photographed(place: scenery.Place) -> Frames:
     """Two poses, each with a red and with a blue object, [2, 2, 64, 64, 3]."""
     camera = rendered._camera(place)
-    pose = dict.fromkeys((*scenery.RANGES, "heading"), 0.4)
+    pose = dict.fromkeys(scenery.RANGES, 0.4)
     return np.stack(
         [
             [camera.frame({**pose, "bearing": bearing, "hue": hue}, 1).copy() for hue in (0.0, 0.6)]

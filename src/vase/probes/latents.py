@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 USED = 0.5  # nats; a price under 1 leaves a spare latent with one or two tenths of a nat
 ENCODES = 0.3  # R^2 from which a latent stands for a factor
 DEGREE = 3
-CIRCULAR = frozenset({"hue", "heading"})  # factors in [0, 1) that wrap around
+CIRCULAR = frozenset({"hue"})  # factors in [0, 1) that wrap around
 POSITION = {"x": "x position", "y": "y position"}
 
 

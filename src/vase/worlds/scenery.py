@@ -31,25 +31,26 @@ FLAT = 6.7  # radius of the clearing
 FIELD = 33  # points of the hills' height field, a side
 KINDS = ("ball", "box", "cylinder", "mushroom")
 
-# What a factor of 0 and of 1 mean. Heading and hue go all the way round, and have none.
+# What a factor of 0 and of 1 mean. Hue goes all the way round, and has none.
 RANGES: Mapping[str, tuple[float, float]] = {
     "x": (-1.5, 1.5),
     "y": (-1.5, 1.5),
+    "heading": (-0.5, 0.5),
     "pitch": (-0.15, 0.15),
-    "distance": (1.6, 3.6),
+    "distance": (2.0, 4.2),
     "bearing": (-0.4, 0.4),
 }
 
 _OBJECTS = """
 <body name="ball" mocap="true" pos="0 0 -9">
-  <geom type="sphere" size=".45" pos="0 0 .45" material="object"/></body>
+  <geom type="sphere" size=".6" pos="0 0 .6" material="object"/></body>
 <body name="box" mocap="true" pos="0 0 -9">
-  <geom type="box" size=".38 .38 .38" pos="0 0 .38" material="object"/></body>
+  <geom type="box" size=".5 .5 .5" pos="0 0 .5" material="object"/></body>
 <body name="cylinder" mocap="true" pos="0 0 -9">
-  <geom type="cylinder" size=".3 .5" pos="0 0 .5" material="object"/></body>
+  <geom type="cylinder" size=".4 .65" pos="0 0 .65" material="object"/></body>
 <body name="mushroom" mocap="true" pos="0 0 -9">
-  <geom type="cylinder" size=".12 .3" pos="0 0 .3" rgba=".9 .85 .75 1"/>
-  <geom type="ellipsoid" size=".5 .5 .28" pos="0 0 .62" material="object"/></body>
+  <geom type="cylinder" size=".16 .4" pos="0 0 .4" rgba=".9 .85 .75 1"/>
+  <geom type="ellipsoid" size=".68 .68 .37" pos="0 0 .82" material="object"/></body>
 """
 
 _HILLS = """
@@ -115,10 +116,9 @@ class Camera:
     def frame(self, factors: Mapping[str, float], kind: int) -> NDArray[np.uint8]:
         """One frame, [64, 64, 3], of factors in [0, 1] and one of `KINDS`."""
         at = {name: low + (high - low) * factors[name] for name, (low, high) in RANGES.items()}
-        heading = 2 * np.pi * factors["heading"]
         self.data.mocap_pos[self.viewer] = (at["x"], at["y"], EYE)
-        self.data.mocap_quat[self.viewer] = turned(heading, at["pitch"])
-        direction = heading + at["bearing"]
+        self.data.mocap_quat[self.viewer] = turned(at["heading"], at["pitch"])
+        direction = at["heading"] + at["bearing"]
         spot = (
             at["x"] + at["distance"] * np.cos(direction),
             at["y"] + at["distance"] * np.sin(direction),
@@ -136,7 +136,7 @@ class Camera:
 
 def drawn(generator: np.random.Generator, count: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
     """Factors in [0, 1], [count] each, and kinds [count], all independent and uniform."""
-    names = (*RANGES, "heading", "hue")
+    names = (*RANGES, "hue")
     factors = {name: generator.random(count) for name in names}
     return factors, generator.integers(len(KINDS), size=count)
 
