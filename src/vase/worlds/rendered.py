@@ -43,7 +43,7 @@ Frames = NDArray[np.uint8]
 class RenderedWorld:
     """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this world draws `rows`.
 
-    factors: [N] each, in [0, 1] (`scenery.RANGES`), heading and hue going all the way round.
+    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round.
     Identity is the kind of the object: ball, box, cylinder, mushroom.
     """
 
