@@ -272,7 +272,7 @@ def morphs(run: Run, first: Floats, second: Floats, one: str, other: str) -> Fig
     for k, (kind, morph) in enumerate(MORPHS.items()):
         levels = np.linspace(0, 1, SHOWN)
         path = np.concatenate([morph(first[k : k + 1], second[k : k + 1], w) for w in levels])
-        rows.append(translation.Row(path, kind, "from one to the other", style.QUIET))
+        rows.append(translation.Row(path, kind, "what is shown", style.QUIET))
         for name in (one, other):
             made = decode.reconstruct(run.networks, path, run.places[name])
             rows.append(translation.Row(made, name, "seen as this", colours[name]))
