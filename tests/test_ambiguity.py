@@ -1,6 +1,7 @@
 """Belief in context, psychometric curves, variance under an uncertain environment, calibration."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from vase.lifelong.belief import in_context, shares
 from vase.probes import ambiguity as probe
 from vase.probes import calibration
+from vase.records import Posterior
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.shapes import sprites
 
 Array = NDArray[np.float64]
 
@@ -147,3 +151,38 @@ def test_the_ways_of_showing_do_what_they_say() -> None:
     np.testing.assert_allclose(shown["dimmed to 10 %"], 0.05)
     assert shown["noise of 0.1"].std() == pytest.approx(0.1, rel=0.05)
     assert shown["noise of 0.3"].min() >= 0
+
+
+class Blurry(torch.nn.Module):
+    """An encoder whose mean is the thing's place and whose deviation is 0.1, dim or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def encoder(self, images: torch.Tensor) -> Posterior:
+        weights = images[:, 0].clamp(min=1e-6)
+        places = torch.linspace(0, 1, images.shape[3])
+        mass = weights.sum((1, 2))
+        x = (weights.sum(1) * places).sum(1) / mass
+        y = (weights.sum(2) * places).sum(1) / mass
+        mean = torch.stack([x, y], 1)
+        return Posterior(mean, torch.full_like(mean, 2 * math.log(0.1)))
+
+
+def test_the_predicted_variance_is_that_of_a_linear_readout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """f(z) = 2 z reads with a variance of 4 * 0.1^2, whatever the image."""
+
+    class Twice:
+        def position(self, codes: Array) -> Array:
+            return 2 * codes
+
+    monkeypatch.setattr(calibration, "COUNT", 400)
+    world = CanvasWorld("w", sprites("solids", 50, 8, 0), 16, moving=True)
+    networks: Any = Blurry()
+    readout: Any = Twice()
+    show = calibration.WAYS["as they are"]
+    _, spread = calibration._judged(networks, readout, world, show, np.random.default_rng(0))
+    assert spread.mean() == pytest.approx(4 * 0.01, rel=0.05)

@@ -21,7 +21,7 @@ from vase.probes import translation as probe
 from vase.worlds import files
 from vase.worlds.canvas import CanvasWorld
 from vase.worlds.shapes import sprites
-from vase.worlds.sprites import Sprites
+from vase.worlds.sprites import Sprites, only
 
 SHAPE = Architecture(height=16, width=16, latents=4, features=8, hidden=16, cells=8, fold=2)
 
@@ -155,6 +155,8 @@ def test_only_factors_that_both_worlds_have_are_compared() -> None:
     assert common(moving(), moving("strokes")) == ["x", "y"]
     assert common(moving(), moving()) == ["x", "y", "identity"]
     assert common(moving(), replace(moving(), moving=False)) == ["identity"]
+    some = replace(moving(), sprites=only(sprites("solids", 200, 10, 0), [0, 1]))
+    assert common(moving(), some) == ["x", "y"]  # of one family, but of other classes
     unknown = replace(moving(), sprites=Sprites(np.full((2, 4, 4), 9, np.uint8), np.arange(2)))
     assert common(unknown, unknown) == ["x", "y"]  # nobody has said what its identities are
 
@@ -205,12 +207,25 @@ def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
     assert known[2] < 0.05
 
 
+def test_where_nothing_varies_there_is_nothing_to_know() -> None:
+    nothing, mean = np.empty(0, np.float32), np.ones((500, 3), np.float32)
+    code = probe.Code(mean, mean, np.zeros(500, np.int64), {}, nothing, nothing)
+    assert probe.known_of(code, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
+    few = probe.Code(mean[:50], mean[:50], np.arange(50) % 10, {}, nothing, nothing)
+    assert probe.known_of(few, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
+
+
 # --- images from files ------------------------------------------------------------------------
 
 
 def picture(path: Path, size: tuple[int, int] = (16, 16), mode: str = "L") -> Path:
     values = np.arange(size[0] * size[1], dtype=np.uint8).reshape(size)
     Image.fromarray(values).convert(mode).save(path)
+    return path
+
+
+def sixteen_bits(path: Path) -> Path:
+    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(path)
     return path
 
 
@@ -228,6 +243,7 @@ def test_files_become_images_in_the_order_of_their_names(tmp_path: Path) -> None
     [
         (lambda path: picture(path / "a.png", (8, 16)), "has 8 x 16 pixels, and this model sees"),
         (lambda path: (path / "a.png").write_text("no image"), "cannot be read as an image"),
+        (lambda path: sixteen_bits(path / "a.png"), "has more than 8 bits a pixel"),
         (lambda path: path / "nowhere.png", "There is no file and no folder"),
         (lambda path: path, "holds no files"),
     ],
@@ -261,8 +277,9 @@ def test_pairs_are_those_that_the_model_tells_apart() -> None:
     [
         ({"a": 0, "b": 1}, "c", None, "has seen no environment 'c'. It knows: a, b", InputError),
         ({"a": 0, "b": 1}, "a", "a", "'a' is both ends", InputError),
-        ({"a": 0}, None, None, "knows one environment only", RunError),
+        ({"a": 0}, None, None, "has seen one environment only", RunError),
         ({"a": 0, "b": 0}, "a", "b", "took 'a' and 'b' for one environment", RunError),
+        ({"a": 0, "b": 0}, None, None, "took 'a' and 'b' for one environment", RunError),
     ],
 )
 def test_where_there_is_no_pair_a_sentence_says_why(

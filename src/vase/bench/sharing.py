@@ -19,6 +19,7 @@ from vase.bench import provenance
 from vase.bench.ablation import train
 from vase.bench.page import spread, table
 from vase.bench.seeds import Job
+from vase.errors import RunError
 from vase.probes import ambiguity, survey, translation
 from vase.report import ambiguity as curves
 from vase.report import pictures, style
@@ -41,22 +42,29 @@ def work(job: Job) -> dict[str, Any]:
     settings, folder = job.run()
     train(folder, settings, job.data)
     learnt = perf_counter()
-    run = survey.read(folder, job.data)
-    model = translation.last_model(run)
-    names = translation.pairs(run, model)
-    measured = ambiguity.ambiguity(run, model, *names[0])
-    if job.seed == DRAWN:
-        draw(job, folder, measured)
     return {
         "preset": job.preset,
         "seed": job.seed,
-        "steps": model.step,
-        "translation": translation.translation(run, model, names),
-        "ambiguity": measured,
+        "steps": sum(steps for _, steps in settings.stream.schedule),
+        **_measured(job, folder),
         "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
         "versions": provenance.versions(),
         "config": settings.model_dump(mode="json"),
     }
+
+
+def _measured(job: Job, folder: RunFolder) -> dict[str, Any]:
+    """Translation and ambiguity; nothing where the model does not tell the worlds apart."""
+    run = survey.read(folder, job.data)
+    model = translation.last_model(run, folder)
+    try:
+        names = translation.pairs(run, model)
+        between = ambiguity.ambiguity(run, model, *names[0])
+    except RunError as error:
+        return {"translation": [], "ambiguity": None, "why": str(error)}
+    if job.seed == DRAWN:
+        draw(job, folder, between)
+    return {"translation": translation.translation(run, model, names), "ambiguity": between}
 
 
 def draw(job: Job, folder: RunFolder, measured: Record) -> None:
@@ -92,10 +100,15 @@ def read(folder: Path) -> list[Record]:
 def markdown(records: Sequence[Record]) -> str:
     """What a translation keeps, how many latents are shared, and what is made of morphs."""
     halves = {
-        half: [record for record in records if record["preset"] == preset]
+        half: [each for each in records if each["preset"] == preset and each["translation"]]
         for preset, half in HALVES.items()
     }
-    return "\n\n".join([kept(halves), shared(halves), between(halves), unsure(halves)])
+    if not any(halves.values()):
+        return "No model tells the two worlds apart."
+    missing = len(records) - sum(map(len, halves.values()))
+    note = f"{missing} of {len(records)} models do not tell the two worlds apart."
+    tables = [kept(halves), shared(halves), between(halves), unsure(halves)]
+    return "\n\n".join([*tables, *([note] if missing else [])])
 
 
 def kept(halves: Mapping[str, Sequence[Record]]) -> str:

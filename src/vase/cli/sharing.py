@@ -45,7 +45,7 @@ def _measure(
     from vase.probes import translation as probe
 
     run = survey.read(folder, data)
-    model = probe.last_model(run)
+    model = probe.last_model(run, folder)
     wanted = probe.pairs(run, model, source, target)
     with console.status("Translating held-out images, and reading them"):
         found = rounded(probe.translation(run, model, wanted))
@@ -60,9 +60,13 @@ def _measure(
 
 
 def _keep(path: Path, found: list[dict[str, Any]]) -> None:
-    """Put records of pairs of worlds into a file, in place of older ones of the same pairs."""
+    """Put records of pairs into a file, in place of those of the same pairs or of earlier steps."""
     ends = [(pair["source"], pair["target"]) for pair in found]
-    others = [pair for pair in runs.pairs(path) if (pair["source"], pair["target"]) not in ends]
+    others = [
+        pair
+        for pair in runs.measured(path, found[0]["step"])
+        if (pair["source"], pair["target"]) not in ends
+    ]
     write_json(path, {"pairs": [*others, *found]})
 
 
@@ -78,16 +82,16 @@ def _translate_own(
     folder: RunFolder, source: str | None, target: str | None, own: Path, console: Console
 ) -> None:
     """Translate images from files, of which nothing is known."""
+    from vase.probes import translation as probe
+
     if source is None or target is None:
         raise InputError("Say which worlds your images go --from and --to.")
     run = runs.read(folder)
-    for name in (source, target):
-        if name not in run.places:
-            raise InputError(
-                f"This run has seen no environment '{name}'. It knows: {', '.join(run.places)}."
-            )
+    probe.told_apart({name: place.index for name, place in run.places.items()}, source, target)
     shape = run.networks.shape
     images = files.read(own, (shape.channels, shape.height, shape.width), pictures.SHOWN)
+    if len(images) == pictures.SHOWN:
+        console.print(f"The first {pictures.SHOWN} images are shown.")
     figure = translation.draw(pictures.translated(run, images, source, [target]))
     _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure), console)
 
@@ -110,7 +114,7 @@ def ambiguity(
 
     folder = folders.open_run(path)
     run = survey.read(folder, data)
-    model = pairing.last_model(run)
+    model = pairing.last_model(run, folder)
     pairing.pairs(run, model, first, second)
     with console.status("Looking at morphs"):
         found = rounded(probe.ambiguity(run, model, first, second))

@@ -149,7 +149,7 @@ def _first(levels: Array, path: Array, value: float) -> float:
 
 
 def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]:
-    """All figures of one pair of worlds, for both kinds of morph.
+    """All figures of one pair of worlds, for every kind of morph.
 
     A `RunError` if belief changes sides on no path: then the model does not tell them apart.
     """
@@ -162,17 +162,19 @@ def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]
     }
     levels = np.linspace(0, 1, LEVELS)
     paths = {name: walk(model, homes, one, other, levels, morph) for name, morph in MORPHS.items()}
-    if not all(path.crossing.any() for path in paths.values()):
+    crossing = next(iter(paths.values())).crossing  # all begin and end with the same images
+    if not crossing.any():
         raise RunError(
             f"The model takes images of '{first}' and of '{second}' for the same environment, so "
             "no morph is ambiguous. Choose two that it tells apart."
         )
     return {
+        "step": model.step,
         "source": first,
         "target": second,
         "levels": levels.tolist(),
         "morphs": {name: figures(path.changing(), homes, contexts) for name, path in paths.items()},
-        "crossing": {name: float(path.crossing.mean()) for name, path in paths.items()},
+        "crossing": float(crossing.mean()),
     }
 
 

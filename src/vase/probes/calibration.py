@@ -92,11 +92,12 @@ def _judged(
     generator: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Squared error and predicted variance of each image, [B] each, means over x and y."""
+    device = next(networks.parameters()).device
     errors, spreads = [], []
     for images, truth in sample(world, COUNT, SEED):
-        posterior = networks.encoder(torch.from_numpy(show(images, generator)))
-        mean = posterior.mean.numpy()
-        deviation = (posterior.log_variance / 2).exp().numpy()
+        posterior = networks.encoder(torch.from_numpy(show(images, generator)).to(device))
+        mean = posterior.mean.cpu().numpy()
+        deviation = (posterior.log_variance / 2).exp().cpu().numpy()
         position = np.stack([truth.factors["x"], truth.factors["y"]], axis=1)
         errors.append(np.square(readout.position(mean) - position).mean(1))
         drawn = [

@@ -105,7 +105,7 @@ def _outputs(
 def _loss(
     told: Tensor, known: Factors, columns: Mapping[str, slice], identities: NDArray[np.int64]
 ) -> Tensor:
-    """Squared errors over the variance of a uniform factor, and nats of identity, added up."""
+    """Squared errors, over the variance 1/12 of a uniform factor, and nats of identity, in sum."""
     loss = told.new_zeros(())
     for name, part in columns.items():
         wanted = torch.from_numpy(targets(name, known[name])).float()

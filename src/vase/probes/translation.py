@@ -24,10 +24,11 @@ from vase.lifelong.translate import translated
 from vase.metrics import mig
 from vase.nets import Networks
 from vase.probes import reader
-from vase.probes.disentangled import varying
+from vase.probes.disentangled import CODE_BINS, varying
 from vase.probes.encode import Code, Model, encode, load, sample
 from vase.probes.latents import USED
 from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, home_of, seen
+from vase.training.folder import RunFolder
 from vase.worlds.canvas import Floats, World
 
 CHUNK = 500  # images that are translated at once
@@ -59,10 +60,14 @@ def scene(world: World, count: int, seed: int) -> Scene:
 # ---- a pair of worlds --------------------------------------------------------------------------
 
 
-def last_model(run: Run) -> Model:
-    """The model at the end of a run."""
+def last_model(run: Run, folder: RunFolder) -> Model:
+    """The model as it is now: that of the checkpoint."""
+    if not folder.checkpoint.is_file():
+        raise RunError(
+            f"'{folder.path}' has no checkpoint. Go on with it: vase resume {folder.path}"
+        )
     shape = build.architecture(run.config, next(iter(run.test.values())).shape)
-    return load(run.weights[-1], shape, torch.device("cpu"))
+    return load(folder.checkpoint, shape, torch.device("cpu"))
 
 
 def pairs(
@@ -101,21 +106,23 @@ def told_apart(
 
 def _alone(index: Mapping[str, int], source: str | None, target: str | None) -> str:
     """Why there is nothing to translate between."""
-    if len(index) > 1 and source and target:
+    if len(index) == 1:
         return (
-            f"The model took '{source}' and '{target}' for one environment ({index[source]}), so "
-            "there is nothing to translate. events.jsonl says why no switch was noticed."
+            f"This run has seen one environment only ({', '.join(index)}), and this takes two. "
+            "Train it on a stream with more worlds."
         )
+    names = (source, target) if source and target else tuple(index)
     return (
-        f"The model knows one environment only ({', '.join(index)}), so there is nothing to "
-        "translate to. Train it on a stream with more worlds."
+        f"The model took {' and '.join(map(repr, names))} for one environment, so there is no pair "
+        "to look at. events.jsonl says whether a switch was noticed."
     )
 
 
 def translation(run: Run, model: Model, names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """The figures of pairs of worlds (source, target) of a run, in their order."""
     homes = {name: home_of(run, model, name) for pair in names for name in pair}
-    return measure(model.networks, run.train, run.test, homes, names, run.config.probes.test)
+    found = measure(model.networks, run.train, run.test, homes, names, run.config.probes.test)
+    return [{"step": model.step, **pair} for pair in found]
 
 
 def measure(
@@ -161,6 +168,9 @@ def common(
     both = [name for name in tests[source].factors if name in tests[target].factors]
     kinds = {worlds[name].kinds for name in (source, target)}
     alike = len(kinds) == 1 and kinds != {""}
+    if alike and reader.IDENTITY in both:  # of one family, but perhaps not of the same classes
+        one, other = (np.unique(tests[name].factors[reader.IDENTITY]) for name in (source, target))
+        alike = np.array_equal(one, other)
     return [name for name in both if name != reader.IDENTITY or alike]
 
 
@@ -211,8 +221,14 @@ def homology(
 
 
 def known_of(code: Code, home: Environment, latents: Sequence[int]) -> dict[str, list[float]]:
-    """I(z_n; v) / H(v) of some latents for every factor that varies; 0 of a masked one."""
+    """I(z_n; v) / H(v) of some latents for every factor that varies; 0 of a masked one.
+
+    Nothing where no factor varies, or too few images were encoded to estimate information from.
+    """
     factors = varying(code)
+    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
+    if not factors or len(code.mean) < cells:
+        return {}
     found = mig(code.mean, np.stack(list(factors.values()), axis=1))
     shares = found.information / found.entropy * home.mask[:, None]
     return {name: shares[list(latents), k].tolist() for k, name in enumerate(factors)}

@@ -19,7 +19,7 @@ STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 @style.styled
 def draw(record: Record, colours: Mapping[str, str]) -> Figure:
-    """Belief along both kinds of morph in every context, and the variance of the latents."""
+    """Belief along every kind of morph in every context, and the variance of the latents."""
     figure = Figure(figsize=(style.FULL, 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(record["morphs"]))
     first, second = record["source"], record["target"]

@@ -256,6 +256,8 @@ def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
     found = []
     for record in run.ambiguity:
         ends = (record["source"], record["target"])
+        if not set(ends) <= set(run.places):
+            continue
         name = slug(f"ambiguity-{ends[0]}-{ends[1]}")
         alt = f"Images that go from {ends[0]} to {ends[1]}, and how each would see them."
         strip = morphs(run, seen[ends[0]], seen[ends[1]], *ends)

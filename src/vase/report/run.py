@@ -73,7 +73,8 @@ class Run:
     @cached_property
     def places(self) -> dict[str, Environment]:
         """The environment that the learner mostly stood in while each world was on."""
-        assignment = (self.probes or {}).get("assignment") or assigned(self.stays, self.bands)
+        probed = (self.probes or {}).get("assignment", {})  # perhaps before the latest world
+        assignment = {**assigned(self.stays, self.bands), **probed}
         known = {environment.index: environment for environment in self.memory.environments}
         return {
             name: known[assignment[name]] for name in self.worlds if assignment.get(name) in known
@@ -97,14 +98,15 @@ def read(folder: RunFolder) -> Run:
         memory=memory,
         steps=max(step, last, 1),
         seconds=wall_clock(folder.tensorboard),
-        translation=pairs(folder.translation),
-        ambiguity=pairs(folder.ambiguity),
+        translation=measured(folder.translation, step),
+        ambiguity=measured(folder.ambiguity, step),
     )
 
 
-def pairs(path: Path) -> tuple[Record, ...]:
-    """What `vase translate` or `vase ambiguity` has measured, a record for every pair of worlds."""
-    return tuple(read_json(path)["pairs"]) if path.is_file() else ()
+def measured(path: Path, step: int) -> tuple[Record, ...]:
+    """What `vase translate` or `vase ambiguity` has measured at a step, a record for every pair."""
+    found = read_json(path)["pairs"] if path.is_file() else []
+    return tuple(pair for pair in found if pair["step"] == step)
 
 
 def load_networks(path: Path) -> tuple[Networks, Memory, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vase.errors import InputError
 from vase.worlds.canvas import Floats
@@ -15,7 +15,7 @@ MODES = {1: "L", 3: "RGB"}
 
 
 def read(path: Path, shape: tuple[int, int, int], most: int) -> Floats:
-    """At most `most` images of (channels, height, width), float32 [B, C, H, W] in [0, 1].
+    """The first `most` images of (channels, height, width), float32 [B, C, H, W] in [0, 1].
 
     An `InputError` where there is no image, where one cannot be read, or is of another size.
     """
@@ -36,10 +36,14 @@ def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
                     f"'{path}' has {image.size[1]} x {image.size[0]} pixels, and this model sees "
                     f"images of {height} x {width}. Resize it."
                 )
+            if image.mode[0] in "IF":
+                raise InputError(
+                    f"'{path}' has more than 8 bits a pixel (mode {image.mode}). Save it with 8."
+                )
             grey_or_colour = np.asarray(image.convert(MODES[channels]), dtype=np.float32)
     except FileNotFoundError:
         raise InputError(f"There is no file and no folder '{path}'.") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"'{path}' cannot be read as an image: {error}.") from None
     pixels: Floats = grey_or_colour.reshape(height, width, channels) / np.float32(255)
     return np.moveaxis(pixels, -1, 0)

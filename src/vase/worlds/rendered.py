@@ -8,7 +8,9 @@ same things; pixels may differ in their last bit between graphics drivers.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +20,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,6 @@ from vase.worlds.catalogue import Split
 from vase.worlds.local import cache_folder
 from vase.worlds.scenery import SIDE, Place
 
-RECIPE = 1  # to be raised with every change of what frames show
 COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
 CHUNK = 500  # frames between two words of progress
 SEED = 0
@@ -85,7 +87,7 @@ def world(name: str, place: Place, split: Split, say: Say | None) -> RenderedWor
 @lru_cache(maxsize=4)
 def frames(place: Place, count: int, say: Say | None) -> Frames:
     """The frames of a place, memory-mapped."""
-    path = cache_folder() / "rendered" / f"{place}-{count}-recipe-{RECIPE}.npy"
+    path = cache_folder() / "rendered" / f"{place}-{count}-{recipe(place)}.npy"
     if not path.is_file():
         _render(place, count, path, say or _silent)
     try:
@@ -97,27 +99,48 @@ def frames(place: Place, count: int, say: Say | None) -> Frames:
     return kept
 
 
+def recipe(place: Place) -> str:
+    """What names a set of frames: a change of the place, of a factor or of the seed is another."""
+    told = f"{scenery.described(place)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
 def _render(place: Place, count: int, path: Path, say: Say) -> None:
     """Render into a file beside the target, whole or not at all."""
-    for package in ("mujoco", "labmaze"):
-        if find_spec(package) is None:
-            raise ConfigError(
-                f"The world '{place}' is rendered by MuJoCo with the textures of labmaze, and "
-                f"{package} is not installed. Install both with: pip install 'vase-lifelong[rooms]'"
-            )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if find_spec("mujoco") is None:
+        raise ConfigError(
+            f"The world '{place}' is rendered by MuJoCo, which is not installed. Install it with: "
+            "pip install 'vase-lifelong[rooms]'"
+        )
     part = path.with_name(f".{uuid.uuid4().hex}.part")
+    opened = _opened(part)
     try:
-        kept = np.lib.format.open_memmap(part, "w+", np.uint8, (count, SIDE, SIDE, 3))
-        for start, rendered in _chunks(place, count):
-            kept[start : start + len(rendered)] = rendered
-            say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
-        kept.flush()
+        with opened as file:
+            shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
+            np.lib.format.write_array_header_1_0(file, shape)
+            for start, rendered in _chunks(place, count):
+                _written(file, rendered.tobytes(), path)
+                say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
+            os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
+
+
+def _written(file: IO[bytes], content: bytes, path: Path) -> None:
+    try:
+        file.write(content)
+        file.flush()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _chunks(place: Place, count: int) -> Iterator[tuple[int, Frames]]:
@@ -128,7 +151,8 @@ def _chunks(place: Place, count: int) -> Iterator[tuple[int, Frames]]:
             for (_, _, start), rendered in zip(jobs, pool.map(_frames, jobs), strict=True):
                 yield start, rendered
         except BrokenProcessPool:
-            raise DataError(_unable(place, "the process that renders it died")) from None
+            why = "the process that renders it died (a script needs if __name__ == '__main__':)"
+            raise DataError(_unable(place, why)) from None
 
 
 def _frames(job: tuple[Place, int, int]) -> Frames:
@@ -137,19 +161,20 @@ def _frames(job: tuple[Place, int, int]) -> Frames:
     factors, kinds = scenery.drawn(np.random.default_rng(SEED), count)
     try:
         camera = _camera(place)
-        return np.stack(
-            [
-                camera.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
-                for row in range(start, min(count, start + CHUNK))
-            ]
-        )
     except Exception as error:
         raise DataError(_unable(place, str(error))) from None
+    return np.stack(
+        [
+            camera.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
+            for row in range(start, min(count, start + CHUNK))
+        ]
+    )
 
 
 @lru_cache(maxsize=1)
 def _camera(place: Place) -> scenery.Camera:
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    if sys.platform == "linux":  # elsewhere MuJoCo knows by itself what works
+        os.environ.setdefault("MUJOCO_GL", "egl")
     return scenery.Camera(place)
 
 

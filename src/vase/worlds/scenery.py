@@ -1,7 +1,7 @@
 """Two places in three dimensions that look different and share their factors.
 
-"hills" is a clearing in grassy hills with rocks and trees, "room" a walled room with textures of
-DeepMind Lab (package labmaze). Both are seen in first person, and one object stands before the
+"hills" is a clearing in grassy hills with rocks and trees, "room" a room with an orange floor and
+blue and red walls. Both are seen in first person, and one object stands before the
 viewer: the same factors put it at the same spot, in the same size and colour, in both. This module
 knows how a place is described to MuJoCo and how one frame is rendered; `rendered` keeps frames.
 
@@ -10,19 +10,15 @@ Lengths are metres, angles radians; the viewer's eye is 0.8 m above the ground.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vase.worlds.canvas import tint
 
 Place = Literal["hills", "room"]
-Factors = Mapping[str, NDArray[np.float64]]
 
 SIDE = 64  # pixels
 EYE = 0.8
@@ -64,31 +60,25 @@ _HILLS = """
 """
 
 _ROOM = """
-<texture name="sky" type="skybox" {sky}/>
-<texture name="floor" type="2d" file="floor.png"/>
+<texture name="sky" type="skybox" builtin="gradient" rgb1=".75 .85 .95" rgb2=".45 .65 .9"
+  width="128" height="128"/>
+<texture name="floor" type="2d" builtin="flat" rgb1=".80 .56 .12" mark="random"
+  markrgb=".62 .42 .10" random=".1" width="128" height="128"/>
 <material name="floor" texture="floor" texrepeat="6 6" specular="0"/>
-<texture name="blue" type="2d" file="blue.png"/>
-<material name="blue" texture="blue" texrepeat="4 1" specular="0"/>
-<texture name="red" type="2d" file="red.png"/>
-<material name="red" texture="red" texrepeat="4 1" specular="0"/>
+<texture name="blue" type="2d" builtin="checker" rgb1=".10 .38 .62" rgb2=".14 .46 .72"
+  width="128" height="128"/>
+<material name="blue" texture="blue" texrepeat="8 2" specular="0"/>
+<texture name="red" type="2d" builtin="checker" rgb1=".58 .16 .30" rgb2=".68 .22 .38"
+  width="128" height="128"/>
+<material name="red" texture="red" texrepeat="8 2" specular="0"/>
 """
 
-# Of MuJoCo's faces of a sky box and labmaze's files.
-_SKY = {"right": "rt", "left": "lf", "up": "up", "down": "dn", "front": "ft", "back": "bk"}
 
-
-def described(place: Place) -> tuple[str, dict[str, bytes]]:
-    """The place as MuJoCo's XML, and the texture files that it names."""
+def described(place: Place) -> str:
+    """The place as MuJoCo's XML."""
     if place == "hills":
-        return _xml(_HILLS, _clearing(), ambient=0.5, light=".5 .48 .42"), {}
-    textures = {
-        "floor.png": _texture("style_01/floor_orange_d.png"),
-        "blue.png": _texture("style_01/wall_blue_d.png"),
-        "red.png": _texture("style_01/wall_cerise_d.png"),
-        **{f"{face}.png": _texture(f"sky_03/{name}.png") for face, name in _SKY.items()},
-    }
-    sky = " ".join(f'file{face}="{face}.png"' for face in _SKY)
-    return _xml(_ROOM.format(sky=sky), _walls(), ambient=0.65, light=".3 .3 .3"), textures
+        return _xml(_HILLS, _clearing(), ambient=0.5, light=".5 .48 .42")
+    return _xml(_ROOM, _walls(), ambient=0.65, light=".3 .3 .3")
 
 
 class Camera:
@@ -102,8 +92,7 @@ class Camera:
         import mujoco  # opens the graphics library, which not every machine has
 
         self.mujoco = mujoco
-        xml, textures = described(place)
-        self.model = mujoco.MjModel.from_xml_string(xml, textures)
+        self.model = mujoco.MjModel.from_xml_string(described(place))
         if place == "hills":
             self.model.hfield_data[:] = _heights().ravel()
         self.data = mujoco.MjData(self.model)
@@ -207,14 +196,3 @@ def _walls() -> str:
             f'material="{"blue" if k < 2 else "red"}"/>'
         )
     return "".join(things)
-
-
-def _texture(name: str) -> bytes:
-    """A texture of labmaze, small and without transparency."""
-    content = files("labmaze").joinpath("assets", *name.split("/")).read_bytes()
-    file = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as image:
-        image.convert("RGBA").convert("RGB").resize((256, 256), Image.Resampling.BOX).save(
-            file, "PNG"
-        )
-    return file.getvalue()
