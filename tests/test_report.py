@@ -227,8 +227,9 @@ def probed(unprobed: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Run
     folder = RunFolder(path)
     write_json(folder.probes, probe_record())
     scores = {"translated": 0.957, "real": 0.99, "shuffled": -0.9}
-    kept = {"source": "moving", "target": "still", "factors": {"x": scores, "identity": scores}}
-    write_json(folder.translation, {"pairs": [kept]})
+    factors = {"x": scores, "identity": scores}
+    kept = {"step": 100, "source": "moving", "target": "still", "factors": factors}
+    write_json(folder.translation, {"pairs": [kept, {**kept, "step": 50, "source": "earlier"}]})
     return folder
 
 
@@ -303,6 +304,11 @@ def test_page_tells_the_key_facts(written: str) -> None:
         "identity, %95.799.0−90.0",
     ):
         assert fact in text
+
+
+def test_what_was_measured_at_an_earlier_step_is_not_shown(written: str) -> None:
+    assert "<td>earlier" not in written
+    assert "</span>earlier" not in written
 
 
 def test_text_of_events_is_escaped(written: str) -> None:
