@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from vase.report import style
 
@@ -24,20 +26,19 @@ def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
         )
         label = f"{style.fitted(name, 1.9, 9)}: rank correlation {record['spearman']:.2f}"
         panels[0].plot(predicted, errors, "o-", ms=4, color=colours[name], label=label)
-    lowest, highest = panels[0].get_xlim()
-    ends = (max(lowest, 1e-4), max(highest, 0.1))
+    _percent(panels[0], "both")
+    ends = panels[0].get_xlim()
     panels[0].plot(ends, ends, color=style.QUIET, lw=0.8, ls=(0, (2, 2)), label="as predicted")
     panels[0].set(
-        xscale="log", yscale="log", xlabel="predicted deviation, share of the way",
-        ylabel="error, root mean square",
-    )  # fmt: skip
+        xlabel="predicted deviation, share of the range of travel", ylabel="error, root mean square"
+    )
     panels[0].set_title("Error against what was predicted")
     panels[0].legend()
     _ways(panels[1], found, colours)
     return figure
 
 
-def _ways(axes: Any, found: Mapping[str, Record], colours: Mapping[str, str]) -> None:
+def _ways(axes: Axes, found: Mapping[str, Record], colours: Mapping[str, str]) -> None:
     """Error and prediction by how the images were shown."""
     ways = [each["shown"] for each in next(iter(found.values()))["ways"]]
     for name, record in found.items():
@@ -49,6 +50,16 @@ def _ways(axes: Any, found: Mapping[str, Record], colours: Mapping[str, str]) ->
         axes.plot(predicted, rows, "|", ms=9, mew=1.6, color=colours[name])
     axes.set_yticks(range(len(ways)), ways)
     axes.invert_yaxis()
-    axes.set(xscale="log", xlabel="dot: error; line: predicted")
+    _percent(axes, "x")
+    axes.set_xlabel("dot: error; line: predicted")
     axes.set_title("By how images were shown")
     axes.grid(axis="x")
+
+
+def _percent(axes: Axes, which: str) -> None:
+    """Logarithmic axes of shares, their powers of ten in percent."""
+    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        if which in ("both", axis.axis_name):
+            scale("log")
+            axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+            axis.set_minor_formatter(NullFormatter())
