@@ -143,6 +143,11 @@ def read(folder: Path) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, Sequen
     return records, udr
 
 
+def tables(folder: Path) -> str:
+    """What the raw files of a folder show."""
+    return markdown(*read(folder))
+
+
 def markdown(records: Sequence[Mapping[str, Any]], udr: Mapping[str, Sequence[float]]) -> str:
     """Two rows per world, then and now: mean and standard deviation over seeds."""
     rows = []

@@ -97,6 +97,11 @@ def read(folder: Path) -> list[Record]:
     return [read_json(path) for path in sorted(folder.glob("sharing-*-seed-*.json"))]
 
 
+def tables(folder: Path) -> str:
+    """What the raw files of a folder show."""
+    return markdown(read(folder))
+
+
 def markdown(records: Sequence[Record]) -> str:
     """What a translation keeps, how many latents are shared, and what is made of morphs."""
     halves = {

@@ -138,6 +138,11 @@ def read(folder: Path) -> list[Mapping[str, Any]]:
     return [read_json(path) for path in sorted(folder.glob("split-seed-*.json"))]
 
 
+def tables(folder: Path) -> str:
+    """What the raw files of a folder show."""
+    return markdown(read(folder))
+
+
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """One row per seed, and what others have published."""
     head = (

@@ -286,10 +286,11 @@ def split(
     offline: Offline = False,
 ) -> None:
     """Split-MNIST without labels: ten digits arrive one by one, and nobody says so."""
+    from vase.bench import split as bench
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.split(overrides or [], range(seeds), jobs, out, data, console)
+    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
 
 
 @bench_app.command("disentangle")
@@ -302,10 +303,11 @@ def disentangle(
     offline: Offline = False,
 ) -> None:
     """MIG, SAP, DCI and more, of dSprites and canvas worlds, before and after others came."""
+    from vase.bench import disentanglement as bench
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.disentangle(overrides or [], range(seeds), jobs, out, data, console)
+    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
 
 
 @bench_app.command("share")
@@ -318,10 +320,11 @@ def share(
     offline: Offline = False,
 ) -> None:
     """What shared latents are good for: translation and ambiguity, disentangled and entangled."""
+    from vase.bench import sharing as bench
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.share(overrides or [], range(seeds), jobs, out, data, console)
+    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
 
 
 @bench_app.command("list")

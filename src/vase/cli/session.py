@@ -158,52 +158,7 @@ def ablate(
             tell(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
 
 
-def split(
-    overrides: Sequence[str],
-    seeds: Sequence[int],
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    console: Console,
-) -> None:
-    """Train and score every seed of Split-MNIST."""
-    from vase.bench import split as bench
-
-    _every_seed(bench, overrides, seeds, workers, out, data, console)
-    _tabulate(bench.markdown(bench.read(out)), out, console)
-
-
-def disentangle(
-    overrides: Sequence[str],
-    seeds: Sequence[int],
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    console: Console,
-) -> None:
-    """Train every seed on worlds whose factors are known, and ask every metric of it."""
-    from vase.bench import disentanglement as bench
-
-    _every_seed(bench, overrides, seeds, workers, out, data, console)
-    _tabulate(bench.markdown(*bench.read(out)), out, console)
-
-
-def share(
-    overrides: Sequence[str],
-    seeds: Sequence[int],
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    console: Console,
-) -> None:
-    """Train every seed on worlds that share factors; translate them, and show what is between."""
-    from vase.bench import sharing as bench
-
-    _every_seed(bench, overrides, seeds, workers, out, data, console)
-    _tabulate(bench.markdown(bench.read(out)), out, console)
-
-
-def _every_seed(
+def every_seed(
     bench: Any,
     overrides: Sequence[str],
     seeds: Sequence[int],
@@ -212,7 +167,10 @@ def _every_seed(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Do a benchmark's work for each seed, some at a time. All data is there before the first."""
+    """Do a benchmark's work for each seed, some at a time, and write its tables.
+
+    bench: a module with PRESETS, `work`, `write` and `tables`. All data is there before the first.
+    """
     from vase.bench import engine
     from vase.bench.seeds import Job
 
@@ -235,10 +193,7 @@ def _every_seed(
             console.print(
                 progress.step(f"{job.preset}, seed {job.seed}"), soft_wrap=True, highlight=False
             )
-
-
-def _tabulate(text: str, out: Path, console: Console) -> None:
-    write_bytes(out / "tables.md", (text + "\n").encode())
+    write_bytes(out / "tables.md", (bench.tables(out) + "\n").encode())
     console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
 
 

@@ -6,6 +6,7 @@ metrics that take no fitting are asked at every milestone; docs/metrics.md says 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,12 @@ def varying(code: Code) -> dict[str, NDArray[np.int64]]:
     return {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
 
 
+def estimable(factors: Mapping[str, NDArray[np.int64]], rows: int) -> bool:
+    """Whether so many images are enough to estimate information on these factors from."""
+    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
+    return bool(factors) and rows >= cells
+
+
 def disentanglement(code: Code) -> dict[str, Any] | None:
     """MIG (mean, and by factor), total correlation in nats, and how many latents are active.
 
@@ -35,8 +42,7 @@ def disentanglement(code: Code) -> dict[str, Any] | None:
     estimate information from, or no factor varies.
     """
     factors = varying(code)
-    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
-    if not factors or len(code.mean) < cells:
+    if not estimable(factors, len(code.mean)):
         return None
     used = code.mean[:, code.kl >= USED]
     found = mig(code.mean, np.stack(list(factors.values()), axis=1), bins=CODE_BINS)

@@ -24,7 +24,7 @@ from vase.lifelong.translate import translated
 from vase.metrics import mig
 from vase.nets import Networks
 from vase.probes import reader
-from vase.probes.disentangled import CODE_BINS, varying
+from vase.probes.disentangled import estimable, varying
 from vase.probes.encode import Code, Model, encode, load, sample
 from vase.probes.latents import USED
 from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, home_of, seen
@@ -226,8 +226,7 @@ def known_of(code: Code, home: Environment, latents: Sequence[int]) -> dict[str,
     Nothing where no factor varies, or too few images were encoded to estimate information from.
     """
     factors = varying(code)
-    cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
-    if not factors or len(code.mean) < cells:
+    if not estimable(factors, len(code.mean)):
         return {}
     found = mig(code.mean, np.stack(list(factors.values()), axis=1))
     shares = found.information / found.entropy * home.mask[:, None]

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from vase.lifelong import dream
 from vase.lifelong.memory import Environment
-from vase.lifelong.translate import translated
 from vase.nets import Networks
 from vase.objective import gaussian
 from vase.probes.latents import USED
@@ -60,14 +59,6 @@ def decode(networks: Networks, z: Tensor, environment: Environment) -> Floats:
 def reconstruct(networks: Networks, images: Floats, environment: Environment) -> Floats:
     """Images [B, C, H, W] decoded from their posterior means."""
     return decode(networks, encode(networks, images, environment), environment)
-
-
-def translate(
-    networks: Networks, images: Floats, source: Environment, target: Environment
-) -> Floats:
-    """Images [B, C, H, W] of one environment as they would look in another."""
-    made: Floats = translated(networks, torch.from_numpy(images), source, target).numpy()
-    return made
 
 
 def traverse(

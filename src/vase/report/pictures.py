@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vase.lifelong.detector import DetectorRule
+from vase.probes import translation as probe
 from vase.probes.ambiguity import MORPHS
 from vase.report import (
     ambiguity,
@@ -239,13 +240,13 @@ def translated(
     """Images [K, C, H, W] of one world, how it sees them itself, and how others would."""
     colours = style.world_colours(run.worlds)
     place = run.places[source]
-    own = decode.translate(run.networks, originals, place, place)
+    own = probe.images(run.networks, originals, place, place)
     rows = [
         translation.Row(originals, source, "as it is", colours[source]),
         translation.Row(own, source, "as it is seen", colours[source]),
     ]
     for target in targets:
-        made = decode.translate(run.networks, originals, place, run.places[target])
+        made = probe.images(run.networks, originals, place, run.places[target])
         rows.append(translation.Row(made, target, "translated", colours[target]))
     return rows
 
