@@ -1,7 +1,7 @@
 """Two places in three dimensions that look different and share their factors.
 
-"hills" is a clearing in grassy hills with rocks and trees, "room" a room with an orange floor and
-blue and red walls. Both are seen in first person, and one object stands before the
+"hills" is a clearing in grassy hills with rocks and distant trees, "room" a room with an orange
+floor and blue and red walls. Both are seen in first person, and one object stands before the
 viewer: the same factors put it at the same spot, in the same size and colour, in both. This module
 knows how a place is described to MuJoCo and how one frame is rendered; `rendered` keeps frames.
 
@@ -25,6 +25,7 @@ EYE = 0.8
 HALF = 7.0  # from the middle of the room to a wall
 FLAT = 6.7  # radius of the clearing
 FIELD = 33  # points of the hills' height field, a side
+TREES = (13.0, 18.0)  # how far out they stand, so that no tree looks as large as an object
 KINDS = ("ball", "box", "cylinder", "mushroom")
 
 # What a factor of 0 and of 1 mean. Hue goes all the way round, and has none.
@@ -162,15 +163,18 @@ def _clearing() -> str:
             f'<geom type="ellipsoid" material="rock" size="{size} {wide} {0.7 * size}" '
             f'pos="{x} {y} .2"/>'
         )
-    for _ in range(9):
-        angle, far = generator.uniform(0, 2 * np.pi), HALF * generator.uniform(1.05, 1.6)
-        tall, green = generator.uniform(0.9, 1.5), generator.uniform(0.33, 0.5)
+    heights = _heights()
+    for _ in range(12):
+        angle, far = generator.uniform(0, 2 * np.pi), generator.uniform(*TREES)
+        tall, green = generator.uniform(0.9, 1.5), generator.uniform(0.74, 0.8)
         x, y = far * np.cos(angle), far * np.sin(angle)
+        row, column = (round((at / 20 + 1) / 2 * (FIELD - 1)) for at in (y, x))
+        ground = 1.6 * heights[row, column]
         things.append(
-            f'<geom type="cylinder" size=".15 {tall / 2}" pos="{x} {y} {tall / 2}" '
-            'rgba=".4 .27 .15 1"/>'
+            f'<geom type="cylinder" size=".15 {tall / 2}" pos="{x} {y} {ground + tall / 2}" '
+            'rgba=".6 .56 .52 1"/>'
             f'<geom type="ellipsoid" size="{0.6 * tall} {0.6 * tall} {tall}" '
-            f'pos="{x} {y} {1.9 * tall}" rgba=".13 {green} .15 1"/>'
+            f'pos="{x} {y} {ground + 1.9 * tall}" rgba=".58 {green} .72 1"/>'
         )
     return "".join(things)
 
