@@ -4,12 +4,16 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from scipy import stats
 
@@ -232,6 +236,47 @@ def test_a_failure_spoils_no_other() -> None:
 def test_jobs_run_in_other_processes() -> None:
     with engine.executor(1) as pool:
         assert dict(engine.completed(where, [1, 2], pool))[1] != os.getpid()
+
+
+CALLER = """
+import os, pathlib, sys, time
+from vase.bench import engine
+
+def linger(path):
+    pathlib.Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with engine.executor(1) as pool:
+        list(engine.completed(linger, [sys.argv[1]], pool))
+"""
+
+
+def test_a_worker_does_not_outlive_a_caller_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "caller.py").write_text(CALLER)
+    note = tmp_path / "worker"
+    caller = subprocess.Popen([sys.executable, str(tmp_path / "caller.py"), str(note)])
+    until(lambda: note.is_file() and bool(note.read_text()))
+    caller.kill()
+    caller.wait()
+    until(lambda: not alive(int(note.read_text())))
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something to become true, a minute at most."""
+    for _ in range(600):
+        if true():
+            return
+        sleep(0.1)
+    pytest.fail("It did not come true within a minute.")
+
+
+def alive(process: int) -> bool:
+    """Whether it runs; one that has ended and waits for nobody to ask does not."""
+    try:
+        return "zombie" not in psutil.Process(process).status()
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture(scope="module")

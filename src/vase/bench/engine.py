@@ -7,10 +7,13 @@ or plain ssh (https://docs.dask.org/en/stable/deploying.html).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -26,10 +29,12 @@ PATIENCE = 20  # seconds until a scheduler that does not answer is taken for non
 def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
     """`workers` processes here, or the workers of the Dask scheduler at `address`.
 
-    What has not been begun when the caller leaves, by an error or Ctrl-C, is never begun.
+    What has not been begun when the caller leaves, by an error or Ctrl-C, is never begun; if the
+    caller is killed, so are its processes.
     """
     if address is None:
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        spawn = get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_the_caller)
         try:
             yield pool
         finally:
@@ -37,6 +42,18 @@ def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
         return
     with _client(address) as client:
         yield client.get_executor()
+
+
+def _end_with_the_caller() -> None:
+    """A worker whose caller was killed would go on for hours, and nobody would know."""
+    caller = parent_process()
+    if caller is not None:
+        Thread(target=_watch, args=(caller.sentinel,), daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def _client(address: str) -> Any:
