@@ -244,7 +244,7 @@ def page(folder: Path) -> str:
             *(section(path.name, results(path)) for path in presets),
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
             *disentangled(folder / "disentangle"),
-            *shared(folder / "sharing"),
+            *(part for name in SHARED for part in shared(folder / name)),
             *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
@@ -291,27 +291,35 @@ def disentangled(folder: Path) -> list[str]:
     ]
 
 
+SHARED = {
+    "sharing": ("clothes and digits", "Moving Fashion-MNIST, then moving MNIST, 64 x 64"),
+    "rooms": ("two places", "Hills, then a room, in first person, 64 x 64 in colour"),
+}
+
+
 def shared(folder: Path) -> list[str]:
-    """Translation and ambiguity, if there are raw files of them."""
+    """Translation and ambiguity between two worlds, if there are raw files of them."""
     records = sharing.read(folder)
     if not records:
         return []
+    title, stream = SHARED[folder.name]
     minutes = spread(record["minutes"]["all"] for record in records)
     seeds = len({record["seed"] for record in records})
     return [
-        "## What sharing is good for: translation, and images between two worlds",
-        f"Moving Fashion-MNIST, then moving MNIST, 64 x 64, {records[0]['steps']:,} steps; "
+        f"## What sharing is good for: {title}",
+        f"{stream}, {records[0]['steps']:,} steps; "
         f"{minutes} minutes a run on one CPU thread. *Read*: R2 of what a network fitted on real "
         "images of the target world says of translated images, against the truth of the images "
-        "that were translated; beside it what it says of real images, and of shuffled truths. "
+        "that were translated (of identity the share that is right); beside it what it says of "
+        "real images, and of shuffled truths. "
         "*Equality* is the level of a morph at which belief is even, *width* the stretch of it "
         "from 10 % to 90 % belief, per pair of images; the last columns give equality among 64 "
         "images of either world. Variances are of the latents that both worlds use, in sum. Mean "
         "and standard deviation over seeds. [How it is measured](docs/sharing.md).",
-        f"    vase bench share --seeds {seeds}",
-        "![Each world as the other](results/sharing/disentangled-translations.png)",
-        "![Images between the two](results/sharing/disentangled-morphs.png)",
-        "![What is believed of them](results/sharing/disentangled-belief.png)",
+        f"    vase bench share --worlds {folder.name} --seeds {seeds}",
+        f"![Each world as the other](results/{folder.name}/disentangled-translations.png)",
+        f"![Images between the two](results/{folder.name}/disentangled-morphs.png)",
+        f"![What is believed of them](results/{folder.name}/disentangled-belief.png)",
         sharing.markdown(records),
     ]
 

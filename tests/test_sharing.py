@@ -39,10 +39,8 @@ def brief_readers() -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("sharing")
     job = Job("toy", 0, BRIEF, out, build.DataOptions(offline=True))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "HALVES", {"toy": "disentangled"})
-        record = bench.work(job)
-        bench.write(record, out)
+    record = bench.work(job)
+    bench.write(record, out)
     return job.run()[1], record, out
 
 
@@ -63,10 +61,9 @@ def test_the_benchmark_measures_both_ways_and_draws(
 
 
 def test_the_tables_are_made_from_the_raw_files(
-    trained: tuple[RunFolder, dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[RunFolder, dict[str, Any], Path],
 ) -> None:
     _, record, out = trained
-    monkeypatch.setattr(bench, "HALVES", {"toy": "disentangled", "other": "entangled"})
     (read,) = bench.read(out)
     assert read["translation"][0]["source"] == "moving-solids"
     page = bench.markdown([read])
@@ -78,10 +75,9 @@ def test_the_tables_are_made_from_the_raw_files(
 
 
 def test_a_model_that_takes_both_for_one_spoils_no_other(
-    trained: tuple[RunFolder, dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[RunFolder, dict[str, Any], Path],
 ) -> None:
     _, record, _ = trained
-    monkeypatch.setattr(bench, "HALVES", {"toy": "disentangled", "other": "entangled"})
     failed = {**record, "translation": [], "ambiguity": None, "why": "one environment"}
     assert "1 of 2 models do not tell" in bench.markdown([record, failed])
     assert bench.markdown([failed]) == "No model tells the two worlds apart."

@@ -1,4 +1,4 @@
-"""`vase bench share`: what shared latents are good for, on moving clothes and moving digits.
+"""`vase bench share`: what shared latents are good for, on two worlds of one preset.
 
 Every seed is trained twice, disentangled and entangled, on the same stream. What a translation
 keeps is measured by `vase.probes.translation`, what is made of images between two worlds by
@@ -30,9 +30,18 @@ from vase.training.folder import RunFolder, read_json, rounded, write_json
 
 Record = Mapping[str, Any]
 
-PRESETS = ("sharing", "sharing+entangled")
+HALVES = {"disentangled": "", "entangled": "+entangled"}  # what each adds to a preset
 DRAWN = 0  # the seed that pictures are made of
-HALVES = {PRESETS[0]: "disentangled", PRESETS[1]: "entangled"}
+
+
+def presets(name: str) -> tuple[str, ...]:
+    """A preset of two worlds in both halves."""
+    return tuple(name + part for part in HALVES.values())
+
+
+def half_of(preset: str) -> str:
+    """The half that a preset is of."""
+    return "entangled" if preset.endswith(HALVES["entangled"]) else "disentangled"
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -83,18 +92,18 @@ def draw(job: Job, folder: RunFolder, measured: Record) -> None:
         ("morphs", pictures.morphs(shown, seen[one], seen[other], one, other)),
         ("belief", curves.draw(measured, colours)),
     ):
-        write_bytes(job.out / f"{HALVES[job.preset]}-{name}.png", style.png(figure))
+        write_bytes(job.out / f"{half_of(job.preset)}-{name}.png", style.png(figure))
 
 
 def write(record: Record, out: Path) -> None:
     """Write a raw file."""
-    half = HALVES[record["preset"]]
-    write_json(out / f"sharing-{half}-seed-{record['seed']}.json", rounded(record))
+    name = f"{half_of(record['preset'])}-seed-{record['seed']}.json"
+    write_json(out / name, rounded(record))
 
 
 def read(folder: Path) -> list[Record]:
     """The raw records of a folder, by half and seed."""
-    return [read_json(path) for path in sorted(folder.glob("sharing-*-seed-*.json"))]
+    return [read_json(path) for path in sorted(folder.glob("*-seed-*.json"))]
 
 
 def tables(folder: Path) -> str:
@@ -105,8 +114,8 @@ def tables(folder: Path) -> str:
 def markdown(records: Sequence[Record]) -> str:
     """What a translation keeps, how many latents are shared, and what is made of morphs."""
     halves = {
-        half: [each for each in records if each["preset"] == preset and each["translation"]]
-        for preset, half in HALVES.items()
+        half: [each for each in records if half_of(each["preset"]) == half and each["translation"]]
+        for half in HALVES
     }
     if not any(halves.values()):
         return "No model tells the two worlds apart."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -290,7 +290,9 @@ def split(
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
+    session.every_seed(
+        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
+    )
 
 
 @bench_app.command("disentangle")
@@ -307,13 +309,19 @@ def disentangle(
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
+    session.every_seed(
+        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
+    )
 
 
 @bench_app.command("share")
 def share(
     overrides: Changes = None,
-    out: Tables = Path("runs/sharing"),
+    worlds: Annotated[
+        Literal["sharing", "rooms"],
+        typer.Option(help="The preset: clothes and digits, or two places in three dimensions."),
+    ] = "sharing",
+    out: Annotated[Path | None, typer.Option(help="Folder of raw files.")] = None,
     seeds: Seeds = 3,
     jobs: Processes = 2,
     data_dir: DataDir = None,
@@ -324,7 +332,9 @@ def share(
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    session.every_seed(bench, overrides or [], range(seeds), jobs, out, data, console)
+    folder = out or Path("runs") / worlds
+    presets = bench.presets(worlds)
+    session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
 
 
 @bench_app.command("list")

@@ -160,6 +160,7 @@ def ablate(
 
 def every_seed(
     bench: Any,
+    presets: Sequence[str],
     overrides: Sequence[str],
     seeds: Sequence[int],
     workers: int,
@@ -167,14 +168,14 @@ def every_seed(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Do a benchmark's work for each seed, some at a time, and write its tables.
+    """Do a benchmark's work for each seed of presets, some at a time, and write its tables.
 
-    bench: a module with PRESETS, `work`, `write` and `tables`. All data is there before the first.
+    bench: a module with `work`, `write` and `tables`. All data is there before the first.
     """
     from vase.bench import engine
     from vase.bench.seeds import Job
 
-    for preset in bench.PRESETS:
+    for preset in presets:
         for split in ("train", "test"):
             build.stream(config.load(preset, overrides), data, split)
     out.mkdir(parents=True, exist_ok=True)
@@ -182,7 +183,7 @@ def every_seed(
     jobs = [
         Job(preset, seed, tuple(overrides), out.absolute(), quiet)
         for seed in seeds
-        for preset in bench.PRESETS
+        for preset in presets
     ]
     progress = engine.Progress(len(jobs))
     with engine.executor(workers) as pool:
