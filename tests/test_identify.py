@@ -229,9 +229,20 @@ def test_remembering_moves_the_moments() -> None:
     clothes = Moments(np.array([0.0, 280]), np.ones(2), 256)
     digits = Moments(np.array([0.0, 130]), np.ones(2), 64)
     before = replace(FIRST, moments=clothes)
-    after = remember(before, digits)
+    after = remember(before, digits, [3.0])
     assert after.batches == before.batches + 1
     assert clothes.mean[1] > after.moments.mean[1] > digits.mean[1]
+
+
+def test_what_latents_carry_is_the_mean_of_the_latest_batches() -> None:
+    known = replace(FIRST, batches=0, mask=np.ones(2, bool))
+    for nats in (1.0, 2.0, 6.0):
+        known = remember(known, known.moments, [nats, 0.4])
+    np.testing.assert_allclose(known.kl, [3.0, 0.4])
+    for _ in range(200):  # what was long ago no longer counts
+        known = remember(known, known.moments, [0.1, 0.9])
+    np.testing.assert_allclose(known.kl, [0.1, 0.9], atol=1e-3)
+    assert known.used.tolist() == [False, True]
 
 
 def test_a_young_environment_keeps_the_newer_of_its_scores() -> None:

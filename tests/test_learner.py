@@ -199,6 +199,18 @@ def test_the_tape_of_a_switch(at_the_switch: State) -> None:
     assert len(opened.events[0].evidence["masked"]) >= 2
 
 
+def test_a_world_that_is_foreign_to_the_encoder_masks_nothing(at_the_switch: State) -> None:
+    """Negatives of resting strokes are far out of the code: that tells nothing of any factor."""
+    subject = resumed(at_the_switch)
+    resting = toy(SWITCH)
+    for step in range(SWITCH, SWITCH + 30):
+        seen = subject.observe(1 - torch.from_numpy(resting.batch(step)[0]))
+        if seen.events:
+            break
+    assert [event.kind for event in seen.events] == ["new"]
+    assert seen.events[0].evidence["masked"] == []
+
+
 def test_the_snapshot_is_of_the_weights_before_the_new_world(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
     run(subject, toy(SWITCH), SWITCH + 30)

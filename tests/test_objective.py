@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vase.objective import gaussian, likelihood
-from vase.objective.atypicality import atypicality, typical
+from vase.objective.atypicality import atypicality, foreign, typical
 from vase.objective.capacity import Capacity, CapacityRule, charge, grow
 from vase.objective.moments import Moments, follow, pool
 from vase.objective.proximity import decoder_proximity, encoder_proximity
@@ -179,6 +179,27 @@ def test_a_position_latent_that_stops_moving_is_atypical() -> None:
     resting = atypicality(Moments(np.zeros(1), np.full(1, 0.02), 64))
     assert resting[0] == pytest.approx((0.02 - 1 - np.log(0.02)) / 2)
     assert resting[0] > 1
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "expected"),
+    [
+        ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], False),  # as ever
+        ([0.0, 0.1, 0.3], [0.02, 0.02, 0.05], False),  # everything is at rest
+        ([0.0, 0.0, 3.0], [0.02, 1.0, 1.0], False),  # something is typical
+        ([2.5, 0.0, 0.0], [0.20, 0.1, 3.5], True),  # nothing is, and some are far out
+        ([2.5, 0.0, 0.0], [0.20, 0.1, 1.0], True),  # all but what carried next to nothing
+    ],
+)
+def test_images_are_foreign_where_the_code_is_far_out_and_nothing_in_it_is_typical(
+    mean: list[float], variance: list[float], expected: bool
+) -> None:
+    carried = np.array([3.0, 3.0, 0.2])
+    assert foreign(Moments(np.array(mean), np.array(variance), 64), carried, 0.5) is expected
+
+
+def test_images_cannot_be_foreign_to_a_code_that_carries_nothing() -> None:
+    assert not foreign(Moments(np.full(2, 9.0), np.ones(2), 64), np.zeros(2), 0.5)
 
 
 def test_atypicality_is_a_lower_bound_of_the_mixture_s_divergence() -> None:

@@ -28,7 +28,7 @@ SHAPE = Architecture(height=16, width=16, latents=4, features=8, hidden=16, cell
 
 def environment(index: int, mask: list[bool], mean: list[float]) -> Environment:
     moments = Moments(np.array([*mean, 0.0, 0.0]), np.ones(6), 8.0)
-    return Environment(index, np.array(mask), moments, Capacity())
+    return Environment(index, np.array(mask), moments, Capacity(), kl=np.full(4, 2.0))
 
 
 ONE = environment(0, [True, True, False, False], [9.0, 9.0, 9.0, 9.0])
@@ -42,6 +42,14 @@ def test_shared_latents_go_over_own_ones_become_what_they_are_there() -> None:
     mean = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     torch.testing.assert_close(carried(mean, ONE, OTHER), torch.tensor([[1.0, 0.0, 0.3, 0.0]]))
     torch.testing.assert_close(carried(mean, ONE, ONE), torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("idle", [0, 1])
+def test_a_latent_that_one_of_them_leaves_idle_is_not_carried_over(idle: int) -> None:
+    ends = [ONE, OTHER]
+    ends[idle] = replace(ends[idle], kl=np.array([0.4, 2.0, 2.0, 2.0]))
+    mean = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    torch.testing.assert_close(carried(mean, *ends), torch.tensor([[0.1, 0.0, 0.3, 0.0]]))
 
 
 def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() -> None:

@@ -21,9 +21,9 @@ from vase.bench import provenance
 from vase.bench.ablation import train
 from vase.bench.page import spread, table
 from vase.bench.seeds import Job
+from vase.lifelong.memory import USED
 from vase.probes.disentangled import varying
 from vase.probes.encode import Code, encode, load
-from vase.probes.latents import USED
 from vase.probes.survey import TEST_SEED, home_of
 from vase.probes.survey import read as read_run
 from vase.training.folder import RunFolder, read_json, rounded, write_json

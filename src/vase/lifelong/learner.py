@@ -31,7 +31,7 @@ from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
 from vase.nets import Architecture, Networks, RandomFeatures
 from vase.objective import signature
-from vase.objective.atypicality import atypicality, typical
+from vase.objective.atypicality import atypicality, foreign, typical
 from vase.objective.capacity import Capacity, grow
 from vase.objective.moments import Moments
 from vase.objective.signature import likelihood_ratio
@@ -200,7 +200,7 @@ class Learner:
 
     def _remember(self, learnt: Learnt) -> None:
         """Let the record follow what was learnt."""
-        here = remember(self.memory.here, learnt.moments)
+        here = remember(self.memory.here, learnt.moments, learnt.kl)
         if self.settings.masks and not self.settings.infer:
             here = replace(here, mask=self._typical(here.moments))
         if not self.settings.entangled:
@@ -321,9 +321,10 @@ class Learner:
 
     def _open(self, index: int, images: Tensor, features: Tensor) -> Environment:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
-        here = self.memory.here
+        here, rule = self.memory.here, self.settings
         before = self.witness().moments(images, here)
-        mask = self._typical(before) if self.settings.masks else np.ones(self.shape.latents, bool)
+        judged = rule.masks and not foreign(before, here.carried, rule.atypical)
+        mask = self._typical(before) if judged else np.ones(self.shape.latents, bool)
         self._make_room(index)
         draft = Environment(index, mask, before, Capacity())
         seen = self.witness().moments(images, draft)

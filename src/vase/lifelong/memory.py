@@ -1,14 +1,15 @@
 """What is remembered of each environment: numbers, never an image.
 
 An environment's record holds the signature by which it is known again, and the latest scores of its
-own batches against it, which are the null distribution of the detector; its mask, its capacity, and
-the moments of N latents, distortion and rate as they were when it was last learnt, from which it is
-dreamed of.
+own batches against it, which are the null distribution of the detector; its mask, its capacity,
+what each latent carried, and the moments of N latents, distortion and rate as they were when it was
+last learnt, from which it is dreamed of.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from vase.objective.signature import Signature
 
 BLANK = Signature(torch.zeros(0), torch.zeros(0, 0), 0.0)
 SPAN = 20  # batches over which the moments of latents are averaged
+USED = 0.5  # nats; a price under 1 leaves a spare latent with one or two tenths of a nat
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Environment:
 
     mask: [N], True where a latent is used or free, False where it is atypical here.
     moments: of the N latents, distortion and rate. batches: how many have been learnt here.
+    kl: [N] mean nats per image, [1] before anything is learnt.
     signature: of its images' features. scores: the latest null scores, oldest first.
     """
 
@@ -42,6 +45,18 @@ class Environment:
     batches: int = 0
     scores: tuple[float, ...] = ()
     signature: Signature = BLANK
+    kl: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """[N], True where a latent carries `USED` nats or more here."""
+        used: NDArray[np.bool_] = self.mask & (self.kl >= USED)
+        return used
+
+    @property
+    def carried(self) -> NDArray[np.float64]:
+        """[N], nats per image of the latents in use, 0 of the others."""
+        return np.where(self.used, self.kl, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the signature, which is kept as tensors."""
@@ -51,6 +66,7 @@ class Environment:
             "mean": self.moments.mean.tolist(),
             "variance": self.moments.variance.tolist(),
             "count": self.moments.count,
+            "kl": self.kl.tolist(),
             "capacity": self.capacity.nats,
             "used": self.capacity.used,
             "batches": self.batches,
@@ -70,6 +86,7 @@ class Environment:
             batches=record["batches"],
             scores=tuple(record["scores"]),
             signature=replace(BLANK, count=record["images"]),
+            kl=np.array(record["kl"]),
         )
 
 
@@ -112,12 +129,14 @@ class Memory:
         return Memory(known, record["current"])
 
 
-def remember(environment: Environment, seen: Moments) -> Environment:
-    """The record after one more batch was learnt: the moments follow the weights that learn."""
+def remember(environment: Environment, seen: Moments, kl: Sequence[float]) -> Environment:
+    """The record after one more batch was learnt: moments and KL follow the weights that learn."""
+    batches = environment.batches + 1
     return replace(
         environment,
         moments=follow(environment.moments, seen, SPAN * seen.count),
-        batches=environment.batches + 1,
+        kl=environment.kl + (np.array(kl) - environment.kl) / min(batches, SPAN),
+        batches=batches,
     )
 
 

@@ -15,14 +15,19 @@ from vase.nets import Networks
 def carried(mean: Tensor, source: Environment, target: Environment) -> Tensor:
     """Latents [B, N] to be decoded in `target`, of posterior means [B, N] of images of `source`.
 
-    z_n = mu_n   where both let latent n through
-          m_n    where only the target does: what it is there on average, since what the
-                 encoder says of a masked latent means nothing
+    z_n = mu_n   where both use latent n
+          m_n    where the source, or the target, does not: what it is in the target on
+                 average, since it says nothing there, or nothing that the target knows
           0      where the target masks it
+
+    Within one environment z = a mu, and nothing is replaced.
     """
-    mask, there = (torch.as_tensor(each.mask, device=mean.device) for each in (source, target))
+    there = torch.as_tensor(target.mask, device=mean.device)
+    if source.index == target.index:
+        return mean * there
+    both = torch.as_tensor(source.used & target.used, device=mean.device)
     average = torch.as_tensor(target.moments.mean[: len(target.mask)]).to(mean)
-    return torch.where(mask, mean, average) * there
+    return torch.where(both, mean, average) * there
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from vase.objective.moments import Moments
 
 Array = NDArray[np.float64]
 
+FOREIGN = 10.0  # times as many nats in latents that are astray as in typical ones
+
 
 def atypicality(marginal: Moments) -> Array:
     """alpha = (m^2 + v - 1 - log v) / 2 of the moment-matched marginal, in nats, per channel."""
@@ -26,3 +28,16 @@ def atypicality(marginal: Moments) -> Array:
 def typical(alpha: Array, threshold: float) -> NDArray[np.bool_]:
     """The mask a_n = [alpha_n < lambda]: which latents make sense here."""
     return np.asarray(alpha) < threshold
+
+
+def foreign(marginal: Moments, kl: Array, threshold: float) -> bool:
+    """Whether these images are foreign to the encoder, so that no latent can be judged by them.
+
+    kl: [N], nats that each latent carried before. An atypical marginal is either narrow, because
+    its factor is at rest here, or astray: farther out than the prior, m^2 + v > 1, because the
+    encoder does not know what it sees. Foreign: sum_astray kl > 10 sum_typical kl.
+    """
+    size = len(kl)
+    mask = typical(atypicality(marginal)[:size], threshold)
+    out = (marginal.mean**2 + marginal.variance)[:size] > 1
+    return bool(kl[~mask & out].sum() > FOREIGN * kl[mask].sum())

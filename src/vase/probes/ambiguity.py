@@ -23,9 +23,8 @@ from torch import Tensor
 
 from vase.errors import RunError
 from vase.lifelong.belief import in_context, shares
-from vase.lifelong.memory import Environment
+from vase.lifelong.memory import USED, Environment
 from vase.probes.encode import Model
-from vase.probes.latents import USED
 from vase.probes.survey import TEST_SEED, Run, home_of
 from vase.probes.translation import scene
 from vase.records import Posterior

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vase.lifelong.memory import USED
 from vase.metrics import active_units, mig, total_correlation
 from vase.probes.encode import Code
-from vase.probes.latents import USED
 
 CODE_BINS, FACTOR_BINS = 20, 10
 

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vase.lifelong.memory import USED
 from vase.objective.atypicality import atypicality
 from vase.probes.encode import Code
 
 Array = NDArray[np.float64]
 
-USED = 0.5  # nats; a price under 1 leaves a spare latent with one or two tenths of a nat
 ENCODES = 0.3  # R^2 from which a latent stands for a factor
 DEGREE = 3
 CIRCULAR = frozenset({"hue"})  # factors in [0, 1) that wrap around

@@ -19,7 +19,7 @@ from vase import __version__, build
 from vase import config as configuration
 from vase.config import Config, ProbeConfig
 from vase.errors import RunError
-from vase.lifelong.memory import Environment
+from vase.lifelong.memory import USED, Environment
 from vase.probes import latents
 from vase.probes.calibration import calibration
 from vase.probes.detection import Line, assigned, detection
@@ -179,7 +179,7 @@ def home_of(run: Run, model: Model, name: str) -> Environment:
 
 def frozen_readout(train: Code, mask: NDArray[np.bool_]) -> Readout:
     """A readout of the latents used here and now, to be scored again but never fitted again."""
-    used = np.flatnonzero(mask & (train.kl >= latents.USED))
+    used = np.flatnonzero(mask & (train.kl >= USED))
     return fit_mlp(_examples(train), used if len(used) else None)
 
 

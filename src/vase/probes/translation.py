@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from vase import build
 from vase.errors import InputError, RunError
-from vase.lifelong.memory import Environment
+from vase.lifelong.memory import USED, Environment
 from vase.lifelong.translate import translated
 from vase.metrics import mig
 from vase.nets import Networks
 from vase.probes import reader
 from vase.probes.disentangled import estimable, varying
 from vase.probes.encode import Code, Model, encode, load, sample
-from vase.probes.latents import USED
 from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, home_of, seen
 from vase.training.folder import RunFolder
 from vase.worlds.canvas import Floats, World

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.lifelong import dream
-from vase.lifelong.memory import Environment
+from vase.lifelong.memory import USED, Environment
 from vase.nets import Networks
 from vase.objective import gaussian
-from vase.probes.latents import USED
 
 Floats = NDArray[np.float32]
 VALUES = np.linspace(-2, 2, 9)

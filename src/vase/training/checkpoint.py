@@ -22,7 +22,7 @@ from torch import Tensor
 from vase.errors import CheckpointError, RunError
 
 FORMAT = "vase-checkpoint"
-VERSION = 2
+VERSION = 3
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
