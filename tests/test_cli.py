@@ -151,7 +151,7 @@ def test_data_check_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
         (["train", "quik"], "Did you mean 'quick'"),
         (["train", "toy", "training.sed=1"], "Did you mean 'training.seed'"),
         (["train", "toy", "model.latents=0"], "greater than or equal to 1, not 0"),
-        (["train", "toy", "stream.size=36"], "multiples of 8"),
+        (["train", "toy", "stream.size=7"], "greater than or equal to 8"),
         (["resume", "nowhere"], "not a run folder"),
         (["probe", "nowhere"], "not a run folder"),
         (["report", "nowhere"], "not a run folder"),

@@ -99,6 +99,6 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
         config.load(str(path))
 
 
-def test_an_image_that_cannot_be_folded_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"multiples of 16.*model\.fold"):
-        Architecture(height=60, width=64, fold=4)
+def test_an_image_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ConfigError, match="7 x 64 pixels are too small"):
+        Architecture(height=7, width=64)

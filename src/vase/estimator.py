@@ -279,13 +279,8 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def fold_for(height: int, width: int) -> int:
-    """The largest fold that leaves the decoder a grid of at least 8 x 8 cells, else 1."""
-    fits = (
-        fold
-        for fold in FOLDS
-        if height % (4 * fold) == width % (4 * fold) == 0 and min(height, width) >= 16 * fold
-    )
-    return next(fits, 1)
+    """The largest fold that leaves the decoder a grid of at least 16 x 16 cells, else 1."""
+    return next((fold for fold in FOLDS if min(height, width) >= 16 * fold), 1)
 
 
 def _batches(X: Any, batch_size: int) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """Encoder, decoder and environment head.
 
 Space is folded into channels first (`fold`): a 64x64 image becomes 16 channels of 16x16, and two
-strided convolutions do what four would do on the full canvas, at a fifth of their cost.
+strided convolutions do what four would do on the full canvas, at a fifth of their cost. Sides that
+cannot be folded and halved twice are padded with zeros on the way in and cut off on the way out.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, leaky_relu_
+from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
 from vase.errors import ConfigError
 from vase.nets import window
@@ -19,6 +20,7 @@ from vase.records import Posterior
 MAX_LOG_VARIANCE = 6.0
 HINT = 0.3  # images' half sides by which the first two latents move the decoder's window at first
 REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
+LEAST = 8  # pixels of a side
 LEAK = 0.1  # slope of the decoder below zero: a cell that is black at first can still learn
 
 
@@ -43,12 +45,10 @@ class Architecture:
     environments: int = 16
 
     def __post_init__(self) -> None:
-        block = 4 * self.fold
-        if self.height % block or self.width % block:
+        if min(self.height, self.width) < LEAST:
             raise ConfigError(
-                f"An image of {self.height}x{self.width} pixels cannot be folded {self.fold}x"
-                f"{self.fold} and halved twice: both sides must be multiples of {block}. "
-                "Set model.fold to 1 or 2, or pad the images."
+                f"Images of {self.height} x {self.width} pixels are too small: both sides must "
+                f"have at least {LEAST}. Enlarge them, or pad them."
             )
 
     @property
@@ -56,14 +56,26 @@ class Architecture:
         return self.channels * self.fold**2
 
     @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width of what the networks see: the next multiples of four folds."""
+        block = 4 * self.fold
+        return -(-self.height // block) * block, -(-self.width // block) * block
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the folded image: the cells on which the decoder broadcasts."""
-        return self.height // self.fold, self.width // self.fold
+        return self.padded[0] // self.fold, self.padded[1] // self.fold
 
     @property
     def window(self) -> tuple[int, int]:
         """Height and width of the window that is looked at more closely, in pixels."""
-        return self.height // 2, self.width // 2
+        return self.padded[0] // 2, self.padded[1] // 2
+
+    @property
+    def margins(self) -> tuple[int, int, int, int]:
+        """Pixels that are added left, right, above and below."""
+        down, across = self.padded[0] - self.height, self.padded[1] - self.width
+        return across // 2, across - across // 2, down // 2, down - down // 2
 
     @property
     def flat(self) -> int:
@@ -85,7 +97,7 @@ class Encoder(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         width = shape.features
-        self.window = shape.window
+        self.window, self.margins = shape.window, shape.margins
         self.first = nn.Sequential(
             nn.PixelUnshuffle(shape.fold),
             nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
@@ -114,6 +126,7 @@ class Encoder(nn.Module):
         self.posterior = nn.Linear(shape.hidden + 2, 2 * shape.latents)
 
     def forward(self, images: Tensor) -> Posterior:
+        images = pad(images, self.margins)
         features = self.first(images)
         seen = self.whole(features)
         centre = self.attended(features)
@@ -149,7 +162,8 @@ class Decoder(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         width = shape.cells
-        self.size, self.grid = (shape.height, shape.width), shape.grid
+        self.size, self.grid = shape.padded, shape.grid
+        self.inwards = tuple(-margin for margin in shape.margins)
         self.what = nn.Linear(shape.latents, shape.hidden)
         self.environment = nn.Embedding(shape.environments, shape.hidden)
         nn.init.zeros_(self.environment.weight)
@@ -174,8 +188,8 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
         what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
         centre = self.centre(torch.erf(z / 2**0.5))  # of a standard normal: uniform in [-1, 1]
-        logits: Tensor = self._everywhere(z, what) + window.put(self.close(what), centre, self.size)
-        return logits.float()
+        logits = self._everywhere(z, what) + window.put(self.close(what), centre, self.size)
+        return pad(logits, self.inwards).float()
 
     def _everywhere(self, z: Tensor, what: Tensor) -> Tensor:
         """The broadcast picture [B, C, H, W]."""
