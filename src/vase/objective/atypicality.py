@@ -15,7 +15,7 @@ from vase.objective.moments import Moments
 
 Array = NDArray[np.float64]
 
-FOREIGN = 10.0  # times as many nats in latents that are astray as in typical ones
+FOREIGN = 0.2  # share of the nats of a code: measured at 0 on digits after clothes, 0.4 in a room
 
 
 def atypicality(marginal: Moments) -> Array:
@@ -35,9 +35,9 @@ def foreign(marginal: Moments, kl: Array, threshold: float) -> bool:
 
     kl: [N], nats that each latent carried before. An atypical marginal is either narrow, because
     its factor is at rest here, or astray: farther out than the prior, m^2 + v > 1, because the
-    encoder does not know what it sees. Foreign: sum_astray kl > 10 sum_typical kl.
+    encoder does not know what it sees. Foreign: sum_astray kl > 0.2 sum kl.
     """
     size = len(kl)
-    mask = typical(atypicality(marginal)[:size], threshold)
-    out = (marginal.mean**2 + marginal.variance)[:size] > 1
-    return bool(kl[~mask & out].sum() > FOREIGN * kl[mask].sum())
+    atypical = ~typical(atypicality(marginal)[:size], threshold)
+    astray = atypical & ((marginal.mean**2 + marginal.variance)[:size] > 1)
+    return bool(kl[astray].sum() > FOREIGN * kl.sum())
