@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from vase import VASE, CheckpointError, ConfigError, InputError
-from vase.estimator import fold_for
+from vase.nets import fold_for
 from vase.training import checkpoint
 
 Images = NDArray[np.uint8]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_fabric import Fabric
 
+from vase import config as configuration
 from vase.config import Config, DetectionConfig, Precision, WorldConfig
 from vase.errors import ConfigError
 from vase.lifelong.detector import DetectorRule
@@ -17,9 +19,9 @@ from vase.lifelong.identify import IdentificationRule
 from vase.lifelong.kappa import KappaRule
 from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
-from vase.nets import Architecture
+from vase.nets import Architecture, fold_for
 from vase.objective.capacity import CapacityRule
-from vase.worlds import dsprites, rendered, scenery, shapes, sources
+from vase.worlds import dsprites, own, rendered, scenery, shapes, sources
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
 from vase.worlds.sprites import Sprites, only, shrunk, turned
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from vase.training.recorder import Recorder
 
 Rule = TypeVar("Rule", DetectorRule, IdentificationRule)
+
+OWN_STEPS = 4000  # of each world of own images
 
 # Test sprites are drawn from another seed than training sprites.
 _SPRITE_SEEDS: dict[Split, int] = {"train": 0, "test": 1}
@@ -63,6 +67,9 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
     """One world; loads its images, downloading them if need be."""
     if config.sprites == "dsprites":
         return _dsprites(name, config, size, data, split)
+    if config.sprites == "own":
+        images = own.load(Path(config.path), size, config.channels, data.progress)
+        return own.world(name, images, split)
     if config.sprites == "hills" or config.sprites == "room":  # noqa: PLR1714, narrows
         return _rendered(name, config.sprites, size, data, split)
     return CanvasWorld(
@@ -120,6 +127,32 @@ def _family(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
         progress=data.progress,
     )
     return Sprites(images.pixels, images.labels.astype("int64"), config.sprites)
+
+
+def own_images(path: Path, overrides: Sequence[str]) -> Config:
+    """The configuration of own images: each world for `OWN_STEPS` steps, networks that fit.
+
+    path: an .npy or .npz file, a folder of images, or a folder of such folders.
+    """
+    worlds = own.parts(path)
+    colour = {"channels": own.channels(worlds.values())} if path.is_dir() else {}
+    values: dict[str, Any] = {
+        "description": f"own images: {', '.join(worlds)}",
+        "stream": {
+            "schedule": [[name, OWN_STEPS] for name in worlds],
+            "worlds": {
+                name: {"sprites": "own", "path": str(part.resolve()), **colour}
+                for name, part in worlds.items()
+            },
+        },
+    }
+    if path.is_dir():
+        size = configuration.changed(deepcopy(values), overrides, str(path)).stream.size
+        sides = (size, size)
+    else:
+        sides = own.shape_of(own.array(path))[1:]
+    values["model"] = {"fold": fold_for(*sides)}
+    return configuration.changed(values, overrides, str(path))
 
 
 def architecture(config: Config, shape: tuple[int, int, int]) -> Architecture:

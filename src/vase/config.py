@@ -45,11 +45,15 @@ class WorldConfig(Section):
 
     classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
-    sprites. "dsprites", "hills" and "room" are worlds of whole images: `shrink` applies to the
-    first, nothing to the others (`vase.worlds.rendered`).
+    sprites. "dsprites", "hills", "room" and "own" are worlds of whole images: `shrink` applies to
+    the first, nothing to the next two (`vase.worlds.rendered`), and to the last `path`, a folder of
+    images or an array in a file, and for a folder `channels` (`vase.worlds.own`).
     """
 
-    sprites: Literal["mnist", "fashion-mnist", "solids", "strokes", "dsprites", "hills", "room"]
+    sprites: Literal[
+        "mnist", "fashion-mnist", "solids", "strokes", "dsprites", "hills", "room", "own"
+    ]
+    path: str = ""
     classes: tuple[NonNegativeInt, ...] = ()
     shrink: PositiveInt = 1
     turn: Annotated[int, Field(ge=0, le=3)] = 0
@@ -66,7 +70,10 @@ class WorldConfig(Section):
     def _whole_images_are_not_placed(self) -> Self:
         others = {name: known.default for name, known in type(self).model_fields.items()}
         changed = [name for name in others if getattr(self, name) != others[name]]
-        applies = {"dsprites": {"shrink"}, "hills": set(), "room": set()}
+        own = {"path", "channels"}
+        applies = {"dsprites": {"shrink"}, "hills": set(), "room": set(), "own": own}
+        if (self.sprites == "own") != bool(self.path):
+            raise ValueError('sprites="own" and `path` go together: give both, or neither')
         if self.sprites in applies:
             idle = sorted(set(changed) - {"sprites"} - applies[self.sprites])
             if idle:
@@ -241,9 +248,14 @@ def load(name: str, overrides: Iterable[str] = ()) -> Config:
     values = _read(_find(whole, presets(), "preset"))
     for part in added:
         values = _laid_over(values, _read(_find(part, parts(), "part")))
+    return changed(values, overrides, name)
+
+
+def changed(values: dict[str, Any], overrides: Iterable[str], source: str) -> Config:
+    """The configuration of a tree of values, with `key=value` overrides applied."""
     for override in overrides:
         _apply(values, override)
-    return parse(values, name)
+    return parse(values, source)
 
 
 def parse(values: Mapping[str, Any], source: str) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,12 +20,13 @@ from vase.lifelong import dream, state
 from vase.lifelong.belief import in_context, shares
 from vase.lifelong.learner import Learner
 from vase.lifelong.translate import translated
+from vase.nets import fold_for
 from vase.records import Event, Posterior, Verdict
 from vase.training import checkpoint
+from vase.worlds.feed import batches
 from vase.worlds.images import Layout, from_batch, layout_of, to_batch
 
 Array = NDArray[np.float32]
-FOLDS = (8, 4, 2, 1)
 CHUNK = 512  # images that are encoded at a time
 
 
@@ -70,11 +71,17 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.events_.extend(observation.events)
         return observation.verdict
 
-    def fit(self, X: Any, y: object = None, *, batch_size: int = 64) -> Self:  # noqa: ARG002
-        """Forget everything and take in `X` as one stream, in order. Images or batches of them."""
+    def fit(self, X: Any, y: object = None, *, batch_size: int = 64, size: int = 64) -> Self:  # noqa: ARG002
+        """Forget everything and take in `X` as one stream, in order; `y` is ignored.
+
+        X: an array or memory map of images, a path (an .npy or .npz file, a folder of images, a
+        folder of folders), a dataset, a DataLoader, or any iterable of batches, with or without
+        labels. batch_size: of what does not come in batches. size: pixels to which the sides of
+        image files are brought.
+        """
         if hasattr(self, "learner_"):
             del self.learner_
-        for images in _batches(X, batch_size):
+        for images in batches(X, batch_size, size):
             self.partial_fit(images)
         return self
 
@@ -276,19 +283,6 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"There is no environment {index}: this model knows {count}, counted from 0."
             )
         return index
-
-
-def fold_for(height: int, width: int) -> int:
-    """The largest fold that leaves the decoder a grid of at least 16 x 16 cells, else 1."""
-    return next((fold for fold in FOLDS if min(height, width) >= 16 * fold), 1)
-
-
-def _batches(X: Any, batch_size: int) -> Iterator[Any]:
-    """Slices of an array of images, or the batches of an iterable as they come."""
-    if not hasattr(X, "shape"):
-        yield from X
-        return
-    yield from (X[start : start + batch_size] for start in range(0, len(X), batch_size))
 
 
 def _with_suffix(path: Path) -> Path:

@@ -40,8 +40,9 @@ def train(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PRESET | FILE.toml] [key=value ...]",
-            help="A preset (default: quick) or file, then settings, such as training.seed=1.",
+            metavar="[PRESET | FILE.toml | IMAGES] [key=value ...]",
+            help="A preset (default: quick), a file of settings, or own images: a folder of them, "
+            "a folder of folders, an .npy or .npz file. Then settings, such as training.seed=1.",
         ),
     ] = None,
     out: Annotated[
@@ -55,13 +56,13 @@ def train(
     ] = True,
 ) -> None:
     """Train on a stream, then probe what was learnt and write the report."""
-    from vase import config
     from vase.cli import session
 
     given = list(arguments or [])
     name = given.pop(0) if given and "=" not in given[0] else "quick"
-    folder = out or Path("runs") / Path(name).stem
-    session.train(config.load(name, given), folder, _data(data_dir, offline), console, report)
+    folder = out or Path("runs") / Path(name).resolve().stem
+    settings = session.configured(name, given)
+    session.train(settings, folder, _data(data_dir, offline), console, report)
 
 
 @app.command()

@@ -24,12 +24,21 @@ from vase.training import recorder
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
+from vase.worlds import own
 from vase.worlds.stream import Stream
 
 if TYPE_CHECKING:
     from vase.bench import ablation
 
 STOPPED = 130  # exit status after Ctrl-C
+
+
+def configured(name: str, overrides: Sequence[str]) -> Config:
+    """The configuration of a preset, a TOML file, or own images."""
+    path = Path(name)
+    if name not in config.presets() and (path.is_dir() or path.suffix in own.ARRAYS):
+        return build.own_images(path, overrides)
+    return config.load(name, overrides)
 
 
 def train(

@@ -21,6 +21,7 @@ MAX_LOG_VARIANCE = 6.0
 HINT = 0.3  # images' half sides by which the first two latents move the decoder's window at first
 REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
 LEAST = 8  # pixels of a side
+FOLDS = (8, 4, 2, 1)
 LEAK = 0.1  # slope of the decoder below zero: a cell that is black at first can still learn
 
 
@@ -81,6 +82,11 @@ class Architecture:
     def flat(self) -> int:
         """Features that enter the encoder's dense layer, the grid having been halved twice."""
         return self.features * (self.grid[0] // 4) * (self.grid[1] // 4)
+
+
+def fold_for(height: int, width: int) -> int:
+    """The largest fold that leaves the decoder a grid of at least 16 x 16 cells, else 1."""
+    return next((fold for fold in FOLDS if min(height, width) >= 16 * fold), 1)
 
 
 class Encoder(nn.Module):

@@ -35,6 +35,7 @@ class WorldLatents:
     """The latents of one world: mask, mean KL and atypicality (nats), R^2 per factor; all [N].
 
     kl is 0 where masked, so that it adds up to the rate. alpha and r2 look through the mask.
+    known: whether anything is known of what the images show.
     """
 
     name: str
@@ -43,6 +44,7 @@ class WorldLatents:
     kl: Array
     alpha: Array
     r2: Mapping[str, Array]
+    known: bool
 
     @property
     def used(self) -> list[int]:
@@ -74,7 +76,9 @@ class WorldLatents:
             "kl": self.kl.tolist(),
             "alpha": self.alpha.tolist(),
             "r2": {factor: values.tolist() for factor, values in self.r2.items()},
-            "encodes": {str(latent): meaning(latent, self.r2) for latent in self.used},
+            "encodes": {str(latent): meaning(latent, self.r2) for latent in self.used}
+            if self.known
+            else {},
         }
 
 
@@ -92,7 +96,8 @@ def measure(
         for factor in test.factors
     }
     kl = np.where(mask, test.kl, 0.0)  # a masked latent costs nothing
-    return WorldLatents(name, index, mask, kl, atypicality(test.marginal), r2)
+    known = bool(r2) or len(np.unique(test.identity)) > 1
+    return WorldLatents(name, index, mask, kl, atypicality(test.marginal), r2, known)
 
 
 def targets(factor: str, values: Array) -> Array:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -48,9 +47,12 @@ class Examples:
 
 @dataclass(frozen=True)
 class Score:
-    """Identity: accuracy in [0, 1]. Position: mean squared error over x and y, None at rest."""
+    """Identity: accuracy in [0, 1]. Position: mean squared error over x and y.
 
-    identity: float
+    None where there is nothing to tell apart, and at rest.
+    """
+
+    identity: float | None
     position_mse: float | None
 
 
@@ -93,7 +95,9 @@ class Readout:
     def score(self, examples: Examples) -> Score:
         """Score on held-out examples."""
         code = self.codes.apply(examples.code[:, self.latents]).astype(self.precision)
-        accuracy = float(np.mean(self.classifier.predict(code) == examples.identity))
+        accuracy = None
+        if self.classifier is not None:
+            accuracy = float(np.mean(self.classifier.predict(code) == examples.identity))
         if self.positions is None or examples.position is None:
             return Score(accuracy, None)
         guess = self.position(examples.code)
@@ -127,7 +131,8 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
 def chance(train: Examples, test: Examples) -> Score:
     """The score of a readout that sees no code: the commonest identity, the mean position."""
     names, counts = np.unique(train.identity, return_counts=True)
-    accuracy = float(np.mean(test.identity == names[counts.argmax()]))
+    right = float(np.mean(test.identity == names[counts.argmax()]))
+    accuracy = right if len(names) > 1 else None
     if train.position is None or test.position is None:
         return Score(accuracy, None)
     return Score(accuracy, float(np.mean((test.position - train.position.mean(0)) ** 2)))
@@ -143,8 +148,9 @@ def _fit(
     codes = Scaling.of(examples.code[:, latents], SMALLEST_SCALE)
     code = codes.apply(examples.code[:, latents]).astype(precision)
     if len(np.unique(examples.identity)) == 1:
-        classifier = DummyClassifier()  # nothing to tell apart, which the others refuse to fit
-    classifier.fit(code, examples.identity)
+        classifier = None  # nothing to tell apart
+    else:
+        classifier.fit(code, examples.identity)
     if examples.position is None:
         return Readout(latents, codes, classifier, None, None, precision)
     positions = Scaling.of(examples.position, 1e-6)

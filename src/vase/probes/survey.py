@@ -26,7 +26,7 @@ from vase.probes.detection import Line, assigned, detection
 from vase.probes.disentangled import disentanglement
 from vase.probes.encode import Code, Model, encode, load
 from vase.probes.forgetting import summary
-from vase.probes.readout import Examples, Readout, Score, chance, fit_linear, fit_mlp
+from vase.probes.readout import Examples, Readout, chance, fit_linear, fit_mlp
 from vase.training.folder import RunFolder, read_lines, rounded, write_json
 from vase.worlds.canvas import World
 from vase.worlds.stream import Schedule
@@ -192,18 +192,17 @@ def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
         "frozen": frozen.score(test),
     }
     return {
-        "identity": {readout: score.identity for readout, score in scores.items()},
-        "position_mse": _positions(scores),
+        "identity": _told({name: score.identity for name, score in scores.items()}),
+        "position_mse": _told({name: score.position_mse for name, score in scores.items()}),
         "reconstruction_nats": float(codes.test.distortion.mean(dtype=np.float64)),
         "kl_nats": float(codes.test.rate.mean(dtype=np.float64)),
         "disentanglement": disentanglement(codes.test),
     }
 
 
-def _positions(scores: Mapping[str, Score]) -> dict[str, float | None] | None:
-    if scores["mlp"].position_mse is None:
-        return None
-    return {readout: score.position_mse for readout, score in scores.items()}
+def _told(scores: Mapping[str, float | None]) -> Mapping[str, float | None] | None:
+    """The scores of the readouts, or nothing where there is nothing to read."""
+    return None if scores["mlp"] is None else scores
 
 
 def _examples(code: Code) -> Examples:
@@ -216,9 +215,10 @@ def _examples(code: Code) -> Examples:
 def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
     """What guessing without a code would score, the mean over worlds."""
     scores = [chance(_examples(pair.train), _examples(pair.test)) for pair in codes.values()]
+    right = [score.identity for score in scores if score.identity is not None]
     errors = [score.position_mse for score in scores if score.position_mse is not None]
     return {
-        "identity": float(np.mean([score.identity for score in scores])),
+        "identity": float(np.mean(right)) if right else None,
         "position_mse": float(np.mean(errors)) if errors else None,
     }
 

@@ -298,7 +298,7 @@ def _dreams(run: Run) -> tuple[Picture, ...]:
 
 
 def _readouts(run: Run) -> Picture | None:
-    if not run.probes or not run.probes.get("timeline"):
+    if not run.probes or not readouts.told(run.probes, run.worlds):
         return None
     colours = style.world_colours(run.worlds)
     figure = readouts.draw(run.probes, run.stays, run.steps, colours)

@@ -28,6 +28,10 @@ NAMES = {
 }
 
 
+TITLES = {
+    "identity": "Object identity, accuracy on test images",
+    "position_mse": "Position, mean squared error in 10⁻⁴ of the range of travel",
+}
 MOST_NOTED = 5  # worlds whose best and end are noted beside the lines; the table has all of them
 
 
@@ -47,25 +51,32 @@ def series(
 
 @style.styled
 def draw(probes: Record, stays: Sequence[Stay], end: int, colours: Mapping[str, str]) -> Figure:
-    """Identity accuracy above; below, where any world moves, position error on a log scale."""
-    timeline = probes["timeline"]
-    moving = [name for name in colours if len(series(timeline, name, "position_mse", "mlp")[0])]
+    """Identity accuracy above, position error on a log scale below; of the worlds that have any."""
+    timeline, shown = probes["timeline"], told(probes, list(colours))
     left, width, height, gap = 0.95, 6.75, 2.5, 0.62
-    panels = 2 if moving else 1
-    figure = Figure(figsize=(style.FULL, 0.75 + panels * height + (panels - 1) * gap + 0.5))
-    first = style.inch_axes(figure, (left, 0.75, width, height))
-    _panel(first, timeline, "identity", colours, (stays, end), labelled=not moving)
-    first.set_title("Object identity, accuracy on test images", pad=7)
-    first.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    if moving:
-        second = style.inch_axes(figure, (left, 0.75 + height + gap, width, height))
-        second.set_yscale("log")
-        chosen = {name: colours[name] for name in moving}
-        _panel(second, timeline, "position_mse", chosen, (stays, end), labelled=True)
-        _log_ticks(second)
-        second.set_title("Position, mean squared error in 10⁻⁴ of the range of travel", pad=7)
+    figure = Figure(figsize=(style.FULL, 1.25 + len(shown) * (height + gap) - gap))
+    for row, (quantity, names) in enumerate(shown.items()):
+        axes = style.inch_axes(figure, (left, 0.75 + row * (height + gap), width, height))
+        chosen, last = {name: colours[name] for name in names}, row == len(shown) - 1
+        if quantity == "position_mse":
+            axes.set_yscale("log")
+        _panel(axes, timeline, quantity, chosen, (stays, end), labelled=last)
+        axes.set_title(TITLES[quantity], pad=7)
+        if quantity == "position_mse":
+            _log_ticks(axes)
+        else:
+            axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     _legend(figure)
     return figure
+
+
+def told(probes: Record, worlds: Sequence[str]) -> dict[str, list[str]]:
+    """The quantities that were read in any world, each with the worlds in which it was."""
+    found = {
+        quantity: [n for n in worlds if len(series(probes["timeline"], n, quantity, "mlp")[0])]
+        for quantity in TITLES
+    }
+    return {quantity: names for quantity, names in found.items() if names}
 
 
 def _log_ticks(axes: Axes) -> None:

@@ -1,0 +1,279 @@
+"""Own images, from whatever they are in to a run, a model and a report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
+
+from vase import VASE, ConfigError, DataError, InputError, build, config
+from vase.cli.app import app
+from vase.worlds import own
+from vase.worlds.feed import batches
+
+SMALL = {"model.features": 8, "model.hidden": 16, "model.cells": 8}
+BRIEF = (
+    *(f"{name}={value}" for name, value in SMALL.items()),
+    "model.latents=4",
+    "training.milestones=1",
+    "probes.train=100",
+    "probes.test=100",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(own, "cache_folder", lambda: folder)
+    return folder
+
+
+def saved(
+    folder: Path, count: int, colour: tuple[int, int, int] | int, ending: str = "png"
+) -> Path:
+    """A folder of flat images of one colour, no two of the same size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mode = "L" if isinstance(colour, int) else "RGB"
+    for k in range(count):
+        Image.new(mode, (20 + k, 50 - k), colour).save(folder / f"{k:03d}.{ending}")
+    return folder
+
+
+def pixels(count: int = 30, shape: tuple[int, ...] = (16, 12, 3)) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+# ---- worlds ------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_one_world_and_folders_in_it_are_several(tmp_path: Path) -> None:
+    one = saved(tmp_path / "one", 3, 9)
+    assert own.parts(one) == {"one": one}
+    other = saved(tmp_path / "a second", 3, 9)
+    assert list(own.parts(tmp_path).items()) == [("a second", other), ("one", one)]
+    saved(tmp_path, 1, 9)
+    with pytest.raises(DataError, match="images and folders of images"):
+        own.parts(tmp_path)
+    with pytest.raises(DataError, match="no file and no folder"):
+        own.parts(tmp_path / "nowhere.npy")
+
+
+def test_files_of_any_size_fill_the_frame(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "red", 25, (255, 0, 0), "jpg")
+    found = own.load(folder, 16, own.channels([folder]))
+    assert found.shape == (25, 16, 16, 3)
+    assert np.abs(found.astype(int) - [254, 0, 0]).max() <= 2  # JPEG's own rounding
+    halves = np.zeros((10, 30, 3), np.uint8)
+    halves[:, :15] = 255  # cut off evenly on both sides, its middle stays in the middle
+    (tmp_path / "halves").mkdir()
+    Image.fromarray(halves).save(tmp_path / "halves" / "000.png")
+    first = own.load(tmp_path / "halves", 10, 3)[0]
+    assert (first[:, :5] == 255).all()
+    assert (first[:, 5:] == 0).all()
+
+
+def test_a_camera_s_orientation_is_heeded(tmp_path: Path) -> None:
+    bright_above = np.zeros((20, 20), np.uint8)
+    bright_above[:10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # the camera was upside down
+    Image.fromarray(bright_above).save(tmp_path / "a.png", exif=exif)
+    image = own.load(tmp_path, 20, 1)[0, :, :, 0]
+    assert image[:10].max() == 0
+    assert image[10:].min() == 255
+
+
+def test_a_folder_of_grey_images_is_grey(tmp_path: Path) -> None:
+    grey, colour = saved(tmp_path / "grey", 3, 7), saved(tmp_path / "colour", 3, (1, 2, 3))
+    assert own.channels([grey]) == 1
+    assert own.channels([grey, colour]) == 3
+    assert own.load(grey, 8, 1).shape == (3, 8, 8, 1)
+
+
+def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, cache: Path) -> None:
+    folder, said = saved(tmp_path / "f", 3, 7), []
+    for _ in range(2):
+        own.load(folder, 8, 1, said.append)
+    assert said == ["3 of 3 images decoded, once"]
+    Image.new("L", (9, 9), 200).save(folder / "001.png")
+    assert own.load(folder, 8, 1, said.append)[1].min() == 200
+    assert len(said) == 2
+    assert len(list((cache / "own").iterdir())) == 2
+
+
+def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
+    folder = saved(tmp_path / "f", 3, 7)
+    (folder / "001.png").write_bytes((folder / "002.png").read_bytes()[:40])
+    (folder / "notes.txt").write_text("not looked at")
+    with pytest.raises(DataError, match=r"001\.png' cannot be read as an image.*take it out"):
+        own.load(folder, 8, 1)
+    assert list((cache / "own").iterdir()) == []
+    with pytest.raises(DataError, match="holds no image files"):
+        own.load(cache / "own", 8, 1)
+
+
+def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", pixels())
+    found = own.array(tmp_path / "a.npy")
+    assert isinstance(found, np.memmap)
+    assert own.shape_of(found) == (3, 16, 12)
+    np.savez(tmp_path / "b.npz", pixels())
+    np.testing.assert_array_equal(own.array(tmp_path / "b.npz"), pixels())
+    for layout, shape in (((5, 16, 12), (1, 16, 12)), ((5, 3, 16, 12), (3, 16, 12))):
+        assert own.shape_of(np.zeros(layout)) == shape
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (np.array([{"a": 1}]), "cannot be read as an array of numbers"),
+        (np.zeros((3, 4)), "is no array of images"),
+        (b"no array at all", "cannot be read as an array of numbers"),
+    ],
+)
+def test_what_is_no_array_of_images_is_refused(tmp_path: Path, content: Any, words: str) -> None:
+    path = tmp_path / "bad.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(DataError, match=words):
+        own.array(path)
+
+
+def test_an_archive_of_two_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", images=pixels(), labels=np.zeros(30))
+    with pytest.raises(DataError, match=r"holds 2 arrays \(images, labels\)"):
+        own.array(tmp_path / "two.npz")
+
+
+def test_one_in_ten_images_is_held_out(tmp_path: Path) -> None:
+    train, test = (own.world("w", pixels(), split) for split in ("train", "test"))
+    assert len(test.rows) == 3
+    assert sorted([*train.rows, *test.rows]) == list(range(30))
+    images, truth = train.sample(np.random.default_rng(0), 27)
+    assert len(np.unique(images.reshape(27, -1), axis=0)) == 27  # no image twice
+    assert truth.factors == {}
+    assert set(truth.identity) == {0}
+    expected = {tuple(np.moveaxis(pixels()[row], -1, 0).ravel()) for row in train.rows}
+    assert {tuple(np.round(image.ravel() * 255).astype(int)) for image in images} == expected
+    with pytest.raises(DataError, match="has 19 images; a world needs at least 20"):
+        own.world("w", pixels(19), "train")
+
+
+# ---- runs --------------------------------------------------------------------------------------
+
+
+def test_networks_fit_an_array_of_an_odd_size(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", pixels(40, (40, 56, 3)))
+    settings = build.own_images(tmp_path / "a.npy", ["training.seed=3"])
+    assert settings.model.fold == 2
+    assert settings.training.seed == 3
+    stream = build.stream(settings, build.DataOptions())
+    assert stream.shape == (3, 40, 56)
+    assert build.architecture(settings, stream.shape).padded == (40, 56)
+
+
+def test_images_that_have_gone_are_missed_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no file and no folder"):
+        own.load(tmp_path / "gone", 16, 1)
+
+
+@pytest.mark.parametrize("world", ['{sprites="own"}', '{sprites="mnist", path="x"}'])
+def test_a_path_and_own_images_go_together(world: str) -> None:
+    with pytest.raises(ConfigError, match="go together"):
+        config.load("toy", [f"stream.worlds.mine={world}"])
+
+
+def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
+    """Of files of many sizes, with the command alone; nothing is claimed of what they show."""
+    saved(tmp_path / "in" / "dark", 30, (20, 30, 40), "jpg")
+    saved(tmp_path / "in" / "light", 30, (240, 200, 220), "jpg")
+    run = tmp_path / "run"
+    schedule = 'stream.schedule=[["dark", 40], ["light", 40]]'
+    vase("train", str(tmp_path / "in"), *BRIEF, schedule, "stream.size=20", "--out", str(run))
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert [event["kind"] for event in events] == ["new", "new"]
+    probes = json.loads((run / "probes.json").read_text())
+    assert probes["summary"]["identity"]["mlp"]["max"] is None
+    assert all(world["encodes"] == {} for world in probes["latents"]["worlds"])
+    page = (run / "report.html").read_text()
+    assert "own images: dark, light" in page
+    assert 'id="readouts"' not in page
+    assert "Object identity" not in page
+    assert "trained to its end" in vase("resume", str(run), "--no-report")
+
+
+def vase(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+# ---- the library -------------------------------------------------------------------------------
+
+
+class Labelled:
+    """A dataset as there are many: an image and a label per index."""
+
+    def __init__(self, images: NDArray[np.uint8], form: str) -> None:
+        self.images, self.form = images, form
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Any:
+        image = self.images[index]
+        if self.form == "pillow":
+            return Image.fromarray(image), 7
+        return {"label": 7, "image": image} if self.form == "named" else (image, 7)
+
+
+def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> None:
+    images = pixels()
+    np.save(tmp_path / "a.npy", images)
+    tensors = TensorDataset(torch.from_numpy(images), torch.zeros(30))
+    sources = {
+        "array": images,
+        "tensor": torch.from_numpy(images),
+        "path": tmp_path / "a.npy",
+        "memory map": np.load(tmp_path / "a.npy", mmap_mode="r"),
+        "pairs": Labelled(images, "pairs"),
+        "named": Labelled(images, "named"),
+        "Pillow": Labelled(images, "pillow"),
+        "dataset": tensors,
+        "loader": DataLoader(tensors, batch_size=8),
+        "loader of names": DataLoader(Labelled(images, "named"), batch_size=8),  # type: ignore[arg-type, var-annotated]
+        "batches": [images[:8], images[8:16], images[16:24], images[24:]],
+        "generator": (images[k : k + 8] for k in range(0, 30, 8)),
+    }
+    for name, source in sources.items():
+        found = list(batches(source, 8, 64))
+        assert [len(batch) for batch in found] == [8, 8, 8, 6], name
+        np.testing.assert_array_equal(np.concatenate(found), images, err_msg=name)
+
+
+def test_an_item_without_an_image_is_refused() -> None:
+    with pytest.raises(InputError, match="No image among 'picture'"):
+        list(batches([{"picture": pixels()}], 8, 64))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    saved(tmp_path / "b", 20, 250)
+    saved(tmp_path / "a", 20, 5)
+    return tmp_path
+
+
+def test_a_model_is_fitted_to_a_folder_of_folders_in_order(folders: Path) -> None:
+    model = VASE(latents=4, options=SMALL).fit(str(folders), batch_size=10, size=20)
+    assert model.learner_.step == 4
+    assert model.transform(np.zeros((2, 20, 20, 1))).shape == (2, 4)
+    first = next(batches(folders, 10, 20))
+    assert first.max() == 5
