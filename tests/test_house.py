@@ -36,8 +36,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "probes": RUN | {"build", "metrics"},
     "bench": RUN | {"build", "metrics", "probes", "report"},
     "report": RUN | {"build", "metrics", "probes"},
-    "estimator": RUN | {"build"},
-    "cli": RUN | {"build", "metrics", "probes", "bench", "report", "estimator"},
+    "export": LEARNER | {"training"},
+    "estimator": RUN | {"build", "export"},
+    "cli": RUN | {"build", "metrics", "probes", "bench", "report", "estimator", "export"},
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
     "__init__": RUN | {"build", "metrics", "probes", "report", "estimator"},
     "__main__": frozenset({"cli"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -193,6 +194,16 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         target.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.write(target, tensors, record)
         return target
+
+    def to_onnx(self, folder: str | Path) -> dict[str, float]:
+        """Write encoder, decoder and belief as ONNX files; see `vase.export`.
+
+        Returns the largest difference to PyTorch of each; a `RunError` if one is over 1e-4.
+        """
+        from vase.export import to_onnx
+
+        networks = copy.deepcopy(self._learner.average).cpu()
+        return to_onnx(networks, self._learner.memory, Path(folder))
 
     @classmethod
     def load(cls, path: str | Path, *, accelerator: str | None = None) -> Self:

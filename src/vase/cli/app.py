@@ -138,6 +138,16 @@ def ambiguity(
 
 
 @app.command()
+def export(
+    run: Run, onnx: Annotated[Path, typer.Option(help="The folder to write to.", metavar="FOLDER")]
+) -> None:
+    """Write a run's model as ONNX: encoder, decoder, belief over environments, and their sizes."""
+    from vase.cli import session
+
+    session.export(run, onnx, console)
+
+
+@app.command()
 def presets() -> None:
     """List the presets, each with its cost."""
     from vase import config

@@ -95,6 +95,19 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     console.print(f"Report: {page}", soft_wrap=True)
 
 
+def export(path: Path, out: Path, console: Console) -> None:
+    """Write a run's model as ONNX."""
+    from vase.export import to_onnx
+    from vase.report.run import load_networks
+
+    networks, memory, _ = load_networks(folders.open_run(path).checkpoint)
+    with console.status("Exporting, and comparing with PyTorch"):
+        differences = to_onnx(networks, memory, out)
+    for name, value in differences.items():
+        line = f"{out / f'{name}.onnx'}  differs from PyTorch by {value:.0e} at most"
+        console.print(line, soft_wrap=True, highlight=False)
+
+
 def detect(
     names: Sequence[str],
     seeds: Sequence[int],

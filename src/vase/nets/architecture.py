@@ -204,7 +204,7 @@ class Decoder(nn.Module):
         cells = leaky_relu_(self.latents(z)[:, None] + shift + where, LEAK)  # [B, cells, width]
         cells = leaky_relu_(modulated(cells, self.first.weight, scale_1, shift_1), LEAK)
         cells = leaky_relu_(modulated(cells, self.second.weight, scale_2, shift_2), LEAK)
-        blocks = self.paint(cells).transpose(1, 2).reshape(len(z), -1, *self.grid)
+        blocks = self.paint(cells).transpose(1, 2).reshape(z.shape[0], -1, *self.grid)
         picture: Tensor = self.unfold(blocks)
         return picture
 

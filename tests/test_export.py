@@ -1,0 +1,99 @@
+"""ONNX files compute what PyTorch does, and are refused where they do not."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vase import VASE, ConfigError, RunError, export
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+OPTIONS = {"model.features": 8, "model.hidden": 16, "model.cells": 8, "model.environments": 4}
+
+
+@pytest.fixture(scope="module")
+def model() -> VASE:
+    """A colour model of an odd size that knows two environments."""
+    subject = VASE(latents=5, options=OPTIONS)
+    subject.partial_fit(np.random.default_rng(0).random((8, 20, 27, 3)))
+    learner = subject.learner_
+    mask = np.array([True, False, True, True, True])
+    other = learner._open(1, torch.rand(8, 3, 20, 27), learner.eye(torch.rand(8, 3, 20, 27)))
+    learner.memory = learner.memory.enter(replace(other, mask=mask))
+    with torch.no_grad():
+        learner.average.decoder.environment.weight.normal_()
+    return subject
+
+
+@pytest.fixture(scope="module")
+def folder(model: VASE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "deep"
+    differences = model.to_onnx(path)
+    assert set(differences) == {"encoder", "decoder", "belief"}
+    assert max(differences.values()) < 1e-5
+    return path
+
+
+def run(path: Path, **given: np.ndarray) -> list[np.ndarray]:
+    found: list[np.ndarray] = onnxruntime.InferenceSession(path).run(None, given)
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_files_say_what_the_model_says(model: VASE, folder: Path, count: int) -> None:
+    images = np.random.default_rng(1).random((count, 20, 27, 3), dtype=np.float32)
+    mean, log_variance = run(folder / "encoder.onnx", images=np.moveaxis(images, -1, 1))
+    np.testing.assert_allclose(mean, model.transform(images), atol=1e-5)
+    np.testing.assert_allclose(np.exp(log_variance), model.posterior(images)[1], rtol=1e-4)
+    (belief,) = run(folder / "belief.onnx", mean=mean, log_variance=log_variance)
+    np.testing.assert_allclose(belief, model.belief(images), atol=1e-5)
+    known = json.loads((folder / "model.json").read_text())["environments"]
+    for index in (0, 1):
+        mask = np.array(known[index]["mask"], dtype=np.float32)
+        environment = np.full(count, index)
+        (made,) = run(folder / "decoder.onnx", z=mean, mask=mask, environment=environment)
+        expected = model.reconstruct(images, index)
+        np.testing.assert_allclose(np.moveaxis(made, 1, -1), expected, atol=1e-5)
+
+
+def test_the_description_is_enough_to_dream(model: VASE, folder: Path) -> None:
+    told = json.loads((folder / "model.json").read_text())
+    assert told["image"] == {"channels": 3, "height": 20, "width": 27}
+    assert [known["mask"] for known in told["environments"]] == model.masks_.astype(int).tolist()
+    for known, record in zip(told["environments"], model.learner_.memory.environments, strict=True):
+        np.testing.assert_allclose(known["mean"], record.moments.mean[:5])
+        np.testing.assert_allclose(known["variance"], record.moments.variance[:5])
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    model: VASE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = export.traced
+
+    def spoilt(module: torch.nn.Module, *rest: object) -> bytes:
+        wrong = export.Encode(model.learner_.networks) if len(rest[0]) == 1 else module  # type: ignore[arg-type]
+        return traced(wrong, *rest)  # type: ignore[arg-type]
+
+    with torch.no_grad():
+        model.learner_.networks.encoder.posterior.bias.add_(1e-3)
+    monkeypatch.setattr(export, "traced", spoilt)
+    with pytest.raises(
+        RunError, match=r"the encoder differs from PyTorch by .*nothing was written"
+    ):
+        model.to_onnx(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named_with_the_command(
+    model: VASE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(
+        ConfigError, match=r"onnxscript is not.*pip install 'vase-lifelong\[onnx\]'"
+    ):
+        model.to_onnx(tmp_path)
