@@ -245,6 +245,16 @@ def test_what_latents_carry_is_the_mean_of_the_latest_batches() -> None:
     assert known.used.tolist() == [False, True]
 
 
+def test_what_was_carried_is_the_most_of_any_environment_but_one() -> None:
+    mask = np.array([True, True, False])
+    first = replace(FIRST, mask=mask, kl=np.array([3.0, 0.4, 9.0]))
+    second = replace(SECOND, mask=np.ones(3, bool), kl=np.array([1.0, 2.0, 0.0]))
+    trial = replace(SECOND, index=2, mask=np.ones(3, bool))  # has learnt nothing yet
+    memory = Memory((first, second, trial), 2)
+    assert memory.carried(2).tolist() == [3.0, 2.0, 0.0]
+    assert memory.carried(1).tolist() == [3.0, 0.0, 0.0]
+
+
 def test_a_young_environment_keeps_the_newer_of_its_scores() -> None:
     """Against a signature of few images every batch fits badly: such scores are dropped."""
     known = replace(FIRST, batches=0, scores=())

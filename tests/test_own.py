@@ -118,6 +118,28 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, ca
         own.load(cache / "own", 8, 1)
 
 
+def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    Image.new("I;16", (9, 9)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png' has more than 8 bits a pixel"):
+        own.load(tmp_path, 8, own.channels([tmp_path]))
+
+
+def test_a_colour_image_among_grey_ones_is_named(tmp_path: Path) -> None:
+    saved(tmp_path, 15, 7)
+    Image.new("RGB", (9, 9)).save(tmp_path / "last.png")
+    with pytest.raises(InputError, match=r"last\.png' is in colour"):
+        own.load(tmp_path, 8, 1)
+
+
+def test_what_is_hidden_and_what_is_no_image_is_left_aside(tmp_path: Path) -> None:
+    saved(tmp_path / ".thumbnails", 3, 7)
+    day = saved(tmp_path / "day", 3, 7)
+    for name in ("readme.pdf", "notes.txt", ".hidden.png"):
+        (day / name).write_bytes(b"not an image")
+    assert own.parts(tmp_path) == {"day": day}
+    assert len(own.files(day)) == 3
+
+
 def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels())
     found = own.array(tmp_path / "a.npy")
@@ -125,6 +147,8 @@ def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
     assert own.shape_of(found) == (3, 16, 12)
     np.savez(tmp_path / "b.npz", pixels())
     np.testing.assert_array_equal(own.array(tmp_path / "b.npz"), pixels())
+    (tmp_path / "b.npz").rename(tmp_path / "c.npy")  # content decides, not the name
+    np.testing.assert_array_equal(own.array(tmp_path / "c.npy"), pixels())
     for layout, shape in (((5, 16, 12), (1, 16, 12)), ((5, 3, 16, 12), (3, 16, 12))):
         assert own.shape_of(np.zeros(layout)) == shape
 
@@ -134,6 +158,8 @@ def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
     [
         (np.array([{"a": 1}]), "cannot be read as an array of numbers"),
         (np.zeros((3, 4)), "is no array of images"),
+        (np.full((30, 9, 9), np.nan), "pixels are NaN"),
+        (np.full((30, 9, 9), 300), "must lie in"),
         (b"no array at all", "cannot be read as an array of numbers"),
     ],
 )
@@ -171,13 +197,26 @@ def test_one_in_ten_images_is_held_out(tmp_path: Path) -> None:
 
 
 def test_networks_fit_an_array_of_an_odd_size(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", pixels(40, (40, 56, 3)))
-    settings = build.own_images(tmp_path / "a.npy", ["training.seed=3"])
+    np.save(tmp_path / "a.npy", pixels(40, (41, 57, 3)))
+    settings = build.own_images(tmp_path / "a.npy", ["training.seed=3", *BRIEF[:3]])
     assert settings.model.fold == 2
     assert settings.training.seed == 3
     stream = build.stream(settings, build.DataOptions())
-    assert stream.shape == (3, 40, 56)
-    assert build.architecture(settings, stream.shape).padded == (40, 56)
+    assert stream.shape == (3, 41, 57)
+    assert build.architecture(settings, stream.shape).padded == (48, 64)
+    learner = build.learner(settings, stream.shape)
+    images = torch.from_numpy(stream.batch(0)[0])
+    first, *_, last = [learner.observe(images) for _ in range(10)]
+    assert last.terms["loss"] < first.terms["loss"]
+
+
+def test_a_run_goes_on_with_its_own_images_or_not_at_all(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "f", 30, 7)
+    settings = build.own_images(folder, [])
+    assert build.stream(settings, build.DataOptions()).shape == (1, 64, 64)
+    (folder / "000.png").unlink()
+    with pytest.raises(DataError, match="are not those that this run began with"):
+        build.stream(settings, build.DataOptions())
 
 
 def test_images_that_have_gone_are_missed_in_a_sentence(tmp_path: Path) -> None:
@@ -220,10 +259,10 @@ def vase(*arguments: str) -> str:
 
 
 class Labelled:
-    """A dataset as there are many: an image and a label per index."""
+    """A dataset as there are many: an image and a label per index, rows and columns for a shape."""
 
     def __init__(self, images: NDArray[np.uint8], form: str) -> None:
-        self.images, self.form = images, form
+        self.images, self.form, self.shape = images, form, (len(images), 2)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -250,6 +289,14 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         "dataset": tensors,
         "loader": DataLoader(tensors, batch_size=8),
         "loader of names": DataLoader(Labelled(images, "named"), batch_size=8),  # type: ignore[arg-type, var-annotated]
+        "loader without labels": DataLoader(TensorDataset(tensors.tensors[0]), batch_size=8),
+        "loader of attributes": DataLoader(
+            TensorDataset(tensors.tensors[0], torch.zeros(30, 40)), batch_size=8
+        ),
+        "stream of pairs": iter([(image, 7) for image in images]),
+        "stream of names": iter([{"image": image, "label": 7} for image in images]),
+        "stream of Pillow": (Image.fromarray(image) for image in images),
+        "list of pairs": [(image, 7) for image in images],
         "batches": [images[:8], images[8:16], images[16:24], images[24:]],
         "generator": (images[k : k + 8] for k in range(0, 30, 8)),
     }
@@ -259,9 +306,27 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         np.testing.assert_array_equal(np.concatenate(found), images, err_msg=name)
 
 
-def test_an_item_without_an_image_is_refused() -> None:
-    with pytest.raises(InputError, match="No image among 'picture'"):
-        list(batches([{"picture": pixels()}], 8, 64))
+def test_grey_batches_stay_batches() -> None:
+    images = pixels(30, (16, 12))
+    for source in ([images[:16], images[16:]], DataLoader(TensorDataset(torch.from_numpy(images)))):
+        np.testing.assert_array_equal(np.concatenate(list(batches(source, 8, 64))), images)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ([{"picture": pixels()}], "No image among 'picture'"),
+        ([(pixels()[0], 1), (pixels()[0, :9], 1)], r"Images 0 to 1 are of different shapes"),
+        ([Image.new("I;16", (9, 9))], r"more than 8 bits a pixel \(mode I;16\)"),
+        ([], "the source is empty"),
+        ([pixels(shape=(4, 4, 4, 4))], "Images must have shape"),
+    ],
+)
+def test_what_cannot_be_learnt_from_leaves_a_model_as_it_was(source: Any, words: str) -> None:
+    model = VASE(latents=4, options=SMALL).fit(pixels())
+    with pytest.raises(InputError, match=words):
+        model.fit(source)
+    assert model.transform(pixels()).shape == (30, 4)
 
 
 @pytest.fixture

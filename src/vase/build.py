@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from vase import config as configuration
 from vase.config import Config, DetectionConfig, Precision, WorldConfig
-from vase.errors import ConfigError
+from vase.errors import ConfigError, DataError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule
 from vase.lifelong.identify import IdentificationRule
@@ -68,8 +68,7 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
     if config.sprites == "dsprites":
         return _dsprites(name, config, size, data, split)
     if config.sprites == "own":
-        images = own.load(Path(config.path), size, config.channels, data.progress)
-        return own.world(name, images, split)
+        return _own(name, config, size, data, split)
     if config.sprites == "hills" or config.sprites == "room":  # noqa: PLR1714, narrows
         return _rendered(name, config.sprites, size, data, split)
     return CanvasWorld(
@@ -83,6 +82,19 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
         channels=config.channels,
         hue=config.hue,
     )
+
+
+def _own(
+    name: str, config: WorldConfig, size: int, data: DataOptions, split: Split
+) -> own.OwnWorld:
+    path = Path(config.path)
+    images = own.load(path, size, config.channels, data.progress)
+    if config.digest not in ("", own.digest(path)):
+        raise DataError(
+            f"World '{name}': the images at '{path}' are not those that this run began with. Put "
+            "those back, or start a new run."
+        )
+    return own.world(name, images, split)
 
 
 def _dsprites(
@@ -141,7 +153,12 @@ def own_images(path: Path, overrides: Sequence[str]) -> Config:
         "stream": {
             "schedule": [[name, OWN_STEPS] for name in worlds],
             "worlds": {
-                name: {"sprites": "own", "path": str(part.resolve()), **colour}
+                name: {
+                    "sprites": "own",
+                    "path": str(part.resolve()),
+                    "digest": own.digest(part),
+                    **colour,
+                }
                 for name, part in worlds.items()
             },
         },

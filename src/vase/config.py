@@ -47,13 +47,15 @@ class WorldConfig(Section):
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
     sprites. "dsprites", "hills", "room" and "own" are worlds of whole images: `shrink` applies to
     the first, nothing to the next two (`vase.worlds.rendered`), and to the last `path`, a folder of
-    images or an array in a file, and for a folder `channels` (`vase.worlds.own`).
+    images or an array in a file, for a folder `channels`, and `digest`, which names what was found
+    there when a run began (`vase.worlds.own`).
     """
 
     sprites: Literal[
         "mnist", "fashion-mnist", "solids", "strokes", "dsprites", "hills", "room", "own"
     ]
     path: str = ""
+    digest: str = ""
     classes: tuple[NonNegativeInt, ...] = ()
     shrink: PositiveInt = 1
     turn: Annotated[int, Field(ge=0, le=3)] = 0
@@ -70,7 +72,7 @@ class WorldConfig(Section):
     def _whole_images_are_not_placed(self) -> Self:
         others = {name: known.default for name, known in type(self).model_fields.items()}
         changed = [name for name in others if getattr(self, name) != others[name]]
-        own = {"path", "channels"}
+        own = {"path", "digest", "channels"}
         applies = {"dsprites": {"shrink"}, "hills": set(), "room": set(), "own": own}
         if (self.sprites == "own") != bool(self.path):
             raise ValueError('sprites="own" and `path` go together: give both, or neither')

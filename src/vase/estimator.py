@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,9 +81,14 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         labels. batch_size: of what does not come in batches. size: pixels to which the sides of
         image files are brought.
         """
+        found = batches(X, batch_size, size)
+        first = next(found, None)
+        if first is None:
+            raise InputError("There are no images to fit to: the source is empty.")
+        to_batch(first)  # what cannot be learnt from leaves the model as it was
         if hasattr(self, "learner_"):
             del self.learner_
-        for images in batches(X, batch_size, size):
+        for images in chain([first], found):
             self.partial_fit(images)
         return self
 

@@ -103,7 +103,9 @@ def write(record: Record, out: Path) -> None:
 
 def read(folder: Path) -> list[Record]:
     """The raw records of a folder, by half and seed."""
-    return [read_json(path) for path in sorted(folder.glob("*-seed-*.json"))]
+    return [
+        read_json(path) for half in HALVES for path in sorted(folder.glob(f"{half}-seed-*.json"))
+    ]
 
 
 def tables(folder: Path) -> str:

@@ -343,7 +343,7 @@ def share(
     from vase.cli import session
 
     data = _data(data_dir, offline)
-    folder = out or Path("runs") / worlds
+    folder = out or Path("runs/share") / worlds
     presets = bench.presets(worlds)
     session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
 

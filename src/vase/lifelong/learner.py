@@ -316,24 +316,25 @@ class Learner:
         everything = np.ones(self.shape.latents, dtype=bool)
         capacity = Capacity(self.settings.capacity.start)
         blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), capacity)
-        seen = self.witness().moments(images, blank)
-        return replace(blank, moments=seen, signature=signature.of(features))
+        seen, kl = self.witness().moments(images, blank), self.witness().kl(images, everything)
+        return replace(blank, moments=seen, signature=signature.of(features), kl=kl)
 
     def _open(self, index: int, images: Tensor, features: Tensor) -> Environment:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
-        here, rule = self.memory.here, self.settings
-        before = self.witness().moments(images, here)
-        judged = rule.masks and not foreign(before, here.carried, rule.atypical)
+        rule = self.settings
+        before = self.witness().moments(images, self.memory.here)
+        judged = rule.masks and not foreign(before, self.memory.carried(index), rule.atypical)
         mask = self._typical(before) if judged else np.ones(self.shape.latents, bool)
         self._make_room(index)
-        draft = Environment(index, mask, before, Capacity())
-        seen = self.witness().moments(images, draft)
+        draft, witness = Environment(index, mask, before, Capacity()), self.witness()
+        seen = witness.moments(images, draft)
         start = min(float(seen.mean[-1]), self.settings.capacity.limit)
         return replace(
             draft,
             moments=seen,
             capacity=Capacity(start, start),
             signature=signature.of(features),
+            kl=witness.kl(images, mask),
         )
 
     def _make_room(self, index: int) -> None:

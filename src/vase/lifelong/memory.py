@@ -53,11 +53,6 @@ class Environment:
         used: NDArray[np.bool_] = self.mask & (self.kl >= USED)
         return used
 
-    @property
-    def carried(self) -> NDArray[np.float64]:
-        """[N], nats per image of the latents in use, 0 of the others."""
-        return np.where(self.used, self.kl, 0.0)
-
     def to_json(self) -> dict[str, Any]:
         """Everything but the signature, which is kept as tensors."""
         return {
@@ -105,6 +100,14 @@ class Memory:
     def elsewhere(self) -> tuple[Environment, ...]:
         """Every known environment but the present one."""
         return tuple(known for known in self.environments if known.index != self.current)
+
+    def carried(self, apart: int) -> NDArray[np.float64]:
+        """[N], the most nats per image that a latent in use carries anywhere but in `apart`."""
+        known = [each for each in self.environments if each.index != apart]
+        most: NDArray[np.float64] = np.max(
+            [np.where(each.used, each.kl, 0.0) for each in known], axis=0
+        )
+        return most
 
     def without(self, index: int, current: int) -> Memory:
         """Forget the newest record, and stand in another."""

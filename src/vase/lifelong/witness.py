@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.lifelong.dream import Source, dream
@@ -18,6 +19,7 @@ from vase.lifelong.look import moments
 from vase.lifelong.memory import Environment, Memory
 from vase.nets import Networks
 from vase.objective.atypicality import atypicality
+from vase.objective.gaussian import kl_to_prior, masked
 from vase.objective.moments import Moments
 
 DREAMS = 256  # dreamed images on which the drift of an absent environment is measured
@@ -40,6 +42,13 @@ class Witness:
     def moments(self, images: Tensor, environment: Environment) -> Moments:
         """The moments of images as the averaged networks see them in an environment."""
         return moments(self.average, images, environment, self.noise(len(images)))
+
+    @torch.no_grad()
+    def kl(self, images: Tensor, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Nats per image that each latent carries through a mask, [N]."""
+        used = masked(self.average.encoder(images), torch.as_tensor(mask, device=images.device))
+        nats: NDArray[np.float64] = kl_to_prior(used).mean(0).cpu().double().numpy()
+        return nats
 
     def drifted(self, known: Environment) -> Moments:
         """What an absent environment's moments must be by now, measured on dreams of it.

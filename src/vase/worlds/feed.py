@@ -6,14 +6,17 @@ Labels are never needed: where items bring some, they are left aside.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vase.errors import InputError
 from vase.worlds import own
+from vase.worlds.images import GREY, refuse_deep
 
 # What the image of a labelled item is called, in the order in which it is looked for.
 NAMES = ("image", "images", "pixel_values", "img", "x")
@@ -24,20 +27,23 @@ def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
 
     source: an array, memory map or tensor [N, ...], of which slices of `batch_size` are taken; a
     path to an .npy or .npz file, to a folder of images, or of folders, one after another, files
-    being scaled to `size` pixels a side; a dataset with an item per index, gathered into batches;
-    or an iterable of batches, such as a DataLoader, which come as they are. Items may be images,
-    (image, label, ...) or {"image": ...}.
+    being scaled to `size` pixels a side; a dataset with an item per index, or an iterable of
+    labelled or Pillow images, which are gathered into batches; or an iterable of batches, such as a
+    DataLoader, which come as they are. Items may be images, (image, label, ...) or {"image": ...}.
     """
     if isinstance(source, str | Path):
         yield from _of_files(Path(source), batch_size, size)
-    elif hasattr(source, "shape"):
+    elif hasattr(source, "shape") and hasattr(source, "dtype"):
         yield from (source[k : k + batch_size] for k in range(0, len(source), batch_size))
     elif _indexed(source):
-        for start in range(0, len(source), batch_size):
-            items = [source[k] for k in range(start, min(len(source), start + batch_size))]
-            yield np.stack([_image(item) for item in items])
+        yield from _gathered((source[k] for k in range(len(source))), batch_size)
     else:
-        yield from (_unlabelled(batch) for batch in source)
+        items = iter(source)
+        for first in items:
+            if _single(first):
+                yield from _gathered(chain([first], items), batch_size)
+            else:
+                yield unlabelled(first)
 
 
 def _of_files(path: Path, batch_size: int, size: int) -> Iterator[Any]:
@@ -48,7 +54,7 @@ def _of_files(path: Path, batch_size: int, size: int) -> Iterator[Any]:
 
 
 def _indexed(source: Any) -> bool:
-    """Whether it is a dataset of single images; lists and tuples hold batches."""
+    """Whether it is a dataset of single images; lists and tuples hold what an iterable does."""
     return (
         hasattr(source, "__getitem__")
         and hasattr(source, "__len__")
@@ -56,15 +62,40 @@ def _indexed(source: Any) -> bool:
     )
 
 
-def _image(item: Any) -> Any:
-    """One image of a dataset as an array."""
-    image = _unlabelled(item)
+def _gathered(items: Iterator[Any], batch_size: int) -> Iterator[Any]:
+    """Single images in batches."""
+    start = 0
+    while found := [_image(item) for item in islice(items, batch_size)]:
+        shapes = {image.shape for image in found}
+        if len(shapes) > 1:
+            raise InputError(
+                f"Images {start} to {start + len(found) - 1} are of different shapes: "
+                f"{', '.join(map(str, sorted(shapes)))}. Bring them to one."
+            )
+        yield np.stack(found)
+        start += len(found)
+
+
+def _single(item: Any) -> bool:
+    """Whether an item of an iterable is one image, and not a batch: it, or its label, says so."""
+    images = unlabelled(item)
+    if isinstance(images, Image.Image) or np.ndim(images) == 2:
+        return True
+    labels = list(item.values()) if isinstance(item, Mapping) else item
+    has_labels = isinstance(labels, list | tuple) and np.ndim(images) == 3
+    return has_labels and any(np.ndim(label) == 0 for label in labels if label is not images)
+
+
+def _image(item: Any) -> NDArray[Any]:
+    """One image as an array."""
+    image = unlabelled(item)
     if isinstance(image, Image.Image):
-        return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
+        refuse_deep(image, "A Pillow image")
+        return np.asarray(image.convert("L" if image.mode in GREY else "RGB"))
     return np.asarray(image)
 
 
-def _unlabelled(item: Any) -> Any:
+def unlabelled(item: Any) -> Any:
     """The images of an item that may have labels beside them."""
     if isinstance(item, Mapping):
         found = next((item[name] for name in NAMES if name in item), None)
@@ -74,12 +105,13 @@ def _unlabelled(item: Any) -> Any:
                 f"{', '.join(map(repr, NAMES))}: rename it, or give the images alone."
             )
         return found
-    if isinstance(item, tuple) or (isinstance(item, list) and _labelled(item)):
+    if isinstance(item, tuple) or (isinstance(item, list) and _collated(item)):
         return item[0]
     return item
 
 
-def _labelled(batch: list[Any]) -> bool:
-    """Whether a list is [images, labels], as loaders make it, and not a list of images."""
-    dimensions = [np.ndim(part) for part in batch[:2]]
-    return len(dimensions) == 2 and dimensions[0] >= 3 and dimensions[1] <= 1
+def _collated(batch: list[Any]) -> bool:
+    """Whether a list is [images] or [images, labels], as loaders make it, and not of images."""
+    first = np.ndim(batch[0]) if batch and not isinstance(batch[0], Image.Image) else 0
+    alike = len({np.shape(part) for part in batch[:2]}) == 1
+    return first >= 4 or (first == 3 and (len(batch) == 1 or not alike))

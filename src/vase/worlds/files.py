@@ -9,6 +9,7 @@ from PIL import Image
 
 from vase.errors import InputError
 from vase.worlds.canvas import Floats
+from vase.worlds.images import refuse_deep
 
 # What Pillow writes for one and three channels.
 MODES = {1: "L", 3: "RGB"}
@@ -36,10 +37,7 @@ def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
                     f"'{path}' has {image.size[1]} x {image.size[0]} pixels, and this model sees "
                     f"images of {height} x {width}. Resize it."
                 )
-            if image.mode[0] in "IF":
-                raise InputError(
-                    f"'{path}' has more than 8 bits a pixel (mode {image.mode}). Save it with 8."
-                )
+            refuse_deep(image, f"'{path}'")
             grey_or_colour = np.asarray(image.convert(MODES[channels]), dtype=np.float32)
     except FileNotFoundError:
         raise InputError(f"There is no file and no folder '{path}'.") from None

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vase.errors import InputError
 
 Layout = Literal["hw", "hwc", "chw"]
 MOST_CHANNELS = 4
+GREY = frozenset({"1", "L", "LA"})  # Pillow's modes without colour
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:
@@ -34,6 +36,14 @@ def layout_of(shape: tuple[int, ...]) -> Layout:
             f"{MOST_CHANNELS} channels, first or last, and more than {MOST_CHANNELS} pixels a side."
         )
     return "chw" if first else "hwc"
+
+
+def refuse_deep(image: Image.Image, name: str) -> None:
+    """An `InputError` for an image with more than 8 bits, which Pillow would cut off at white."""
+    if image.mode[0] in "IF":
+        raise InputError(
+            f"{name} has more than 8 bits a pixel (mode {image.mode}). Save it with 8."
+        )
 
 
 def to_batch(images: Any) -> Tensor:

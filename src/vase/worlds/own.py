@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -25,13 +26,16 @@ from vase.errors import DataError, InputError
 from vase.records import Truth
 from vase.worlds.canvas import Floats
 from vase.worlds.catalogue import Split
-from vase.worlds.images import layout_of, to_batch
+from vase.worlds.images import GREY, layout_of, refuse_deep, to_batch
 from vase.worlds.local import cache_folder
 
 ARRAYS = (".npy", ".npz")
+ENDINGS = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+)
 FEWEST = 20  # images of a world
 HELD_OUT = 10  # of so many images one is kept for testing
-LOOKED_AT = 50  # files whose mode tells whether a folder is grey
+LOOKED_AT = 50  # files that tell whether a folder is grey; rows of an array that are checked first
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
 Say = Callable[[str], None]
@@ -88,7 +92,8 @@ def parts(path: Path) -> dict[str, Path]:
     _refuse_missing(path)
     if not path.is_dir():
         return {path.stem: path}
-    folders = sorted(each for each in path.iterdir() if each.is_dir() and files(each))
+    inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    folders = [each for each in inside if each.is_dir() and files(each)]
     if folders and files(path):
         raise DataError(
             f"'{path}' holds images and folders of images. Give one or the other: images are one "
@@ -99,11 +104,10 @@ def parts(path: Path) -> dict[str, Path]:
 
 def files(folder: Path) -> list[Path]:
     """The image files of a folder, by name; told by their endings."""
-    known = Image.registered_extensions()
     return sorted(
         each
         for each in folder.iterdir()
-        if each.suffix.lower() in known and not each.name.startswith(".") and each.is_file()
+        if each.suffix.lower() in ENDINGS and not each.name.startswith(".") and each.is_file()
     )
 
 
@@ -111,7 +115,7 @@ def channels(paths: Iterable[Path]) -> Literal[1, 3]:
     """1 if the first files of all folders are grey, else 3."""
     first = [each for path in paths if path.is_dir() for each in files(path)[:LOOKED_AT]]
     modes = {_opened(each, lambda image: image.mode) for each in first}
-    return 1 if modes <= {"1", "L", "LA"} else 3
+    return 1 if modes <= GREY else 3
 
 
 def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None) -> Images:
@@ -132,23 +136,43 @@ def _refuse_missing(path: Path) -> None:
 def array(path: Path) -> Images:
     """The array in an .npy file, memory-mapped, or the only one in an .npz file."""
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as kept:
-                if len(kept.files) != 1:
-                    raise DataError(
-                        f"'{path}' holds {len(kept.files)} arrays ({', '.join(kept.files)}). "
-                        "Save the images alone, with numpy.save."
-                    )
-                found: Images = kept[kept.files[0]]
-        else:
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.lib.npyio.NpzFile):
+            with found:
+                found = _only(path, found)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"'{path}' cannot be read as an array of numbers: {error}.") from None
+    images: Images = found
     try:
-        layout_of(found.shape)
+        layout_of(images.shape)
+        to_batch(images[:: max(1, len(images) // LOOKED_AT)])
     except InputError as error:
         raise DataError(f"'{path}' is no array of images. {error}") from None
-    return found
+    return images
+
+
+def _only(path: Path, kept: np.lib.npyio.NpzFile) -> Images:
+    """The one array of an archive."""
+    if len(kept.files) != 1:
+        raise DataError(
+            f"'{path}' holds {len(kept.files)} arrays ({', '.join(kept.files)}). "
+            "Save the images alone, with numpy.save."
+        )
+    only: Images = kept[kept.files[0]]
+    return only
+
+
+def digest(path: Path) -> str:
+    """What names the images at a path: a run goes on with these or not at all.
+
+    Of a folder the names and sizes of its files, of an array its shape, type and size.
+    """
+    if path.is_dir():
+        told: list[Any] = [(each.name, each.stat().st_size) for each in files(path)]
+    else:
+        images = array(path)
+        told = [images.shape, str(images.dtype), path.stat().st_size]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 # ---- folders -----------------------------------------------------------------------------------
@@ -182,6 +206,7 @@ def _decode(found: Sequence[Path], shape: tuple[int, int, int], kept: Path, say:
                 file.write(pixels.tobytes())
                 if number % 1000 == 0 or number == len(found):
                     say(f"{number:,} of {len(found):,} images decoded, once")
+            os.fsync(file.fileno())
         part.replace(kept)
     except OSError as error:
         raise DataError(f"{kept.parent} cannot be written: {error.strerror or error}.") from None
@@ -200,6 +225,12 @@ def _pixels(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     height, width, channels = shape
 
     def fitted(image: Image.Image) -> NDArray[np.uint8]:
+        refuse_deep(image, f"'{path}'")
+        if channels == 1 and image.mode not in GREY:
+            raise InputError(
+                f"'{path}' is in colour, and the first {LOOKED_AT} files of its folder are grey. "
+                "Convert it, or let a colour image come first by name."
+            )
         upright = ImageOps.exif_transpose(image)
         colour = upright.convert("L" if channels == 1 else "RGB")
         return np.asarray(ImageOps.fit(colour, (width, height))).reshape(shape)
