@@ -37,7 +37,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "bench": RUN | {"build", "metrics", "probes", "report"},
     "report": RUN | {"build", "metrics", "probes"},
     "export": LEARNER | {"training"},
-    "estimator": RUN | {"build", "export"},
+    "hub": LEARNER,
+    "estimator": RUN | {"build", "export", "hub"},
     "cli": RUN | {"build", "metrics", "probes", "bench", "report", "estimator", "export"},
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
     "__init__": RUN | {"build", "metrics", "probes", "report", "estimator"},

@@ -201,6 +201,35 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         checkpoint.write(target, tensors, record)
         return target
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        commit_message: str = "A VASE model",
+        token: str | None = None,
+    ) -> str:
+        """Upload the model and a card to the Hugging Face Hub; the commit's address."""
+        from vase import hub
+
+        self._known(None)  # one that has seen nothing is refused
+        return hub.push(self, repo_id, private=private, message=commit_message, token=token)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        accelerator: str | None = None,
+    ) -> Self:
+        """A model from the Hugging Face Hub, or from a folder that holds such a one."""
+        from vase import hub
+
+        path = hub.pull(repo_id, revision=revision, token=token)
+        return cls.load(path, accelerator=accelerator)
+
     def to_onnx(self, folder: str | Path) -> dict[str, float]:
         """Write encoder, decoder and belief as ONNX files; see `vase.export`.
 
