@@ -248,6 +248,7 @@ def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream
         log_every=training.log_every,
         checkpoint_every=training.checkpoint_every,
         milestones=milestone_steps(stream.schedule, training.milestones),
+        tracker=training.tracker,
     )
 
 

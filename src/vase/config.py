@@ -181,6 +181,9 @@ class TrainingConfig(Section):
     belief: NonNegativeFloat = 1.0
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "32-true"
+    tracker: Annotated[
+        Literal["none", "wandb", "trackio", "mlflow"], Field(description="beside TensorBoard")
+    ] = "none"
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
     milestones: Annotated[

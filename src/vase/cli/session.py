@@ -20,7 +20,7 @@ from vase.config import Config
 from vase.errors import RunError
 from vase.lifelong.learner import Learner
 from vase.training import folder as folders
-from vase.training import recorder
+from vase.training import recorder, tracker
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
@@ -44,8 +44,9 @@ def configured(name: str, overrides: Sequence[str]) -> Config:
 def train(
     settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
 ) -> None:
-    """Start a run in a new folder. All data is there before the folder is made."""
+    """Start a run in a new folder, once all that it needs is there."""
     folders.refuse_existing(out)
+    tracker.package(settings.training.tracker)
     stream = build.stream(settings, data)
     if report:
         build.stream(settings, data, "test")

@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-from torch.utils.tensorboard.writer import SummaryWriter
-
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import averaged_weights, restore, state
 from vase.records import Observation
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, append_lines, cut_back
+from vase.training.tracker import Name, trackers
 from vase.worlds.stream import Schedule
 
 
@@ -40,11 +39,12 @@ class Recorder:
         log_every: int,
         checkpoint_every: int,
         milestones: frozenset[int],
+        tracker: Name = "none",
     ) -> None:
         self.folder, self.learner = folder, learner
         self.log_every, self.checkpoint_every = log_every, checkpoint_every
         self.milestones = milestones
-        self.board = SummaryWriter(str(folder.tensorboard), purge_step=learner.step)
+        self.trackers = trackers(tracker, folder, learner.step)
 
     def __enter__(self) -> Recorder:
         return self
@@ -55,7 +55,8 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.board.close()
+        for tracker in self.trackers:
+            tracker.close()
 
     def record(self, observations: Iterable[Observation]) -> Iterator[Observation]:
         """Pass observations on, having written what is due."""
@@ -90,21 +91,21 @@ class Recorder:
             append_lines(self.folder.events, [event.to_json() for event in observation.events])
             for event in observation.events:
                 text = f"{event.kind} {event.environment}: {event.reason}"
-                self.board.add_text("events", text, event.step)
+                for tracker in self.trackers:
+                    tracker.text("events", text, event.step)
         if observation.step % self.log_every == 0:
             append_lines(self.folder.metrics, [observation.to_json()])
-            self._board(observation)
+            self._track(observation)
 
-    def _board(self, observation: Observation) -> None:
-        step = observation.step
+    def _track(self, observation: Observation) -> None:
         scalars = {
             **observation.terms,
             "capacity": observation.capacity,
             "suspicion": math.log1p(observation.suspicion),
             "environment": observation.verdict.environment,
         }
-        for name, value in scalars.items():
-            self.board.add_scalar(name, value, step)
+        for tracker in self.trackers:
+            tracker.scalars(scalars, observation.step)
 
 
 def resume(folder: RunFolder, learner: Learner) -> None:
