@@ -52,6 +52,15 @@ def test_a_latent_that_one_of_them_leaves_idle_is_not_carried_over(idle: int) ->
     torch.testing.assert_close(carried(mean, *ends), torch.tensor([[0.1, 0.0, 0.3, 0.0]]))
 
 
+@pytest.mark.parametrize("strange", [0, 1])
+def test_from_or_to_a_foreign_world_the_usual_becomes_the_usual(strange: int) -> None:
+    ends = [replace(end, mask=np.ones(4, bool)) for end in (ONE, OTHER)]
+    ends[strange] = replace(ends[strange], foreign=True)
+    usual, other = (torch.from_numpy(each.moments.mean[None, :4]).float() for each in ends)
+    torch.testing.assert_close(carried(usual, *ends), other)
+    torch.testing.assert_close(carried(usual + 0.5, *ends), other + 0.5)
+
+
 def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() -> None:
     torch.manual_seed(0)
     networks, images = Networks(SHAPE), torch.rand(3, 1, 16, 16)

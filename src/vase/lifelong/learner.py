@@ -323,7 +323,8 @@ class Learner:
         """A new environment: its mask from the pooled images, its capacity from what they use."""
         rule = self.settings
         before = self.witness().moments(images, self.memory.here)
-        judged = rule.masks and not foreign(before, self.memory.carried(index), rule.atypical)
+        strange = foreign(before, self.memory.carried(index), rule.atypical)
+        judged = rule.masks and not strange
         mask = self._typical(before) if judged else np.ones(self.shape.latents, bool)
         self._make_room(index)
         draft, witness = Environment(index, mask, before, Capacity()), self.witness()
@@ -335,6 +336,7 @@ class Learner:
             capacity=Capacity(start, start),
             signature=signature.of(features),
             kl=witness.kl(images, mask),
+            foreign=strange,
         )
 
     def _make_room(self, index: int) -> None:

@@ -34,7 +34,8 @@ class Environment:
 
     mask: [N], True where a latent is used or free, False where it is atypical here.
     moments: of the N latents, distortion and rate. batches: how many have been learnt here.
-    kl: [N] mean nats per image, [1] before anything is learnt.
+    kl: [N] mean nats per image, [1] before anything is learnt. foreign: whether the encoder did not
+    know what it saw when this was new, so that its means are where it came to put them.
     signature: of its images' features. scores: the latest null scores, oldest first.
     """
 
@@ -46,6 +47,7 @@ class Environment:
     scores: tuple[float, ...] = ()
     signature: Signature = BLANK
     kl: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
+    foreign: bool = False
 
     @property
     def used(self) -> NDArray[np.bool_]:
@@ -62,6 +64,7 @@ class Environment:
             "variance": self.moments.variance.tolist(),
             "count": self.moments.count,
             "kl": self.kl.tolist(),
+            "foreign": self.foreign,
             "capacity": self.capacity.nats,
             "used": self.capacity.used,
             "batches": self.batches,
@@ -82,6 +85,7 @@ class Environment:
             scores=tuple(record["scores"]),
             signature=replace(BLANK, count=record["images"]),
             kl=np.array(record["kl"]),
+            foreign=record["foreign"],
         )
 
 
