@@ -252,9 +252,9 @@ def page(folder: Path) -> str:
 
 
 def ablations(folder: Path) -> list[str]:
-    """The source's table at one scale, if there are raw files of it."""
+    """The source's table at one scale, if there are raw files of two rows or more."""
     records = ablation_page.read(folder)
-    if not records:
+    if len({record["row"] for record in records}) < 2:  # there is nothing to compare yet
         return []
     seeds = sorted({record["seed"] for record in records})
     minutes = sum(sum(record["minutes"][part] for part in PARTS) for record in records)
