@@ -23,3 +23,9 @@ class RunError(VaseError):
 
 class CheckpointError(RunError):
     """A checkpoint is truncated, corrupt, or of another format version."""
+
+
+def reason(error: Exception) -> str:
+    """What another package's error says, in its first line and without a full stop."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vase import __version__
-from vase.errors import ConfigError, InputError
+from vase.errors import ConfigError, InputError, reason
 from vase.lifelong.memory import Environment
 from vase.nets import Architecture
 from vase.records import Event
@@ -104,9 +104,8 @@ def _listed(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:
 
 
 def _failed(what: str, repo_id: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"'{repo_id}' cannot be {what} on the Hugging Face Hub: {reason.rstrip('.')}. Check the "
+        f"'{repo_id}' cannot be {what} on the Hugging Face Hub: {reason(error)}. Check the "
         "name, the network, and that you are logged in (hf auth login)."
     )
 

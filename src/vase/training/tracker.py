@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from vase.errors import ConfigError
+from vase.errors import ConfigError, reason
 from vase.training.folder import RunFolder
 
 Name = Literal["none", "wandb", "trackio", "mlflow"]
@@ -123,9 +123,8 @@ def trackers(name: Name, folder: RunFolder, step: int) -> tuple[Tracker, ...]:
         return board, _beside(name, module, folder)
     except Exception as error:
         board.close()
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"The tracker '{name}' does not start: {reason.rstrip('.')}. Set it up as its manual "
+            f"The tracker '{name}' does not start: {reason(error)}. Set it up as its manual "
             "says, or set training.tracker=none."
         ) from None
 

@@ -172,6 +172,10 @@ def digest(path: Path) -> str:
     else:
         images = array(path)
         told = [images.shape, str(images.dtype), path.stat().st_size]
+    return _hash(told)
+
+
+def _hash(told: object) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -187,8 +191,8 @@ def _folder(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
     if not found:
         raise DataError(f"The folder '{path}' holds no image files. Put some into it.")
-    told = json.dumps([str(path.resolve()), size, channels, described])
-    kept = cache_folder() / "own" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
+    name = _hash([str(path.resolve()), size, channels, described])
+    kept = cache_folder() / "own" / f"{name}.npy"
     if not kept.is_file():
         _decode(found, (size, size, channels), kept, say)
     return array(kept)
