@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from itertools import chain
@@ -22,6 +21,7 @@ from vase.lifelong import dream, state
 from vase.lifelong.belief import in_context, shares
 from vase.lifelong.learner import Learner
 from vase.lifelong.translate import translated
+from vase.lifelong.weights import frozen
 from vase.nets import fold_for
 from vase.records import Event, Posterior, Verdict
 from vase.training import checkpoint
@@ -237,7 +237,7 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         from vase.export import to_onnx
 
-        networks = copy.deepcopy(self._learner.average).cpu()
+        networks = frozen(self._learner.average).cpu()
         return to_onnx(networks, self._learner.memory, Path(folder))
 
     @classmethod
