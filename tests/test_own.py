@@ -157,8 +157,8 @@ def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (np.array([{"a": 1}]), "cannot be read as an array of numbers"),
-        (np.zeros((3, 4)), "is no array of images"),
-        (np.full((30, 9, 9), np.nan), "pixels are NaN"),
+        (np.zeros((3, 4, 5, 6, 7)), "is no array of images"),
+        (np.full((30, 9, 9), np.nan), "values are NaN"),
         (np.full((30, 9, 9), 300), "must lie in"),
         (b"no array at all", "cannot be read as an array of numbers"),
     ],

@@ -150,7 +150,7 @@ def test_integers_floats_tensors_and_booleans_mean_the_same() -> None:
     ("images", "words"),
     [
         (np.zeros((0, 16, 16)), "empty"),
-        (np.zeros((4, 16)), "shape"),
+        (np.zeros(4), "shape"),
         (np.zeros((4, 16, 16, 16)), "channels"),
         (np.full((4, 16, 16), np.nan), "NaN"),
         (np.full((4, 16, 16), np.inf), "infinite"),

@@ -9,7 +9,7 @@ class ConfigError(VaseError):
     """A preset, key or value of the configuration cannot be used."""
 
 
-class InputError(VaseError):
+class InputError(VaseError, ValueError):
     """Images that a model cannot learn from: wrong shape, range, type, or not finite."""
 
 

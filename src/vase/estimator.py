@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags
 from torch import Tensor
 
 from vase import build, config
@@ -32,12 +33,15 @@ Array = NDArray[np.float32]
 CHUNK = 512  # images that are encoded at a time
 
 
-class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learns an unlabelled image stream, batch by batch, and says when the world has changed.
 
     latents: size N of the code. seed: of weights and noise. accelerator: "auto", "cpu", "cuda" or
     "mps". options: any setting of the configuration by its dotted name, as on the command line,
     for example {"dreaming.share": 0.25, "detection.run_length": 1e6}.
+
+    In place of images there may be vectors [B, D] in [0, 1]; other ranges are brought there by
+    `make_pipeline(MinMaxScaler(clip=True), VASE())`.
 
     The first batch fixes the images' size, channels and layout. Attributes after that: `events_`,
     `environment_` (where it believes to be), `masks_` (environments x latents).
@@ -61,7 +65,8 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def partial_fit(self, images: Any, y: object = None) -> Verdict:  # noqa: ARG002
         """Take in one batch of the stream; `y` is ignored.
 
-        images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]. Returns a `Verdict`: its
+        images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]; or vectors [B, D], floats
+        in [0, 1]. Returns a `Verdict`: its
         `kind` is "same", "held" (suspicious, not learnt yet), "new", "back", "kept" or "revised",
         with the index of the environment, a reason in words and the evidence in numbers. Bad images
         raise `InputError` and change nothing.
@@ -76,10 +81,10 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: object = None, *, batch_size: int = 64, size: int = 64) -> Self:  # noqa: ARG002
         """Forget everything and take in `X` as one stream, in order; `y` is ignored.
 
-        X: an array or memory map of images, a path (an .npy or .npz file, a folder of images, a
-        folder of folders), a dataset, a DataLoader, or any iterable of batches, with or without
-        labels. batch_size: of what does not come in batches. size: pixels to which the sides of
-        image files are brought.
+        X: an array or memory map of images or vectors, a table of vectors, a path (an .npy or .npz
+        file, a folder of images, a folder of folders), a dataset, a DataLoader, or any iterable of
+        batches, with or without labels. batch_size: of what does not come in batches. size: pixels
+        to which the sides of image files are brought.
         """
         found = batches(X, batch_size, size)
         first = next(found, None)
@@ -259,6 +264,17 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     # ---- inside --------------------------------------------------------------------------------
 
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = []  # codes are float32, whatever comes in
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        """How many names scikit-learn gives to the latents: vase0, vase1, ..."""
+        return self._learner.shape.latents
+
     @property
     def _learner(self) -> Learner:
         if not hasattr(self, "learner_"):
@@ -291,8 +307,8 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             expected = (shape.channels, shape.height, shape.width)
             if tuple(batch.shape[1:]) != expected:
                 raise InputError(
-                    f"This model learns images of (channels, height, width) = {expected}; "
-                    f"this batch has {tuple(batch.shape[1:])}. Resize it, or start a new model."
+                    f"This model learns {_named(expected)}; this batch has "
+                    f"{_named(tuple(batch.shape[1:]))}. Resize it, or start a new model."
                 )
         return batch
 
@@ -329,6 +345,13 @@ class VASE(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 f"There is no environment {index}: this model knows {count}, counted from 0."
             )
         return index
+
+
+def _named(shape: tuple[int, ...]) -> str:
+    """What has this shape, in words."""
+    if shape[1:] == (1, 1):
+        return f"vectors of {shape[0]} numbers"
+    return f"images of (channels, height, width) = {shape}"
 
 
 def _with_suffix(path: Path) -> Path:

@@ -29,7 +29,7 @@ from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
 from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
-from vase.nets import Architecture, Networks, RandomFeatures
+from vase.nets import Architecture, Networks, random_features
 from vase.objective import signature
 from vase.objective.atypicality import atypicality, foreign, typical
 from vase.objective.capacity import Capacity, grow
@@ -79,7 +79,7 @@ class Learner:
             self.networks = Networks(shape).to(device)
         self.shape, self.settings, self.seed = shape, settings, seed
         self.device, self.autocast = device, autocast
-        self.eye = RandomFeatures(shape.channels).to(device)
+        self.eye = random_features(shape).to(device)
         self.average = frozen(self.networks)
         self.snapshot: Networks | None = None
         self.optimizer = torch.optim.Adam(

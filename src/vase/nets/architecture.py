@@ -15,23 +15,22 @@ from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
 from vase.errors import ConfigError
 from vase.nets import window
+from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.records import Posterior
 
-MAX_LOG_VARIANCE = 6.0
 HINT = 0.3  # images' half sides by which the first two latents move the decoder's window at first
 REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
 LEAST = 8  # pixels of a side
 FOLDS = (8, 4, 2, 1)
-LEAK = 0.1  # slope of the decoder below zero: a cell that is black at first can still learn
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The shapes of the networks.
 
-    channels, height, width: of an image. latents: N. features, hidden: widths of the encoder's
-    convolutions and of the dense layers. cells: width of the decoder's grid. fold: side of the
-    pixel blocks that become channels.
+    channels, height, width: of an image; of a vector of D numbers D, 1, 1. latents: N. features,
+    hidden: widths of the encoder's convolutions and of the dense layers. cells: width of the
+    decoder's grid. fold: side of the pixel blocks that become channels.
     environments: rows of the environment tables, which grow when they are full.
     """
 
@@ -46,11 +45,16 @@ class Architecture:
     environments: int = 16
 
     def __post_init__(self) -> None:
-        if min(self.height, self.width) < LEAST:
+        if not self.of_vectors and min(self.height, self.width) < LEAST:
             raise ConfigError(
                 f"Images of {self.height} x {self.width} pixels are too small: both sides must "
                 f"have at least {LEAST}. Enlarge them, or pad them."
             )
+
+    @property
+    def of_vectors(self) -> bool:
+        """Whether what is learnt are vectors, which are one pixel with many channels."""
+        return self.height == self.width == 1
 
     @property
     def folded_channels(self) -> int:
@@ -250,6 +254,6 @@ class Networks(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         self.shape = shape
-        self.encoder = Encoder(shape)
-        self.decoder = Decoder(shape)
+        self.encoder = DenseEncoder(shape) if shape.of_vectors else Encoder(shape)
+        self.decoder = DenseDecoder(shape) if shape.of_vectors else Decoder(shape)
         self.head = EnvironmentHead(shape)

@@ -8,9 +8,16 @@ never ages, however far the encoder has moved while that world was away.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from vase.nets.architecture import Architecture
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 FINEST = 32  # pixels of the smaller side at which images are looked at
 FIRST, SECOND, KERNEL, GRID = 16, 32, 5, 2
@@ -27,8 +34,10 @@ class RandomFeatures(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        self.first = _random(channels, FIRST, generator)
-        self.second = _random(FIRST, SECOND, generator)
+        with torch.random.fork_rng(devices=[]):  # the layers' own first weights are overwritten
+            first = nn.Conv2d(channels, FIRST, KERNEL, stride=2, padding=KERNEL // 2)
+            second = nn.Conv2d(FIRST, SECOND, KERNEL, stride=2, padding=KERNEL // 2)
+        self.first, self.second = _random(first, generator), _random(second, generator)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -39,13 +48,40 @@ class RandomFeatures(nn.Module):
         return torch.cat([second.mean((2, 3)), where.flatten(1)], dim=1)
 
 
-def _random(channels: int, width: int, generator: torch.Generator) -> nn.Conv2d:
-    """A strided convolution with filters of unit norm that nothing will train."""
-    with torch.random.fork_rng(devices=[]):  # its own first weights are overwritten
-        layer = nn.Conv2d(channels, width, KERNEL, stride=2, padding=KERNEL // 2)
+class RandomVectorFeatures(nn.Module):
+    """Vectors [B, D, 1, 1] to features [B, F]: two dense layers, and all that both of them see."""
+
+    count = RandomFeatures.count
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        with torch.random.fork_rng(devices=[]):
+            first, second = (
+                nn.Linear(length, self.count - SECOND),
+                nn.Linear(self.count - SECOND, SECOND),
+            )
+        self.first, self.second = _random(first, generator), _random(second, generator)
+
+    @torch.no_grad()
+    def forward(self, vectors: Tensor) -> Tensor:
+        first = functional.relu(self.first(vectors.flatten(1)))
+        return torch.cat([functional.relu(self.second(first)), first], dim=1)
+
+
+def random_features(shape: Architecture) -> RandomFeatures | RandomVectorFeatures:
+    """The eye for what a model of this shape learns."""
+    if shape.of_vectors:
+        return RandomVectorFeatures(shape.channels)
+    return RandomFeatures(shape.channels)
+
+
+def _random(layer: Layer, generator: torch.Generator) -> Layer:
+    """The layer with filters of unit norm that nothing will train."""
     filters = torch.randn(layer.weight.shape, generator=generator)
-    biases = 0.2 * torch.randn(width, generator=generator)
+    norms = filters.flatten(1).norm(dim=1).reshape(-1, *[1] * (filters.ndim - 1))
     layer.requires_grad_(False)
-    layer.weight.copy_(filters / filters.flatten(1).norm(dim=1)[:, None, None, None])
-    layer.bias.copy_(biases)  # type: ignore[union-attr]
+    layer.weight.copy_(filters / norms)
+    assert layer.bias is not None
+    layer.bias.copy_(0.2 * torch.randn(len(filters), generator=generator))
     return layer

@@ -21,6 +21,7 @@ def gap_of(images: Floats) -> int:
 
 def mosaic(images: Floats, gap: int | None = None) -> Floats:
     """Lay images [R, K, C, H, W] out as one picture [h, w, 3] on white, R rows of K."""
+    images = striped(images)
     rows, columns, channels, height, width = images.shape
     gap = gap_of(images) if gap is None else gap
     picture = np.ones(
@@ -30,9 +31,18 @@ def mosaic(images: Floats, gap: int | None = None) -> Floats:
         top, left = row * (height + gap), column * (width + gap)
         pixels = np.moveaxis(images[row, column], 0, -1)
         picture[top : top + height, left : left + width] = np.broadcast_to(
-            pixels if channels == 3 else pixels[..., :1], (height, width, 3)
+            pixels[..., :3] if channels > 2 else pixels[..., :1], (height, width, 3)
         )
     return np.clip(picture, 0, 1)
+
+
+def striped(images: Floats) -> Floats:
+    """Images [..., C, H, W] as they are; vectors [..., D, 1, 1] as D grey stripes side by side."""
+    if images.shape[-2:] != (1, 1):
+        return images
+    length = images.shape[-3]
+    stripes = np.swapaxes(images, -1, -3)  # [..., 1, 1, D]
+    return np.repeat(stripes, -(-length // 4), axis=-2)
 
 
 def paired(originals: Floats, copies: Floats, columns: int) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from vase.errors import InputError
 from vase.worlds import own
@@ -25,16 +26,22 @@ NAMES = ("image", "images", "pixel_values", "img", "x")
 def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
     """Batches of images, in order.
 
-    source: an array, memory map or tensor [N, ...], of which slices of `batch_size` are taken; a
-    path to an .npy or .npz file, to a folder of images, or of folders, one after another, files
-    being scaled to `size` pixels a side; a dataset with an item per index, or an iterable of
-    labelled or Pillow images, which are gathered into batches; or an iterable of batches, such as a
-    DataLoader, which come as they are. Items may be images, (image, label, ...) or {"image": ...}.
+    source: an array, memory map, tensor or table [N, ...], of which slices of `batch_size` are
+    taken; a path to an .npy or .npz file, to a folder of images, or of folders, one after another,
+    files being scaled to `size` pixels a side; a dataset with an item per index, or an iterable of
+    labelled or Pillow images, which are gathered into batches; a DataLoader or an iterable of
+    batches, which come as they are. Items may be images, (image, label, ...) or {"image": ...}.
+    A two-dimensional item of an iterable is one grey image; of an array or a DataLoader it is a
+    batch of vectors.
     """
+    if hasattr(source, "__array__") and not hasattr(source, "dtype"):  # a table, for example
+        source = np.asarray(source)
     if isinstance(source, str | Path):
         yield from _of_files(Path(source), batch_size, size)
     elif hasattr(source, "shape") and hasattr(source, "dtype"):
         yield from (source[k : k + batch_size] for k in range(0, len(source), batch_size))
+    elif isinstance(source, DataLoader):
+        yield from (unlabelled(tuple(item) if isinstance(item, list) else item) for item in source)
     elif _indexed(source):
         yield from _gathered((source[k] for k in range(len(source))), batch_size)
     else:
@@ -79,7 +86,7 @@ def _gathered(items: Iterator[Any], batch_size: int) -> Iterator[Any]:
 def _single(item: Any) -> bool:
     """Whether an item of an iterable is one image, and not a batch: it, or its label, says so."""
     images = unlabelled(item)
-    if isinstance(images, Image.Image) or np.ndim(images) == 2:
+    if isinstance(images, Image.Image) or np.ndim(images) in (1, 2):
         return True
     labels = list(item.values()) if isinstance(item, Mapping) else item
     has_labels = isinstance(labels, list | tuple) and np.ndim(images) == 3

@@ -1,5 +1,7 @@
 """From whatever a user has to what a learner takes: float32 [B, C, H, W] in [0, 1].
 
+A vector of D numbers is an image of one pixel with D channels.
+
 Everything that cannot be an image is refused here, in a sentence, before it reaches the weights.
 """
 
@@ -14,21 +16,22 @@ from torch import Tensor
 
 from vase.errors import InputError
 
-Layout = Literal["hw", "hwc", "chw"]
+Layout = Literal["vector", "hw", "hwc", "chw"]
 MOST_CHANNELS = 4
 GREY = frozenset({"1", "L", "LA"})  # Pillow's modes without colour
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:
-    """How a batch is laid out: [B, H, W], [B, H, W, C] or [B, C, H, W], with C up to 4."""
-    if len(shape) not in (3, 4):
+    """How a batch is laid out: [B, H, W], [B, H, W, C] or [B, C, H, W], C up to 4; or [B, D]."""
+    if len(shape) not in (2, 3, 4):
         raise InputError(
-            f"Images must have shape [B, H, W], [B, H, W, C] or [B, C, H, W]; got {list(shape)}."
+            "Images must have shape [B, H, W], [B, H, W, C] or [B, C, H, W], and vectors [B, D]; "
+            f"got {list(shape)}."
         )
     if 0 in shape:
         raise InputError(f"The batch is empty: its shape is {list(shape)}. Leave it out.")
-    if len(shape) == 3:
-        return "hw"
+    if len(shape) < 4:
+        return "hw" if len(shape) == 3 else "vector"
     first, last = shape[1] <= MOST_CHANNELS, shape[3] <= MOST_CHANNELS
     if first == last:
         raise InputError(
@@ -57,8 +60,10 @@ def to_batch(images: Any) -> Tensor:
             f"Images must be numbers, not {array.dtype}. Give arrays or tensors of one shape."
         )
     layout = layout_of(array.shape)
-    scaled = _scaled(array)
-    if layout == "hw":
+    scaled = _scaled(array, "vectors" if layout == "vector" else "images")
+    if layout == "vector":
+        scaled = scaled[:, :, None, None]
+    elif layout == "hw":
         scaled = scaled[:, None]
     elif layout == "hwc":
         scaled = np.moveaxis(scaled, -1, 1)
@@ -78,22 +83,26 @@ def _array(images: Any) -> np.ndarray[Any, Any]:
 def from_batch(images: Tensor, layout: Layout) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Images [B, C, H, W] as an array in the layout that the user gave."""
     array = images.cpu().numpy()
+    if layout == "vector":
+        return array[:, :, 0, 0]
     if layout == "hw":
         return array[:, 0]
     return np.moveaxis(array, 1, -1) if layout == "hwc" else array
 
 
-def _scaled(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _scaled(array: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, Any]:
     floating = array.dtype.kind == "f"
     low, high = array.min(), array.max()
     if floating and not np.isfinite([low, high]).all():
         bad = int((~np.isfinite(array)).sum())
-        raise InputError(f"{bad} pixels are NaN or infinite. Mend or leave out these images.")
+        raise InputError(f"{bad} values are NaN or infinite. Mend or leave out these {what}.")
     limit = 1 if floating else 255
     if low < 0 or high > limit:
         kind = "Floating-point" if floating else "Integer"
         advice = "Divide by 255, or give uint8." if floating else "Scale them, or give uint8."
+        if what == "vectors":
+            advice = "Scale every feature, with scikit-learn's MinMaxScaler(clip=True) for example."
         raise InputError(
-            f"{kind} images must lie in [0, {limit}]; these lie in [{low}, {high}]. {advice}"
+            f"{kind} {what} must lie in [0, {limit}]; these lie in [{low}, {high}]. {advice}"
         )
     return array if floating or array.dtype.kind == "b" else array / np.float32(255)

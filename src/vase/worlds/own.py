@@ -80,8 +80,10 @@ def world(name: str, images: Images, split: Split) -> OwnWorld:
 
 
 def shape_of(images: Images) -> tuple[int, int, int]:
-    """Channels, height and width of an image of an array in any of the layouts."""
+    """Channels, height and width of an image in any of the layouts; of a vector D, 1, 1."""
     layout, sides = layout_of(images.shape), images.shape[1:]
+    if layout == "vector":
+        return sides[0], 1, 1
     if layout == "hw":
         return 1, sides[0], sides[1]
     return (sides[2], sides[0], sides[1]) if layout == "hwc" else (sides[0], sides[1], sides[2])
@@ -248,6 +250,8 @@ def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
     try:
         with Image.open(path) as image:
             return use(image)
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"'{path}' cannot be read as an image: {error}. Mend it, or take it out."

@@ -1,0 +1,64 @@
+"""Networks for vectors, which have no neighbours and no place: dense layers throughout.
+
+A vector of D numbers goes through the model as an image of one pixel with D channels, so nothing
+but the networks and the fixed eye has to know the difference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
+
+from vase.records import Posterior
+
+if TYPE_CHECKING:
+    from vase.nets.architecture import Architecture
+
+MAX_LOG_VARIANCE = 6.0
+LEAK = 0.1  # slope of the decoder below zero
+
+
+class DenseEncoder(nn.Module):
+    """q(z|x): vectors [B, D, 1, 1] in [0, 1] to a `Posterior` over [B, N]."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(shape.channels, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, shape.hidden),
+            nn.ReLU(),
+            nn.Linear(shape.hidden, 2 * shape.latents),
+        )
+
+    def forward(self, vectors: Tensor) -> Posterior:
+        mean, log_variance = self.layers(vectors).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+
+
+class DenseDecoder(nn.Module):
+    """p(x|z, s): latents [B, N] and environments [B] to logits [B, D, 1, 1].
+
+    The environment enters as it does into the decoder of images: an embedding that starts at zero,
+    so that a new environment begins from what all have in common.
+    """
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.what = nn.Linear(shape.latents, shape.hidden)
+        self.environment = nn.Embedding(shape.environments, shape.hidden)
+        nn.init.zeros_(self.environment.weight)
+        self.layers = nn.Sequential(
+            nn.Linear(shape.hidden, shape.hidden),
+            nn.LeakyReLU(LEAK),
+            nn.Linear(shape.hidden, shape.channels),
+            nn.Unflatten(1, (shape.channels, 1, 1)),
+        )
+
+    def forward(self, z: Tensor, environment: Tensor) -> Tensor:
+        what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
+        logits: Tensor = self.layers(what)
+        return logits.float()

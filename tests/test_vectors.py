@@ -1,0 +1,117 @@
+"""Vectors in place of images: dense networks, the same algorithm, and scikit-learn's own checks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import check_estimator
+from torch.utils.data import DataLoader, TensorDataset
+
+from vase import VASE, InputError
+from vase.nets import Architecture, Networks
+from vase.report.images import mosaic, striped
+
+Floats = NDArray[np.float32]
+LENGTH = 12
+
+
+def vectors(count: int, seed: int, *, turning: bool = True) -> Floats:
+    """Points on a surface with two coordinates, of which the second may rest."""
+    where = np.random.default_rng(seed).uniform(-1, 1, (count, 2))
+    if not turning:
+        where[:, 1] = 0
+    directions = np.random.default_rng(1).standard_normal((2, LENGTH))
+    return (0.5 + 0.5 * np.sin(2 * where @ directions)).astype(np.float32)
+
+
+def model(**options: object) -> VASE:
+    return VASE(latents=4, accelerator="cpu", options={"model.hidden": 64, **options})
+
+
+@pytest.fixture(scope="module")
+def seen() -> VASE:
+    """A model that saw a world, then one in which a factor rests, then the first again."""
+    subject = model()
+    for step in range(520):
+        turning = step < 300 or step >= 460
+        subject.partial_fit(vectors(64, 100 + step, turning=turning))
+    return subject
+
+
+def test_a_change_of_vectors_is_noticed_and_what_is_back_is_known(seen: VASE) -> None:
+    told = [(event.kind, event.environment, event.step) for event in seen.events_]
+    moves = [each for each in told if each[0] in ("new", "back")]
+    assert [each[:2] for each in moves] == [("new", 0), ("new", 1), ("back", 0)]
+    assert 300 <= moves[1][2] <= 310
+    assert 460 <= moves[2][2] <= 470
+
+
+def test_vectors_are_reconstructed_far_better_than_by_their_mean(seen: VASE) -> None:
+    held_out = vectors(500, 5)
+    error = ((seen.reconstruct(held_out, 0) - held_out) ** 2).mean()
+    assert error < 0.25 * held_out.var(axis=0).mean()
+
+
+def test_what_comes_back_is_vectors(seen: VASE, tmp_path: Path) -> None:
+    assert seen.sample(3, environment=1).shape == (3, LENGTH)
+    assert seen.translate(vectors(5, 0), to=1).shape == (5, LENGTH)
+    assert seen.get_feature_names_out().tolist() == ["vase0", "vase1", "vase2", "vase3"]
+    loaded = VASE.load(seen.save(tmp_path / "model"))
+    np.testing.assert_array_equal(loaded.transform(vectors(5, 0)), seen.transform(vectors(5, 0)))
+    with pytest.raises(InputError, match=r"vectors of 12 numbers.*vectors of 7 numbers"):
+        seen.partial_fit(np.zeros((4, 7)))
+
+
+def test_a_new_environment_decodes_as_the_others_do() -> None:
+    networks = Networks(Architecture(channels=LENGTH, height=1, width=1, latents=4, hidden=16))
+    z = torch.randn(3, 4)
+    first, second = (networks.decoder(z, torch.full((3,), index)) for index in (0, 9))
+    assert first.shape == (3, LENGTH, 1, 1)
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_loaders_and_datasets_of_vectors(labelled: bool) -> None:
+    values, labels = torch.from_numpy(vectors(40, 0)), torch.arange(40)
+    dataset = TensorDataset(values, labels) if labelled else TensorDataset(values)
+    by_loader = model().fit(DataLoader(dataset, batch_size=16))
+    by_dataset = model().fit(dataset, batch_size=16)
+    by_array = model().fit(values, batch_size=16)
+    expected = by_array.transform(values)
+    assert by_array.learner_.step == 3
+    np.testing.assert_array_equal(by_loader.transform(values), expected)
+    np.testing.assert_array_equal(by_dataset.transform(values), expected)
+
+
+def test_the_advice_for_vectors_is_to_scale_them() -> None:
+    with pytest.raises(InputError, match=r"vectors must lie in \[0, 1\].*MinMaxScaler"):
+        model().partial_fit(np.full((4, 5), 3.0))
+
+
+def test_a_vector_is_shown_as_stripes() -> None:
+    values = vectors(1, 0)[0]
+    striking = striped(values.reshape(1, 1, LENGTH, 1, 1))
+    assert striking.shape == (1, 1, 1, 3, LENGTH)
+    np.testing.assert_array_equal(striking[0, 0, 0, 2], values)
+    assert mosaic(values.reshape(1, 1, LENGTH, 1, 1)).shape == (3, LENGTH, 3)
+    images = np.zeros((2, 1, 8, 8), dtype=np.float32)
+    assert striped(images) is images
+
+
+def test_scikit_learn_has_nothing_to_object() -> None:
+    subject = make_pipeline(MinMaxScaler(clip=True), model(**{"model.hidden": 16}))
+    of_pipelines = "a fitted pipeline holds its fitted steps, which is what this check objects to"
+    found = check_estimator(
+        subject,
+        expected_failed_checks={
+            "check_estimators_overwrite_params": of_pipelines,
+            "check_dont_overwrite_parameters": of_pipelines,
+        },
+        on_skip=None,
+    )
+    assert len(found) > 40
+    assert sum(each["status"] == "passed" for each in found) >= len(found) - 3
