@@ -36,10 +36,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "probes": RUN | {"build", "metrics"},
     "bench": RUN | {"build", "metrics", "probes", "report"},
     "report": RUN | {"build", "metrics", "probes"},
+    "explorer": RUN | {"build", "probes", "report"},
     "export": LEARNER | {"training"},
     "hub": LEARNER,
     "estimator": RUN | {"build", "export", "hub"},
-    "cli": RUN | {"build", "metrics", "probes", "bench", "report", "estimator", "export"},
+    "cli": RUN
+    | {"build", "metrics", "probes", "bench", "report", "estimator", "export", "explorer"},
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
     "__init__": RUN | {"build", "metrics", "probes", "report", "estimator"},
     "__main__": frozenset({"cli"}),

@@ -4,7 +4,7 @@ import io
 import re
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import (
+    EVENTS,
+    LATENT_RECORD,
+    LATENTS,
+    NASTY,
+    SHAPE,
+    STAYS,
+    environment,
+    event,
+    metric,
+    probe_record,
+    settings,
+    world_latents,
+    write_probes,
+    write_run,
+)
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from vase import build, config, report
 from vase.errors import CheckpointError
-from vase.lifelong.memory import Environment, Memory
-from vase.nets import Architecture, Networks
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
+from vase.nets import Networks
 from vase.report import (
     curves,
     decode,
@@ -35,182 +48,8 @@ from vase.report import (
 )
 from vase.report import run as runs
 from vase.report.run import Band
-from vase.training import checkpoint
-from vase.training.folder import RunFolder, append_lines, create, write_json
-from vase.worlds.stream import Schedule, Stay
-
-LATENTS = 6
-SHAPE = Architecture(height=16, width=16, latents=LATENTS, features=8, hidden=16, fold=2)
-STAYS = Schedule.of([("moving", 40), ("still", 30), ("moving", 30)]).stays
-NASTY = "<script>alert('x & y')</script>"
-
-
-# --- a run made by hand ---------------------------------------------------------------------
-
-
-def settings(**changes: Any) -> config.Config:
-    values = {
-        "description": "solids -> strokes",
-        "stream": {
-            "batch_size": 8,
-            "size": 16,
-            "schedule": [[stay.environment, stay.end - stay.start] for stay in STAYS],
-            "worlds": {
-                "moving": {"sprites": "solids", "moving": True, "side": 8, "count": 40},
-                "still": {"sprites": "strokes", "side": 8, "count": 40},
-            },
-        },
-        "model": {"latents": LATENTS, "features": 8, "hidden": 16, "fold": 2},
-        "training": {"seed": 7},
-    }
-    return config.parse({**values, **changes}, "test")
-
-
-def environment(index: int, masked: tuple[int, ...] = ()) -> Environment:
-    mask = np.array([latent not in masked for latent in range(LATENTS)])
-    moments = Moments(np.zeros(LATENTS + 2), np.ones(LATENTS + 2), 8.0)
-    return Environment(index, mask, moments, Capacity(5.0), batches=20)
-
-
-def metric(step: int, environment: int, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "step": step,
-        "environment": environment,
-        "learnt": True,
-        "loss": 100.0,
-        "reconstruction": 90.0 - step / 10,
-        "kl": 8.0,
-        "belief": 0.1,
-        "capacity": 9.0,
-        "suspicion": 1.0 if step > 10 else 0.0,
-        "kl_per_latent": [1.0] * LATENTS,
-        "alpha": [0.01] * LATENTS,
-    }
-    return {**values, **changes}
-
-
-def event(step: int, kind: str, environment: int, **changes: Any) -> dict[str, Any]:
-    values = {"step": step, "kind": kind, "environment": environment, "reason": "because"}
-    return {**values, "evidence": {}, **changes}
-
-
-EVENTS = [
-    event(0, "new", 0, reason="the first images", evidence={"masked": []}),
-    event(44, "snapshot", 0),
-    event(44, "new", 1, reason=NASTY, evidence={"masked": [0, 4]}),
-    event(60, "kept", 1),
-    event(73, "back", 0),
-]
-
-
-def world_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
-    values = {
-        "name": name,
-        "index": index,
-        "used": [],
-        "masked": [],
-        "spare": [],
-        "kl": [0.0] * LATENTS,
-        "alpha": [0.0] * LATENTS,
-        "r2": {},
-        "encodes": {},
-    }
-    return {**values, **changes}
-
-
-# Latents 4 and 0 carry position in `moving`; 2 is shared; 1 and 3 are own; 5 is spare everywhere.
-LATENT_RECORD: dict[str, Any] = {
-    "count": LATENTS,
-    "worlds": [
-        world_latents(
-            "moving",
-            0,
-            used=[0, 2, 3, 4],
-            kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
-            encodes={"0": "x position", "4": "y position", "2": "shape"},
-        ),
-        world_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
-    ],
-    "shared": [{"worlds": ["moving", "still"], "latents": [2]}],
-    "position": {"source": "moving", "latents": [0, 4], "masked_in": {}, "used_in": {}},
-}
-
-
-def readings(best: str, values: tuple[float, float, float], names: list[str]) -> dict[str, Any]:
-    numbers = dict(zip((best, "end", "change"), values, strict=True))
-    whole = {**numbers, "worlds": dict.fromkeys(names, numbers)}
-    return dict.fromkeys(("linear", "mlp", "frozen"), whole)
-
-
-def probe_record(*, position: bool = True) -> dict[str, Any]:
-    def figures(name: str, value: float) -> dict[str, Any]:
-        errors = dict.fromkeys(readouts.STYLES, value / 100)
-        return {
-            "identity": dict.fromkeys(readouts.STYLES, value),
-            "position_mse": errors if position and name == "moving" else None,
-            "reconstruction_nats": 80.0,
-            "kl_nats": 8.0,
-        }
-
-    switch = {"step": 40, "to": "still", "returning": False, "detected_at": 44, "delay": 4}
-    back = {"step": 70, "to": "moving", "returning": True, "detected_at": 73, "delay": 3}
-    moving = readings("min", (0.00032, 0.00035, 0.00003), ["moving"])
-    return {
-        "vase_version": "0",
-        "seed": 7,
-        "steps": 100,
-        "schedule": [],
-        "detection": {
-            "switches": [switch, back],
-            "false_alarms": [],
-            "missed": 0,
-            "kept": 1,
-            "mean_delay": 3.5,
-            "returns": 1,
-            "returns_recognised": 1,
-        },
-        "assignment": {"moving": 0, "still": 1},
-        "timeline": [
-            {"step": 40, "worlds": {"moving": figures("moving", 0.8)}},
-            {"step": 100, "worlds": {n: figures(n, 0.7) for n in ("moving", "still")}},
-        ],
-        "summary": {
-            "identity": readings("max", (0.886, 0.832, -0.054), ["moving", "still"]),
-            "position_mse": moving if position else {},
-            "chance": {"identity": 0.2, "position_mse": 0.0833},
-        },
-        "latents": LATENT_RECORD,
-        "calibration": {
-            "moving": {
-                "latents": [0, 4],
-                "spearman": 0.62,
-                "bins": [{"predicted": 1e-4, "error": 2e-4}, {"predicted": 1e-3, "error": 4e-3}],
-                "ways": [
-                    {"shown": "as they are", "error": 2e-4, "predicted": 1e-4},
-                    {"shown": "dimmed", "error": 4e-3, "predicted": 1e-3},
-                ],
-            }
-        },
-    }
-
-
-def write_run(path: Path, chosen: config.Config, metrics: list[dict[str, Any]]) -> RunFolder:
-    """A run folder with untrained networks, made without a learner."""
-    folder = create(path, config.to_toml(chosen))
-    torch.manual_seed(0)
-    shape = build.architecture(chosen, (1, 16, 16))
-    state = Networks(shape).state_dict()
-    memory = Memory((environment(0), environment(1, masked=(0, 4))), 0)
-    record = {
-        "step": 100,
-        "architecture": asdict(shape),
-        "memory": memory.to_json(),
-    }
-    tensors = {f"average.{name}": value for name, value in state.items()}
-    checkpoint.write(folder.checkpoint, tensors, record)
-    append_lines(folder.metrics, metrics)
-    append_lines(folder.events, EVENTS)
-    return folder
+from vase.training.folder import RunFolder, create, write_json
+from vase.worlds.stream import Stay
 
 
 @pytest.fixture(scope="module")
@@ -225,11 +64,7 @@ def probed(unprobed: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Run
     path = tmp_path_factory.mktemp("runs") / "probed"
     shutil.copytree(unprobed.path, path)
     folder = RunFolder(path)
-    write_json(folder.probes, probe_record())
-    scores = {"translated": 0.957, "real": 0.99, "shuffled": -0.9}
-    factors = {"x": scores, "identity": scores}
-    kept = {"step": 100, "source": "moving", "target": "still", "factors": factors}
-    write_json(folder.translation, {"pairs": [kept, {**kept, "step": 50, "source": "earlier"}]})
+    write_probes(folder)
     return folder
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from vase import __version__
-
-if TYPE_CHECKING:
-    from vase.build import DataOptions
+from vase.cli.bench import bench_app
+from vase.cli.options import DataDir, Offline, Run, Seeds, console, data_options
 
 app = typer.Typer(
     name="vase",
@@ -22,17 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-console = Console()
-
-Run = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
-Changes = Annotated[
-    list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
-]
-Seeds = Annotated[int, typer.Option(help="How many seeds.", min=1)]
-Processes = Annotated[int, typer.Option(help="Processes, one thread each.", min=1)]
-Tables = Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data files here first.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never download anything.")]
 
 
 @app.command()
@@ -62,7 +49,7 @@ def train(
     name = given.pop(0) if given and "=" not in given[0] else "quick"
     folder = out or Path("runs") / Path(name).resolve().stem
     settings = session.configured(name, given)
-    session.train(settings, folder, _data(data_dir, offline), console, report)
+    session.train(settings, folder, data_options(data_dir, offline), console, report)
 
 
 @app.command()
@@ -77,7 +64,7 @@ def resume(
     """Go on with a run exactly where it stopped."""
     from vase.cli import session
 
-    session.resume(run, _data(data_dir, offline), console, report)
+    session.resume(run, data_options(data_dir, offline), console, report)
 
 
 @app.command()
@@ -85,7 +72,7 @@ def probe(run: Run, data_dir: DataDir = None, offline: Offline = False) -> None:
     """Measure a run on held-out data: readouts, detection, forgetting -> RUN/probes.json."""
     from vase.cli import session
 
-    session.probe(run, _data(data_dir, offline), console)
+    session.probe(run, data_options(data_dir, offline), console)
 
 
 @app.command()
@@ -93,7 +80,7 @@ def report(run: Run, data_dir: DataDir = None, offline: Offline = False) -> None
     """Write RUN/report.html and RUN/figures/*.png."""
     from vase.cli import session
 
-    session.report(run, _data(data_dir, offline), console)
+    session.report(run, data_options(data_dir, offline), console)
 
 
 @app.command()
@@ -117,7 +104,7 @@ def translate(
     """
     from vase.cli import sharing
 
-    sharing.translate(run, source, target, images, _data(data_dir, offline), console)
+    sharing.translate(run, source, target, images, data_options(data_dir, offline), console)
 
 
 @app.command()
@@ -134,7 +121,32 @@ def ambiguity(
     """
     from vase.cli import sharing
 
-    sharing.ambiguity(run, first, second, _data(data_dir, offline), console)
+    sharing.ambiguity(run, first, second, data_options(data_dir, offline), console)
+
+
+@app.command()
+def serve(
+    run: Run,
+    host: Annotated[
+        str, typer.Option(help="Whom the page is shown to; this machine alone by default.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser on it.")] = False,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Explore a run in the browser: drag its latents, drop an image, scrub through the training."""
+    from vase.explorer import serve as show_page
+    from vase.training import folder as folders
+
+    show_page(
+        folders.open_run(run),
+        data_options(data_dir, offline),
+        host=host,
+        port=port,
+        show=show,
+        say=lambda text: console.print(text, soft_wrap=True, highlight=False),
+    )
 
 
 @app.command()
@@ -205,7 +217,7 @@ def ablate(
         grid,
         overrides or [],
         out or Path("runs/ablate") / scale,
-        _data(data_dir, offline),
+        data_options(data_dir, offline),
         console,
         workers=jobs,
         address=address,
@@ -253,112 +265,7 @@ def check(data_dir: DataDir = None) -> None:
         raise typer.Exit(1)
 
 
-bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks, on streams made to be hard.")
 app.add_typer(bench_app, name="bench")
-
-
-@bench_app.command("detect")
-def detect(
-    scenarios: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SCENARIO ...]", help="Which streams; all but the long suite by default."
-        ),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder for raw files, tables, figure.")
-    ] = Path("runs/detect"),
-    seeds: Seeds = 3,
-    detectors: Annotated[
-        str, typer.Option(help="ours; kappa: and the published rule; all: and those of river.")
-    ] = "ours",
-    null: Annotated[
-        int, typer.Option(help="Batches of a null run, added where over 0.", min=0)
-    ] = 0,
-    jobs: Processes = 2,
-    data_dir: DataDir = None,
-    offline: Offline = False,
-) -> None:
-    """How well are changes of environment found? -> tables.md, timeline.png and raw files."""
-    from vase.cli import session
-
-    session.detect(
-        scenarios or [], range(seeds), detectors, null, jobs, out, _data(data_dir, offline), console
-    )
-
-
-@bench_app.command("split")
-def split(
-    overrides: Changes = None,
-    out: Tables = Path("runs/split"),
-    seeds: Seeds = 3,
-    jobs: Processes = 2,
-    data_dir: DataDir = None,
-    offline: Offline = False,
-) -> None:
-    """Split-MNIST without labels: ten digits arrive one by one, and nobody says so."""
-    from vase.bench import split as bench
-    from vase.cli import session
-
-    data = _data(data_dir, offline)
-    session.every_seed(
-        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
-    )
-
-
-@bench_app.command("disentangle")
-def disentangle(
-    overrides: Changes = None,
-    out: Tables = Path("runs/disentangle"),
-    seeds: Seeds = 3,
-    jobs: Processes = 2,
-    data_dir: DataDir = None,
-    offline: Offline = False,
-) -> None:
-    """MIG, SAP, DCI and more, of dSprites and canvas worlds, before and after others came."""
-    from vase.bench import disentanglement as bench
-    from vase.cli import session
-
-    data = _data(data_dir, offline)
-    session.every_seed(
-        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
-    )
-
-
-@bench_app.command("share")
-def share(
-    overrides: Changes = None,
-    worlds: Annotated[
-        Literal["sharing", "rooms"],
-        typer.Option(help="The preset: clothes and digits, or two places in three dimensions."),
-    ] = "sharing",
-    out: Annotated[Path | None, typer.Option(help="Folder of raw files.")] = None,
-    seeds: Seeds = 3,
-    jobs: Processes = 2,
-    data_dir: DataDir = None,
-    offline: Offline = False,
-) -> None:
-    """What shared latents are good for: translation and ambiguity, disentangled and entangled."""
-    from vase.bench import sharing as bench
-    from vase.cli import session
-
-    data = _data(data_dir, offline)
-    folder = out or Path("runs/share") / worlds
-    presets = bench.presets(worlds)
-    session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
-
-
-@bench_app.command("list")
-def list_scenarios() -> None:
-    """List the streams, each with what makes it hard."""
-    from vase.bench.scenarios import SCENARIOS
-
-    table = Table("stream", "batches", "what makes it hard", box=None, pad_edge=False)
-    for scenario in SCENARIOS.values():
-        steps = sum(steps for _, steps in scenario.schedule(0))
-        table.add_row(f"[bold]{scenario.name}[/]", f"{steps:,}", scenario.why)
-    console.print(table)
-    console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER")
 
 
 def _version(asked: bool) -> None:
@@ -374,9 +281,3 @@ def root(
     ] = False,
 ) -> None:
     """Lifelong, label-free, disentangled representation learning for image streams."""
-
-
-def _data(folder: Path | None, offline: bool) -> DataOptions:
-    from vase.build import DataOptions
-
-    return DataOptions(folder, offline, lambda text: console.print(text, highlight=False))

@@ -1,0 +1,32 @@
+"""What the commands have in common: the console, and arguments and options of one meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from vase.build import DataOptions
+
+console = Console()
+
+
+Run = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
+Changes = Annotated[
+    list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")
+]
+Seeds = Annotated[int, typer.Option(help="How many seeds.", min=1)]
+Processes = Annotated[int, typer.Option(help="Processes, one thread each.", min=1)]
+Tables = Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data files here first.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download anything.")]
+
+
+def data_options(folder: Path | None, offline: bool) -> DataOptions:
+    """Where data is looked for."""
+    from vase.build import DataOptions
+
+    return DataOptions(folder, offline, lambda text: console.print(text, highlight=False))

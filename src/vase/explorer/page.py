@@ -1,0 +1,361 @@
+"""The explorer's page: three cards around one model. What it shows is computed in `scene`."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+from nicegui import events, ui
+from numpy.typing import NDArray
+from PIL import Image
+
+from vase.errors import InputError
+from vase.explorer import scene as scenes
+from vase.explorer.scene import Control, Place, Scene, Seen
+from vase.report.decode import Floats
+from vase.report.images import mosaic
+from vase.worlds import files
+
+REACH = 3.0  # standard deviations of the prior: the ends of a slider
+STYLE = """
+<style>
+  :root { --ink: #1f2328; --quiet: #59636e; --line: #d8dce1; --ground: #f6f7f9; --card: #fff; }
+  .body--dark { --ink: #e9edf1; --quiet: #9aa4af; --line: #343b44; --ground: #14171b;
+    --card: #1c2127; }
+  body { background: var(--ground); color: var(--ink); font-size: 15px; }
+  .body--dark .text-primary { color: #56b4e9 !important; }
+  .vase-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+    padding: 20px; width: 100%; overflow: clip; }
+  .vase-quiet { color: var(--quiet); font-size: 13px; }
+  .vase-title { font-size: 19px; font-weight: 650; }
+  .vase-dot { width: 11px; height: 11px; border-radius: 50%; flex: none; }
+  .vase-picture { image-rendering: pixelated; border-radius: 6px; width: 100%; display: block; }
+  .vase-masked { opacity: .45; }
+  .vase-band { display: flex; height: 12px; border-radius: 4px; overflow: hidden; width: 100%; }
+  .vase-meaning { font-weight: 600; }
+  .vase-tag { border: 1px solid var(--line); border-radius: 9px; padding: 0 7px; font-size: 12px;
+    color: var(--quiet); white-space: nowrap; }
+  .vase-number { white-space: nowrap; text-align: right; flex: none; }
+  .q-uploader__list, .q-uploader__subtitle { display: none; }
+  .q-uploader { width: 100%; background: transparent; }
+</style>
+"""
+
+
+class Page:
+    """One visitor's page: the environment, the latents and the image that are looked at."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.index = scene.run.memory.current
+        self.z: NDArray[np.float32] = scenes.dreamt(scene, self.index, 0)
+        self.dreams = 0
+
+    def build(self) -> None:
+        """Lay out the page."""
+        ui.add_head_html(STYLE)
+        ui.colors(primary="#0072B2")
+        with ui.column().classes("w-full max-w-5xl mx-auto gap-5 p-2"):
+            self._head()
+            self._latents()
+            self._image()
+            self._training()
+
+    def _head(self) -> None:
+        run = self.scene.run
+        with ui.row().classes("w-full items-center justify-between"):
+            with ui.column().classes("gap-0"):
+                ui.label(run.path.resolve().name).classes("text-2xl font-bold")
+                ui.label(_summary(self.scene)).classes("vase-quiet")
+            dark = ui.dark_mode(None)
+            with ui.button_group().props("flat"):
+                for name, value in {"light": False, "dark": True, "system": None}.items():
+                    ui.button(name, on_click=lambda v=value: dark.set_value(v)).props(
+                        "flat dense no-caps size=sm"
+                    )
+
+    # ---- latents -------------------------------------------------------------------------------
+
+    def _latents(self) -> None:
+        with ui.element("section").classes("vase-card"):
+            _title("Latents", "Drag one, and see what it does in this environment.")
+            with ui.row().classes("w-full items-start gap-6"):
+                with ui.column().classes("gap-3 w-full sm:w-64"):
+                    self.picture = _picture("the image of the latents")
+                    self.choice = ui.select(
+                        {place.index: _called(place) for place in self.scene.places},
+                        value=self.index,
+                        label="environment",
+                        on_change=lambda event: self._go(event.value),
+                    ).classes("w-full")
+                    with ui.row().classes("gap-2"):
+                        ui.button("Dream", on_click=self._dream).props("outline no-caps")
+                        ui.button("All to 0", on_click=self._rest).props("flat no-caps")
+                self.sliders = ui.column().classes("gap-1 grow min-w-64")
+        self._rows()
+        self._paint()
+
+    def _rows(self) -> None:
+        """A slider for every latent that matters; those that are spare everywhere are folded."""
+        self.sliders.clear()
+        found = scenes.controls(self.scene, self.index)
+        with self.sliders:
+            for control in filter(scenes.matters, found):
+                self._row(control)
+            idle = [control for control in found if not scenes.matters(control)]
+            if idle:
+                with ui.expansion(f"{len(idle)} spare latents: room for what comes next").classes(
+                    "w-full vase-quiet"
+                ):
+                    for control in idle:
+                        self._row(control)
+
+    def _row(self, control: Control) -> None:
+        masked = control.state == "masked"
+        row = ui.row().classes("w-full items-center gap-3 no-wrap")
+        with row.classes("vase-masked") if masked else row:
+            with ui.column().classes("gap-0 w-40 flex-none"):
+                ui.label(control.meaning or f"z{control.latent}").classes("vase-meaning")
+                ui.label(_told(control)).classes("vase-quiet")
+            slider = ui.slider(
+                min=-REACH,
+                max=REACH,
+                step=0.05,
+                value=0.0 if masked else float(self.z[control.latent]),
+                on_change=lambda event: self._drag(control.latent, event.value),
+            )
+            slider.props(
+                f'aria-label="latent {control.latent}" label selection-color=transparent'
+            ).classes("grow")
+            slider.set_enabled(not masked)
+            if control.shared:
+                names = ", ".join(str(index) for index in control.shared)
+                how = "shared with" if control.state == "used" else "used in"
+                ui.label(f"{how} {names}").classes("vase-tag max-sm:hidden")
+
+    def _drag(self, latent: int, value: float) -> None:
+        self.z[latent] = value
+        self._paint()
+
+    def _paint(self) -> None:
+        _show(self.picture, scenes.painted(self.scene, self.z, self.index))
+
+    def _go(self, index: int) -> None:
+        self.index = index
+        self._rows()
+        self._paint()
+
+    def _dream(self) -> None:
+        self.dreams += 1
+        self._set(scenes.dreamt(self.scene, self.index, self.dreams))
+
+    def _rest(self) -> None:
+        self._set(np.zeros_like(self.z))
+
+    def _set(self, z: NDArray[np.float32]) -> None:
+        self.z = np.array(z, dtype=np.float32)
+        self._rows()
+        self._paint()
+
+    # ---- an image ------------------------------------------------------------------------------
+
+    def _image(self) -> None:
+        with ui.element("section").classes("vase-card"):
+            _title(
+                "An image",
+                "Drop one of your own, or take one below: which environment is it from, how sure "
+                "is the model, and what would it be elsewhere?",
+            )
+            shape = self.scene.run.networks.shape
+            if not shape.of_vectors and shape.channels in files.MODES:
+                self.upload = ui.upload(
+                    label="Drop an image here",
+                    auto_upload=True,
+                    max_files=1,
+                    on_upload=self._dropped,
+                )
+                self.upload.props('accept="image/*" flat bordered').classes("w-full")
+            with ui.row().classes("gap-2 py-3"):
+                for world, images in self.scene.examples.items():
+                    for image in images[:4]:
+                        _thumbnail(image, 48).style("cursor: pointer").on(
+                            "click", lambda _, image=image: self._look(image)
+                        )
+                    ui.label(world).classes("vase-quiet self-center pr-4")
+            self.answer = ui.column().classes("w-full gap-4")
+        first = next(iter(self.scene.examples.values()), None)
+        if first is not None:
+            self._look(first[0])
+
+    async def _dropped(self, event: events.UploadEventArguments) -> None:
+        shape = self.scene.run.networks.shape
+        content = await event.file.read()
+        self.upload.reset()
+        try:
+            image = files.fitted(
+                io.BytesIO(content),
+                event.file.name,
+                (shape.channels, shape.height, shape.width),
+            )
+        except InputError as error:
+            ui.notify(str(error), type="negative", multi_line=True)
+            return
+        self._look(image)
+
+    def _look(self, image: Floats) -> None:
+        found = scenes.seen(self.scene, image)
+        self.answer.clear()
+        with self.answer, ui.row().classes("w-full gap-8 items-start"):
+            with ui.column().classes("gap-3 grow min-w-64"):
+                self._pictures(image, found)
+                self._belief(found)
+            with ui.column().classes("gap-1 grow min-w-64"):
+                self._posterior(found)
+
+    def _pictures(self, image: Floats, found: Seen) -> None:
+        with ui.row().classes("gap-4"):
+            with ui.column().classes("gap-1"):
+                _thumbnail(image, 128, "the image that is looked at")
+                ui.label("the image").classes("vase-quiet")
+            for place in self.scene.places:
+                with ui.column().classes("gap-1"):
+                    _thumbnail(found.elsewhere[place.index], 128)
+                    home = place.index == found.home
+                    ui.label("as it is seen" if home else f"in {_called(place)}").classes(
+                        "vase-quiet"
+                    )
+
+    def _belief(self, found: Seen) -> None:
+        for place in self.scene.places:
+            share = float(found.belief[place.index])
+            with ui.row().classes("w-full items-center gap-3 no-wrap"):
+                ui.label(_called(place)).classes("w-40 flex-none truncate")
+                ui.linear_progress(share, show_value=False, size="12px").props("rounded").classes(
+                    "grow"
+                )
+                ui.label(f"{100 * share:.0f} %").classes("vase-number w-12")
+
+    def _posterior(self, found: Seen) -> None:
+        """Of every latent in use, two standard deviations around the mean."""
+        ui.label(f"what it encodes, as environment {found.home} has it").classes("vase-quiet")
+        for control in scenes.controls(self.scene, found.home):
+            if control.state != "used":
+                continue
+            mean, spread = (float(part[control.latent]) for part in (found.mean, found.deviation))
+            low, high = max(mean - 2 * spread, -REACH), min(mean + 2 * spread, REACH)
+            with ui.row().classes("w-full items-center gap-3 no-wrap"):
+                ui.label(control.meaning or f"z{control.latent}").classes("w-32 flex-none truncate")
+                ui.range(min=-REACH, max=REACH, step=0.01, value={"min": low, "max": high}).props(
+                    "readonly thumb-size=0px track-size=8px"
+                ).classes("grow")
+                ui.label(f"{mean:+.1f} ± {spread:.2f}").classes("vase-quiet vase-number w-24")
+        ui.button("Put it on the sliders", on_click=lambda: self._take(found)).props(
+            "flat no-caps dense"
+        )
+
+    def _take(self, found: Seen) -> None:
+        self.index = found.home
+        self.choice.set_value(found.home)
+        self._set(found.mean)
+
+    # ---- the training --------------------------------------------------------------------------
+
+    def _training(self) -> None:
+        scene, shown = self.scene, set[int]()
+        with ui.element("section").classes("vase-card"):
+            kind = "Held-out images" if scene.real else "Dreams of the model as it is now"
+            _title("The training", f"{kind}, as the model saw them at the time.")
+            for title, segments in scenes.bands(scene).items():
+                with ui.row().classes("w-full items-center gap-3 no-wrap"):
+                    ui.label(title).classes("vase-quiet w-20 flex-none")
+                    with ui.element("div").classes("vase-band"):
+                        for width, colour, name in segments:
+                            ui.element("div").style(
+                                f"width: {100 * width:.3f}%; background: {colour}"
+                            ).tooltip(name)
+            with ui.row().classes("w-full items-center gap-3 no-wrap"):
+                ui.label("weights").classes("vase-quiet w-20 flex-none")
+                ui.slider(
+                    min=0,
+                    max=scene.run.steps,
+                    value=scene.run.steps,
+                    on_change=lambda event: show(scenes.nearest(scene, event.value)),
+                ).props("aria-label=training selection-color=transparent")
+            step = ui.label()
+            rows = ui.column().classes("w-full gap-2")
+
+        def show(milestone: int) -> None:
+            if milestone in shown:
+                return
+            shown.clear()
+            shown.add(milestone)
+            step.set_text(scenes.told(scene, milestone))
+            rows.clear()
+            with rows:
+                for world in scene.examples:
+                    self._remembered(world, milestone)
+
+        show(scene.run.steps)
+
+    def _remembered(self, world: str, milestone: int) -> None:
+        found = scenes.remembered(self.scene, milestone, world)
+        ui.label(world).classes("vase-quiet")
+        with ui.row().classes("gap-2"):
+            if found is None:
+                ui.label("not known yet").classes("vase-quiet italic")
+                return
+            for image, copy in list(zip(self.scene.examples[world], found, strict=True))[:8]:
+                with ui.column().classes("gap-1"):
+                    _thumbnail(image, 56)
+                    _thumbnail(copy, 56)
+
+
+# ---- pieces -------------------------------------------------------------------------------------
+
+
+def _title(title: str, line: str) -> None:
+    ui.label(title).classes("vase-title")
+    ui.label(line).classes("vase-quiet pb-3")
+
+
+def _picture(alt: str) -> ui.element:
+    """A place for an image."""
+    return ui.element("img").classes("vase-picture").props(f'alt="{alt}"')
+
+
+def _show(picture: ui.element, image: Floats) -> None:
+    picture.props["src"] = _uri(image)
+    picture.update()
+
+
+def _thumbnail(image: Floats, size: int, alt: str = "") -> ui.element:
+    shown = _picture(alt).style(f"width: {size}px")
+    _show(shown, image)
+    return shown
+
+
+def _called(place: Place) -> str:
+    return f"{place.index}: {place.name}" if place.name else str(place.index)
+
+
+def _told(control: Control) -> str:
+    number = f"z{control.latent}, " if control.meaning else ""
+    if control.state == "masked":
+        return f"{number}masked here"
+    return f"{number}{control.nats:.1f} nats" if control.state == "used" else f"{number}spare"
+
+
+def _summary(scene: Scene) -> str:
+    run = scene.run
+    count = len(scene.places)
+    places = f"{count} environment{'s' if count > 1 else ''}"
+    return f"VASE, {run.steps:,} steps, {places}, {run.networks.shape.latents} latents"
+
+
+def _uri(image: Floats) -> str:
+    """An image [C, H, W], or a vector, as the address of a PNG."""
+    pixels = (255 * mosaic(image[None, None])).round().astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,93 @@
+"""Starts the explorer: one page, on this machine alone unless told otherwise.
+
+It is built on NiceGUI, whose scripts and styles all come with it: the page works without a network.
+(Gradio forbids today's Pillow and huggingface_hub; onnxruntime-web would have to be fetched.)
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vase import build
+from vase.errors import ConfigError
+from vase.explorer import scene as scenes
+from vase.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+LARGEST = 20_000_000  # bytes of an image that is dropped
+
+Say = Callable[[str], None]
+
+
+def serve(
+    folder: RunFolder,
+    data: build.DataOptions,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    show: bool = False,
+    say: Say = print,
+) -> None:
+    """Show a run in the browser until Ctrl-C. show: open a window on it.
+
+    Raises ConfigError where NiceGUI is missing or the port is taken, RunError where there is
+    nothing to show yet.
+    """
+    _refuse_without_package()
+    _refuse_taken(host, port)
+    scene = scenes.load(folder, data)
+    if not scene.real:
+        say("The run's images are not to be had here: its dreams are shown in their place.")
+
+    from nicegui import app, ui
+    from starlette.responses import PlainTextResponse
+
+    from vase.explorer.page import Page
+
+    @app.middleware("http")
+    async def refuse_large(request: Request, proceed: Callable[[Request], Response]) -> Response:
+        size = request.headers.get("content-length", "0")
+        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= LARGEST):
+            return PlainTextResponse("Too large.", status_code=413)
+        return await proceed(request)  # type: ignore[no-any-return, misc]
+
+    @ui.page("/")
+    def page() -> None:
+        Page(scene).build()
+
+    say(f"Explore {folder.path} at http://{host}:{port} until Ctrl-C.")
+    ui.run(
+        host=host,
+        port=port,
+        title=f"{folder.path.resolve().name}: VASE",
+        dark=None,
+        show=show,
+        reload=False,
+        show_welcome_message=False,
+    )
+
+
+def _refuse_without_package() -> None:
+    try:
+        import nicegui  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "The explorer is built on nicegui, which is not installed. Install it with: "
+            "pip install 'vase-lifelong[serve]'"
+        ) from None
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"No page can be shown at {host}:{port}: {error.strerror or error}. Choose another "
+            "--port, or another --host."
+        ) from None
