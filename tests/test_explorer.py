@@ -1,6 +1,7 @@
 """The explorer: what it shows, from a run made by hand, and the page in a real browser."""
 
 import base64
+import http.client
 import io
 import os
 import shutil
@@ -22,7 +23,7 @@ from vase import build
 from vase.errors import ConfigError, DataError, InputError, RunError
 from vase.explorer import scene as scenes
 from vase.explorer.scene import Scene
-from vase.explorer.server import serve
+from vase.explorer.server import LARGEST, serve
 from vase.report import decode
 from vase.training.folder import RunFolder
 from vase.worlds import files
@@ -208,6 +209,16 @@ def _abroad(url: str, address: str) -> list[str]:
     """The address of a request that leaves this machine."""
     home = address.partition("://")[2]
     return [] if home in url or url.startswith(("data:", "blob:")) else [url]
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(address: str) -> None:
+    host, _, port = address.rpartition("/")[2].partition(":")
+    caller = http.client.HTTPConnection(host, int(port), timeout=10)
+    caller.putrequest("POST", "/_nicegui/upload")
+    caller.putheader("Content-Length", str(LARGEST + 1))
+    caller.endheaders()
+    assert caller.getresponse().status == 413
+    caller.close()
 
 
 def source(page: Page) -> str:

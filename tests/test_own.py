@@ -1,9 +1,13 @@
 """Own images, from whatever they are in to a run, a model and a report."""
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import av
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -14,7 +18,7 @@ from typer.testing import CliRunner
 
 from vase import VASE, ConfigError, DataError, InputError, build, config
 from vase.cli.app import app
-from vase.worlds import own
+from vase.worlds import files, own
 from vase.worlds.feed import batches
 
 SMALL = {"model.features": 8, "model.hidden": 16, "model.cells": 8}
@@ -58,7 +62,7 @@ def test_a_folder_is_one_world_and_folders_in_it_are_several(tmp_path: Path) -> 
     other = saved(tmp_path / "a second", 3, 9)
     assert list(own.parts(tmp_path).items()) == [("a second", other), ("one", one)]
     saved(tmp_path, 1, 9)
-    with pytest.raises(DataError, match="images and folders of images"):
+    with pytest.raises(DataError, match="images beside folders of images or videos"):
         own.parts(tmp_path)
     with pytest.raises(DataError, match="no file and no folder"):
         own.parts(tmp_path / "nowhere.npy")
@@ -66,7 +70,7 @@ def test_a_folder_is_one_world_and_folders_in_it_are_several(tmp_path: Path) -> 
 
 def test_files_of_any_size_fill_the_frame(tmp_path: Path) -> None:
     folder = saved(tmp_path / "red", 25, (255, 0, 0), "jpg")
-    found = own.load(folder, 16, own.channels([folder]))
+    found = own.load(folder, 16, files.channels([folder]))
     assert found.shape == (25, 16, 16, 3)
     assert np.abs(found.astype(int) - [254, 0, 0]).max() <= 2  # JPEG's own rounding
     halves = np.zeros((10, 30, 3), np.uint8)
@@ -91,8 +95,8 @@ def test_a_camera_s_orientation_is_heeded(tmp_path: Path) -> None:
 
 def test_a_folder_of_grey_images_is_grey(tmp_path: Path) -> None:
     grey, colour = saved(tmp_path / "grey", 3, 7), saved(tmp_path / "colour", 3, (1, 2, 3))
-    assert own.channels([grey]) == 1
-    assert own.channels([grey, colour]) == 3
+    assert files.channels([grey]) == 1
+    assert files.channels([grey, colour]) == 3
     assert own.load(grey, 8, 1).shape == (3, 8, 8, 1)
 
 
@@ -100,7 +104,7 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, cache: Pa
     folder, said = saved(tmp_path / "f", 3, 7), []
     for _ in range(2):
         own.load(folder, 8, 1, said.append)
-    assert said == ["3 of 3 images decoded, once"]
+    assert said == ["3 images of 'f' decoded, once"]
     Image.new("L", (9, 9), 200).save(folder / "001.png")
     assert own.load(folder, 8, 1, said.append)[1].min() == 200
     assert len(said) == 2
@@ -121,7 +125,7 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, ca
 def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
     Image.new("I;16", (9, 9)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png' has more than 8 bits a pixel"):
-        own.load(tmp_path, 8, own.channels([tmp_path]))
+        own.load(tmp_path, 8, files.channels([tmp_path]))
 
 
 def test_a_colour_image_among_grey_ones_is_named(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_what_is_hidden_and_what_is_no_image_is_left_aside(tmp_path: Path) -> No
     for name in ("readme.pdf", "notes.txt", ".hidden.png"):
         (day / name).write_bytes(b"not an image")
     assert own.parts(tmp_path) == {"day": day}
-    assert len(own.files(day)) == 3
+    assert len(files.listed(day)) == 3
 
 
 def test_arrays_stay_where_they_are(tmp_path: Path) -> None:
@@ -191,6 +195,55 @@ def test_one_in_ten_images_is_held_out(tmp_path: Path) -> None:
     assert {tuple(np.round(image.ravel() * 255).astype(int)) for image in images} == expected
     with pytest.raises(DataError, match="has 19 images; a world needs at least 20"):
         own.world("w", pixels(19), "train")
+
+
+# ---- videos ------------------------------------------------------------------------------------
+
+
+def film(path: Path, shades: Sequence[int]) -> Path:
+    """A video of flat frames, one of each shade."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for shade in shades:
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), shade, np.uint8), "rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_the_frames_of_a_video_are_a_world(tmp_path: Path) -> None:
+    shades = range(0, 250, 10)
+    clip = film(tmp_path / "clip.MP4", shades)
+    settings = build.own_images(clip, ["stream.size=16"])
+    name = settings.stream.schedule[0][0]
+    world = build.world(name, settings.stream.worlds[name], 16, build.DataOptions(), "train")
+    assert world.shape == (3, 16, 16)
+    seen = own.load(clip, 16, 3)
+    assert seen.shape == (25, 16, 16, 3)  # a header with one digit made room for two
+    assert np.abs(seen.mean((1, 2, 3)) - list(shades)).max() < 6  # the codec's own error
+    assert np.array_equal(np.concatenate(list(batches(clip, 10, 16))), seen)
+
+
+def test_a_folder_of_videos_is_a_schedule(tmp_path: Path) -> None:
+    film(tmp_path / "night.mp4", range(30))
+    film(tmp_path / "day.mp4", range(200, 230))
+    settings = build.own_images(tmp_path, [])
+    assert [name for name, _ in settings.stream.schedule] == ["day.mp4", "night.mp4"]
+
+
+def test_what_is_no_video_is_named_and_nothing_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video at all")
+    with pytest.raises(DataError, match=r"bad\.mp4' cannot be read as a video"):
+        own.load(bad, 16, 3)
+    assert list((cache / "own").iterdir()) == []
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DataError, match=r"pip install 'vase-lifelong\[video\]'"):
+        own.load(bad, 16, 3)
 
 
 # ---- runs --------------------------------------------------------------------------------------
@@ -342,3 +395,20 @@ def test_a_model_is_fitted_to_a_folder_of_folders_in_order(folders: Path) -> Non
     assert model.transform(np.zeros((2, 20, 20, 1))).shape == (2, 4)
     first = next(batches(folders, 10, 20))
     assert first.max() == 5
+
+
+def test_frames_that_come_one_by_one_are_gathered() -> None:
+    """As a camera gives them: an array of three or four channels last is one image."""
+    frames = pixels(20)
+    assert [len(each) for each in batches(iter(frames), 8, 64)] == [8, 8, 4]
+    np.testing.assert_array_equal(np.concatenate(list(batches(iter(frames), 8, 64))), frames)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_dataset_of_the_hub_is_read_by_its_images(streaming: bool) -> None:
+    frames = pixels(20, (16, 12, 3))
+    images = [Image.fromarray(frame) for frame in frames]
+    made = datasets.Dataset.from_dict({"image": images, "label": list(range(20))})
+    made = made.cast_column("image", datasets.Image())
+    source = made.to_iterable_dataset() if streaming else made
+    np.testing.assert_array_equal(np.concatenate(list(batches(source, 8, 64))), frames)

@@ -21,7 +21,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture, fold_for
 from vase.objective.capacity import CapacityRule
-from vase.worlds import dsprites, own, rendered, scenery, shapes, sources
+from vase.worlds import dsprites, files, own, rendered, scenery, shapes, sources
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
 from vase.worlds.sprites import Sprites, only, shrunk, turned
@@ -144,10 +144,10 @@ def _family(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
 def own_images(path: Path, overrides: Sequence[str]) -> Config:
     """The configuration of own images: each world for `OWN_STEPS` steps, networks that fit.
 
-    path: an .npy or .npz file, a folder of images, or a folder of such folders.
+    path: an .npy or .npz file, a video, a folder of images, or a folder of folders or videos.
     """
     worlds = own.parts(path)
-    colour = {"channels": own.channels(worlds.values())} if path.is_dir() else {}
+    colour = {"channels": files.channels(worlds.values())} if own.scaled(path) else {}
     values: dict[str, Any] = {
         "description": f"own images: {', '.join(worlds)}",
         "stream": {
@@ -163,7 +163,7 @@ def own_images(path: Path, overrides: Sequence[str]) -> Config:
             },
         },
     }
-    if path.is_dir():
+    if own.scaled(path):
         size = configuration.changed(deepcopy(values), overrides, str(path)).stream.size
         sides = (size, size)
     else:

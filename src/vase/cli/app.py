@@ -28,8 +28,9 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[PRESET | FILE.toml | IMAGES] [key=value ...]",
-            help="A preset (default: quick), a file of settings, or own images: a folder of them, "
-            "a folder of folders, an .npy or .npz file. Then settings, such as training.seed=1.",
+            help="A preset (default: quick), a file of settings, or own images: a folder of "
+            "them, a video, a folder of folders or videos, an .npy or .npz file. Then settings, "
+            "such as training.seed=1.",
         ),
     ] = None,
     out: Annotated[

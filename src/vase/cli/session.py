@@ -36,7 +36,7 @@ STOPPED = 130  # exit status after Ctrl-C
 def configured(name: str, overrides: Sequence[str]) -> Config:
     """The configuration of a preset, a TOML file, or own images."""
     path = Path(name)
-    if name not in config.presets() and (path.is_dir() or path.suffix in own.ARRAYS):
+    if name not in config.presets() and (own.scaled(path) or path.suffix in own.ARRAYS):
         return build.own_images(path, overrides)
     return config.load(name, overrides)
 

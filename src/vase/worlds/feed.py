@@ -16,8 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from vase.errors import InputError
-from vase.worlds import own
-from vase.worlds.images import GREY, refuse_deep
+from vase.worlds import files, own
+from vase.worlds.images import GREY, MOST_CHANNELS, refuse_deep
 
 # What the image of a labelled item is called, in the order in which it is looked for.
 NAMES = ("image", "images", "pixel_values", "img", "x")
@@ -27,10 +27,11 @@ def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
     """Batches of images, in order.
 
     source: an array, memory map, tensor or table [N, ...], of which slices of `batch_size` are
-    taken; a path to an .npy or .npz file, to a folder of images, or of folders, one after another,
-    files being scaled to `size` pixels a side; a dataset with an item per index, or an iterable of
-    labelled or Pillow images, which are gathered into batches; a DataLoader or an iterable of
-    batches, which come as they are. Items may be images, (image, label, ...) or {"image": ...}.
+    taken; a path to an .npy or .npz file, a video, a folder of images, or a folder of folders or
+    videos, one after another, files being scaled to `size` pixels a side; a dataset with an item
+    per index, or an iterable of labelled or Pillow images, which are gathered into batches; a
+    DataLoader or an iterable of batches, which come as they are. Items may be images, (image,
+    label, ...) or {"image": ...}.
     A two-dimensional item of an iterable is one grey image; of an array or a DataLoader it is a
     batch of vectors.
     """
@@ -55,7 +56,7 @@ def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
 
 def _of_files(path: Path, batch_size: int, size: int) -> Iterator[Any]:
     parts = own.parts(path)
-    channels = own.channels(parts.values())
+    channels = files.channels(parts.values())
     for part in parts.values():
         yield from batches(own.load(part, size, channels), batch_size, size)
 
@@ -87,6 +88,8 @@ def _single(item: Any) -> bool:
     """Whether an item of an iterable is one image, and not a batch: it, or its label, says so."""
     images = unlabelled(item)
     if isinstance(images, Image.Image) or np.ndim(images) in (1, 2):
+        return True
+    if np.ndim(images) == 3 and np.shape(images)[-1] <= MOST_CHANNELS:  # no side is as short
         return True
     labels = list(item.values()) if isinstance(item, Mapping) else item
     has_labels = isinstance(labels, list | tuple) and np.ndim(images) == 3

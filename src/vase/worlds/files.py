@@ -1,19 +1,29 @@
-"""Images from files: one file, or all images of a folder in the order of their names."""
+"""Images from files: one file, all images of a folder in the order of their names, a video."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vase.errors import InputError
+from vase.errors import DataError, InputError
 from vase.worlds.canvas import Floats
-from vase.worlds.images import refuse_deep
+from vase.worlds.images import GREY, refuse_deep
 
-# What Pillow writes for one and three channels.
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by channels
+VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
+ENDINGS = frozenset(
+    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+)
+LOOKED_AT = 50  # files that tell whether a folder is grey
+DECODERS = 4  # threads; Pillow works outside of Python's lock
+
+Pixels = NDArray[np.uint8]
 
 
 def read(path: Path, shape: tuple[int, int, int], most: int) -> Floats:
@@ -36,15 +46,15 @@ def fitted(file: BinaryIO, name: str, shape: tuple[int, int, int]) -> Floats:
     try:
         with Image.open(file) as image:
             refuse_deep(image, f"'{name}'")
-            upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-            pixels = np.asarray(ImageOps.fit(upright, (width, height)), dtype=np.float32)
+            pixels = _filling(ImageOps.exif_transpose(image), (height, width, channels))
     except InputError:
         raise
     except UnidentifiedImageError:
         raise InputError(f"'{name}' is no image. Give a PNG, a JPEG, or the like.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"'{name}' cannot be read as an image: {error}.") from None
-    return np.moveaxis(pixels.reshape(height, width, channels) / np.float32(255), -1, 0)
+    scaled: Floats = pixels.astype(np.float32) / np.float32(255)
+    return np.moveaxis(scaled, -1, 0)
 
 
 def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
@@ -68,3 +78,98 @@ def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
         raise InputError(f"'{path}' cannot be read as an image: {error}.") from None
     pixels: Floats = grey_or_colour.reshape(height, width, channels) / np.float32(255)
     return np.moveaxis(pixels, -1, 0)
+
+
+# ---- many files, and videos ---------------------------------------------------------------------
+
+
+def listed(folder: Path) -> list[Path]:
+    """The image files of a folder, by name; told by their endings."""
+    return sorted(
+        each
+        for each in folder.iterdir()
+        if each.suffix.lower() in ENDINGS and not each.name.startswith(".") and each.is_file()
+    )
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path names a video, told by its ending."""
+    return path.suffix.lower() in VIDEOS and not path.is_dir()
+
+
+def channels(paths: Iterable[Path]) -> Literal[1, 3]:
+    """1 if the first files of all folders are grey, else 3; videos are in colour."""
+    paths = list(paths)
+    if any(is_video(path) for path in paths):
+        return 3
+    first = [each for path in paths if path.is_dir() for each in listed(path)[:LOOKED_AT]]
+    modes = {_opened(each, lambda image: image.mode) for each in first}
+    return 1 if modes <= GREY else 3
+
+
+def decoded(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
+    """The images of a folder by name, or the frames of a video in order, uint8 [H, W, C] each.
+
+    Each is upright and fills the frame; what is over is cut off evenly. A `DataError` or an
+    `InputError` names what cannot be read.
+    """
+    return _frames(path, shape) if is_video(path) else _images(listed(path), shape)
+
+
+def _images(found: Sequence[Path], shape: tuple[int, int, int]) -> Iterator[Pixels]:
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for start in range(0, len(found), 1000):  # so that no more than these wait to be written
+            yield from pool.map(lambda path: _pixels(path, shape), found[start : start + 1000])
+
+
+def _pixels(path: Path, shape: tuple[int, int, int]) -> Pixels:
+    """One file as uint8 [H, W, C], upright and filling the frame."""
+    channels = shape[2]
+
+    def fitted(image: Image.Image) -> Pixels:
+        refuse_deep(image, f"'{path}'")
+        if channels == 1 and image.mode not in GREY:
+            raise InputError(
+                f"'{path}' is in colour, and the first {LOOKED_AT} files of its folder are grey. "
+                "Convert it, or let a colour image come first by name."
+            )
+        return _filling(ImageOps.exif_transpose(image), shape)
+
+    pixels: Pixels = _opened(path, fitted)
+    return pixels
+
+
+def _frames(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
+    """The frames of a video, in order, as uint8 [H, W, C]."""
+    try:
+        import av
+    except ImportError:
+        raise DataError(
+            f"'{path}' is a video, and videos are read with av, which is not installed. Install "
+            "it with: pip install 'vase-lifelong[video]'"
+        ) from None
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                yield _filling(Image.fromarray(frame.to_ndarray(format="rgb24")), shape)
+    except (av.FFmpegError, IndexError) as error:
+        raise DataError(f"'{path}' cannot be read as a video: {error}.") from None
+
+
+def _filling(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
+    height, width, channels = shape
+    fitted = ImageOps.fit(image.convert(MODES[channels]), (width, height))
+    return np.asarray(fitted).reshape(shape)
+
+
+def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
+    """What `use` makes of an image; a `DataError` that names the file if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return use(image)
+    except InputError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"'{path}' cannot be read as an image: {error}. Mend it, or take it out."
+        ) from None

@@ -1,8 +1,9 @@
-"""Own images as worlds: a folder of files of any size, or an array in an .npy or .npz file.
+"""Own images as worlds: a folder of files of any size, a video, an array in an .npy or .npz file.
 
-The files of a folder are decoded once, scaled to one size and kept in the cache as a memory-mapped
-array; an .npy file is mapped where it lies. So a world may be larger than memory, and training
-waits for no decoder. Nobody says what the images show: their truths are empty.
+The files of a folder, or the frames of a video, are decoded once, scaled to one size and kept in
+the cache as a memory-mapped array; an .npy file is mapped where it lies. So a world may be larger
+than memory, and training waits for no decoder. Nobody says what the images show: their truths are
+empty.
 """
 
 from __future__ import annotations
@@ -12,32 +13,26 @@ import json
 import os
 import uuid
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from vase.errors import DataError, InputError
 from vase.records import Truth
 from vase.worlds.canvas import Floats
 from vase.worlds.catalogue import Split
-from vase.worlds.images import GREY, layout_of, refuse_deep, to_batch
+from vase.worlds.files import decoded, is_video, listed
+from vase.worlds.images import layout_of, to_batch
 from vase.worlds.local import cache_folder
 
 ARRAYS = (".npy", ".npz")
-ENDINGS = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
+LOOKED_AT = 50  # rows of an array that are checked first
 FEWEST = 20  # images of a world
 HELD_OUT = 10  # of so many images one is kept for testing
-LOOKED_AT = 50  # files that tell whether a folder is grey; rows of an array that are checked first
-DECODERS = 4  # threads; Pillow works outside of Python's lock
-
 Say = Callable[[str], None]
 Images = NDArray[Any]
 
@@ -90,44 +85,36 @@ def shape_of(images: Images) -> tuple[int, int, int]:
 
 
 def parts(path: Path) -> dict[str, Path]:
-    """The worlds at a path by name, in order: an array, a folder of images, or its subfolders."""
+    """The worlds at a path by name, in order: an array, a video, a folder of images, or of these.
+
+    A folder of images is one world; in a folder of folders or videos each of them is one.
+    """
     _refuse_missing(path)
     if not path.is_dir():
         return {path.stem: path}
     inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
-    folders = [each for each in inside if each.is_dir() and files(each)]
-    if folders and files(path):
+    worlds = [each for each in inside if is_video(each) or (each.is_dir() and listed(each))]
+    if worlds and listed(path):
         raise DataError(
-            f"'{path}' holds images and folders of images. Give one or the other: images are one "
-            "world, and folders are worlds in the order of their names."
+            f"'{path}' holds images beside folders of images or videos. Give one or the other: "
+            "images are one world; folders and videos are worlds in the order of their names."
         )
-    return {each.name: each for each in folders} or {path.resolve().name: path}
+    return {each.name: each for each in worlds} or {path.resolve().name: path}
 
 
-def files(folder: Path) -> list[Path]:
-    """The image files of a folder, by name; told by their endings."""
-    return sorted(
-        each
-        for each in folder.iterdir()
-        if each.suffix.lower() in ENDINGS and not each.name.startswith(".") and each.is_file()
-    )
-
-
-def channels(paths: Iterable[Path]) -> Literal[1, 3]:
-    """1 if the first files of all folders are grey, else 3."""
-    first = [each for path in paths if path.is_dir() for each in files(path)[:LOOKED_AT]]
-    modes = {_opened(each, lambda image: image.mode) for each in first}
-    return 1 if modes <= GREY else 3
+def scaled(path: Path) -> bool:
+    """Whether images at a path are brought to one size: files and frames are, arrays are not."""
+    return path.is_dir() or is_video(path)
 
 
 def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None) -> Images:
-    """The images at a path, [N, ...]. Those of a folder as uint8 [N, size, size, channels].
+    """The images at a path, [N, ...]. Of a folder or video as uint8 [N, size, size, channels].
 
     Each fills the square: its shorter side becomes `size`, what is over is cut off evenly. Arrays
     stay as they are. A `DataError` where there is nothing to read.
     """
     _refuse_missing(path)
-    return _folder(path, size, channels, say or _silent) if path.is_dir() else array(path)
+    return _kept(path, size, channels, say or _silent) if scaled(path) else array(path)
 
 
 def _refuse_missing(path: Path) -> None:
@@ -167,10 +154,11 @@ def _only(path: Path, kept: np.lib.npyio.NpzFile) -> Images:
 def digest(path: Path) -> str:
     """What names the images at a path: a run goes on with these or not at all.
 
-    Of a folder the names and sizes of its files, of an array its shape, type and size.
+    Of a folder the names and sizes of its files, of a video its own, of an array its shape, type
+    and size.
     """
-    if path.is_dir():
-        told: list[Any] = [(each.name, each.stat().st_size) for each in files(path)]
+    if scaled(path):
+        told: list[Any] = [(each.name, each.stat().st_size) for each in _sources(path)]
     else:
         images = array(path)
         told = [images.shape, str(images.dtype), path.stat().st_size]
@@ -181,13 +169,17 @@ def _hash(told: object) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-# ---- folders -----------------------------------------------------------------------------------
+# ---- folders and videos ------------------------------------------------------------------------
 
 
-def _folder(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
-    """The images of a folder: from the cache, or decoded into it."""
+def _sources(path: Path) -> list[Path]:
+    return listed(path) if path.is_dir() else [path]
+
+
+def _kept(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
+    """The images of a folder or video: from the cache, or decoded into it."""
     try:
-        found = files(path)
+        found = _sources(path)
         described = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
@@ -196,22 +188,28 @@ def _folder(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
     name = _hash([str(path.resolve()), size, channels, described])
     kept = cache_folder() / "own" / f"{name}.npy"
     if not kept.is_file():
-        _decode(found, (size, size, channels), kept, say)
+        shape = (size, size, channels)
+        _write(path, shape, kept, say)
     return array(kept)
 
 
-def _decode(found: Sequence[Path], shape: tuple[int, int, int], kept: Path, say: Say) -> None:
-    """Decode files into one array beside the target, whole or not at all."""
+def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> None:
+    """Decode images into one array beside the target, whole or not at all."""
     part = kept.with_name(f".{uuid.uuid4().hex}.part")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(found), *shape)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for number, pixels in enumerate(_decoded(found, shape), 1):
+            _header(file, 0, shape)
+            number = 0
+            for number, pixels in enumerate(decoded(path, shape), 1):
                 file.write(pixels.tobytes())
-                if number % 1000 == 0 or number == len(found):
-                    say(f"{number:,} of {len(found):,} images decoded, once")
+                if number % 1000 == 0:
+                    say(f"{number:,} images decoded")
+            if not number:
+                raise DataError(f"'{path}' holds no frames. Take it out.")
+            say(f"{number:,} images of '{path.name}' decoded, once")
+            file.seek(0)
+            _header(file, number, shape)  # as long as the first: it leaves room for more digits
             os.fsync(file.fileno())
         part.replace(kept)
     except OSError as error:
@@ -220,42 +218,9 @@ def _decode(found: Sequence[Path], shape: tuple[int, int, int], kept: Path, say:
         part.unlink(missing_ok=True)
 
 
-def _decoded(found: Sequence[Path], shape: tuple[int, int, int]) -> Iterable[NDArray[np.uint8]]:
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for start in range(0, len(found), 1000):  # so that no more than these wait to be written
-            yield from pool.map(lambda path: _pixels(path, shape), found[start : start + 1000])
-
-
-def _pixels(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """One file as uint8 [H, W, C], upright and filling the frame."""
-    height, width, channels = shape
-
-    def fitted(image: Image.Image) -> NDArray[np.uint8]:
-        refuse_deep(image, f"'{path}'")
-        if channels == 1 and image.mode not in GREY:
-            raise InputError(
-                f"'{path}' is in colour, and the first {LOOKED_AT} files of its folder are grey. "
-                "Convert it, or let a colour image come first by name."
-            )
-        upright = ImageOps.exif_transpose(image)
-        colour = upright.convert("L" if channels == 1 else "RGB")
-        return np.asarray(ImageOps.fit(colour, (width, height))).reshape(shape)
-
-    pixels: NDArray[np.uint8] = _opened(path, fitted)
-    return pixels
-
-
-def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
-    """What `use` makes of an image; a `DataError` that names the file if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return use(image)
-    except InputError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"'{path}' cannot be read as an image: {error}. Mend it, or take it out."
-        ) from None
+def _header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _silent(line: str) -> None:
