@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck bench clean
+.PHONY: help train test test-slow lint typecheck docs bench clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -50,13 +50,18 @@ typecheck: $(VENV)/dev.stamp ## mypy, strict
 	@echo "==> Types"
 	@$(BIN)/mypy
 
+docs: $(VENV)/dev.stamp ## the documentation as a site, in site/
+	@echo "==> Documentation"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "    Open site/index.html, or show it with: $(BIN)/mkdocs serve"
+
 bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 	@echo "==> Benchmark"
 	@$(BIN)/python benchmarks/step.py $(ARGS)
 	@$(BIN)/python benchmarks/environments.py $(ARGS)
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -qq: only errors. pip leaves what is already installed and fits as it is.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd import grad, gradcheck
 from torch.nn.functional import pad
 
-from vase.nets import Architecture, Networks
+from vase import VASE, ConfigError
+from vase.lifelong.weights import grown
+from vase.nets import Architecture, Networks, register
 from vase.nets.architecture import modulated
+from vase.nets.dense import DenseDecoder, DenseEncoder
 
 
 def inputs() -> tuple[Tensor, ...]:
@@ -67,3 +72,29 @@ def test_an_odd_size_is_seen_with_a_margin_and_painted_without(
     here = torch.zeros(2, dtype=torch.long)
     painted = large.decoder(z, here)[:, :, top : top + size[0], left : left + size[1]]
     torch.testing.assert_close(small.decoder(z, here), painted)
+
+
+# --- networks of one's own --------------------------------------------------------------------
+
+
+class Own(DenseDecoder):
+    """A decoder that is told apart from the dense one by its type alone."""
+
+
+def test_own_networks_are_made_kept_and_grown(tmp_path: Path) -> None:
+    register("own", DenseEncoder, Own)
+    register("own", DenseEncoder, Own)  # once more is the same
+    options = {"model.nets": "own", "model.hidden": 8, "model.environments": 1}
+    model = VASE(latents=3, accelerator="cpu", options=options)
+    model.partial_fit(torch.rand(4, 8))
+    assert isinstance(VASE.load(model.save(tmp_path / "model")).learner_.average.decoder, Own)
+    larger = grown(model.learner_.networks, 5)
+    assert isinstance(larger.decoder, Own)
+    assert len(larger.decoder.environment.weight) == 5
+
+
+def test_a_name_of_networks_has_one_meaning() -> None:
+    with pytest.raises(ConfigError, match="networks called 'window' already"):
+        register("window", DenseEncoder, DenseDecoder)
+    with pytest.raises(ConfigError, match=r"no networks called 'windows', only window, dense"):
+        Networks(Architecture(nets="windows"))

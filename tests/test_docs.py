@@ -1,10 +1,15 @@
 """README and docs do not lie: Python runs, commands parse, links lead somewhere."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import typer
@@ -15,7 +20,13 @@ from vase.cli.app import app
 from vase.worlds import sources
 
 HOME = Path(__file__).parents[1]
-PAGES = [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))]
+PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
+TOUR = HOME / "docs" / "tour.ipynb"
+# What a page says that its code prints: kinds of events, and their environments.
+PRINTED = {
+    "quickstart.md": [("new", "0"), ("new", "1")],
+    "world.md": [("new", "0"), ("new", "1"), ("back", "0")],
+}
 IMAGES = np.random.default_rng(0).random((40, 16, 16))
 
 
@@ -48,14 +59,21 @@ def names() -> dict[str, Any]:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(
-    page: Path, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    names: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     few = sources.Images(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
     monkeypatch.setattr(sources, "load", lambda *_: few)  # no page downloads anything here
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
     if "verdict" in names:
         assert names["verdict"].kind == "same"
+    if page.name in PRINTED:
+        assert re.findall(r"\b(new|back)\b\D* (\d)", capsys.readouterr().out) == PRINTED[page.name]
 
 
 @pytest.mark.parametrize("line", commands())
@@ -76,3 +94,55 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+# --- the notebook, and the site ---------------------------------------------------------------
+
+
+def cells(path: Path) -> list[str]:
+    """The code of a notebook, a cell each."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return ["".join(each["source"]) for each in notebook["cells"] if each["cell_type"] == "code"]
+
+
+@pytest.fixture
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", plt.close)
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_the_notebook_runs_from_top_to_bottom() -> None:
+    names: dict[str, Any] = {}
+    for cell in cells(TOUR):
+        exec(compile(cell.replace("STEPS = 600", "STEPS = 12"), TOUR.name, "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_a_folder")
+def test_the_notebook_finds_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    for cell in cells(TOUR):
+        exec(compile(cell, TOUR.name, "exec"), names)
+    told = re.findall(r"(\S+): (new|back) (\d)", capsys.readouterr().out)
+    assert told == [
+        ("moving-solids", "new", "0"),
+        ("strokes", "new", "1"),
+        ("moving-strokes", "new", "2"),
+        ("strokes", "back", "1"),
+    ]
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=HOME, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "partial_fit" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+    abroad = re.findall(
+        r'(?:src|href)="(https?:[^"]+\.(?:js|css|woff2?))"',
+        "".join(page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html")),
+    )
+    assert abroad == []

@@ -15,7 +15,7 @@ from vase.config import Config, DetectionConfig, Precision, WorldConfig
 from vase.errors import ConfigError, DataError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule
-from vase.lifelong.identify import IdentificationRule
+from vase.lifelong.identify import IdentificationRule, Identify, identify
 from vase.lifelong.kappa import KappaRule
 from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
@@ -186,6 +186,7 @@ def architecture(config: Config, shape: tuple[int, int, int]) -> Architecture:
         cells=model.cells,
         fold=model.fold,
         environments=model.environments,
+        nets=model.nets,
     )
 
 
@@ -225,8 +226,13 @@ def _fields(rule: type[Rule], section: DetectionConfig) -> Rule:
     return rule(**section.model_dump(include={field.name for field in fields(rule)}))
 
 
-def learner(config: Config, shape: tuple[int, int, int]) -> Learner:
-    """A fresh learner for images of (channels, height, width), on the configured device."""
+def learner(
+    config: Config, shape: tuple[int, int, int], *, identify: Identify = identify
+) -> Learner:
+    """A fresh learner for images of (channels, height, width), on the configured device.
+
+    identify: from the evidence after an alarm to a verdict; see `docs/extend`.
+    """
     fabric = _fabric(config.training.accelerator, config.training.precision)
     return Learner(
         architecture(config, shape),
@@ -234,6 +240,7 @@ def learner(config: Config, shape: tuple[int, int, int]) -> Learner:
         seed=config.training.seed,
         device=fabric.device,
         autocast=fabric.autocast,
+        identify=identify,
     )
 
 

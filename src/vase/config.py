@@ -106,6 +106,7 @@ class ModelConfig(Section):
     cells: PositiveInt = 64
     fold: Literal[1, 2, 4, 8] = 4
     environments: Annotated[int, Field(ge=1, le=4096)] = 16
+    nets: str = "window"
 
 
 class ObjectiveConfig(Section):

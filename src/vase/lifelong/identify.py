@@ -16,7 +16,7 @@ worst among many, and so are biased against it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +92,9 @@ class Evidence:
     @property
     def here(self) -> Candidate:
         return next(known for known in self.candidates if known.index == self.current)
+
+
+Identify = Callable[[Evidence, IdentificationRule], Verdict]  # as `identify` below, or another
 
 
 def weigh(

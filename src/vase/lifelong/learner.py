@@ -21,7 +21,7 @@ from vase.errors import VaseError
 from vase.lifelong import detector, events
 from vase.lifelong.detector import Suspicion
 from vase.lifelong.dream import Dream, dream
-from vase.lifelong.identify import identify, weigh
+from vase.lifelong.identify import Identify, identify, weigh
 from vase.lifelong.look import Look, channels, look, to_moments
 from vase.lifelong.loss import replayed_capacity, terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
@@ -72,13 +72,14 @@ class Learner:
         seed: int,
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+        identify: Identify = identify,
     ) -> None:
         torch.set_flush_denormal(True)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.networks = Networks(shape).to(device)
         self.shape, self.settings, self.seed = shape, settings, seed
-        self.device, self.autocast = device, autocast
+        self.device, self.autocast, self.identify = device, autocast, identify
         self.eye = random_features(shape).to(device)
         self.average = frozen(self.networks)
         self.snapshot: Networks | None = None
@@ -246,7 +247,7 @@ class Learner:
         self.seen = latest((*self.seen, features), rule.pool, 2 * rule.batches)
         if not self.suspicion.alarm:
             return Verdict("held", here.index, "surprising: held back until more has been seen")
-        return identify(weigh(self.memory, self.seen, self.suspicion.batches, rule), rule)
+        return self.identify(weigh(self.memory, self.seen, self.suspicion.batches, rule), rule)
 
     def _same(self, features: Tensor, score: float) -> Verdict:
         self._recognise(features, score)

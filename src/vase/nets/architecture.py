@@ -7,6 +7,7 @@ cannot be folded and halved twice are padded with zeros on the way in and cut of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ HINT = 0.3  # images' half sides by which the first two latents move the decoder
 REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
 LEAST = 8  # pixels of a side
 FOLDS = (8, 4, 2, 1)
+DEFAULT = "window"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Architecture:
     channels, height, width: of an image; of a vector of D numbers D, 1, 1. latents: N. features,
     hidden: widths of the encoder's convolutions and of the dense layers. cells: width of the
     decoder's grid. fold: side of the pixel blocks that become channels.
-    environments: rows of the environment tables, which grow when they are full.
+    environments: rows of the environment tables, which grow when they are full. nets: the name of
+    the encoder and decoder, as it was given to `register`; vectors have dense ones by default.
     """
 
     channels: int = 1
@@ -43,6 +46,7 @@ class Architecture:
     cells: int = 64
     fold: int = 4
     environments: int = 16
+    nets: str = DEFAULT
 
     def __post_init__(self) -> None:
         if not self.of_vectors and min(self.height, self.width) < LEAST:
@@ -246,6 +250,35 @@ class EnvironmentHead(nn.Module):
         return torch.log_softmax(self.body(inputs)[:, :known].float(), dim=1)
 
 
+Maker = Callable[[Architecture], nn.Module]
+
+KNOWN: dict[str, tuple[Maker, Maker]] = {
+    DEFAULT: (Encoder, Decoder),
+    "dense": (DenseEncoder, DenseDecoder),
+}
+
+
+def register(name: str, encoder: Maker, decoder: Maker) -> None:
+    """Make networks of your own known as `model.nets=NAME`; a name has one meaning for good.
+
+    encoder: called with an `Architecture`, a module from images [B, C, H, W] to a `Posterior`.
+    decoder: from latents [B, N] and environments [B] to logits [B, C, H, W]; its table of
+    environments is an `nn.Embedding` called `environment`, zero at first, which grows as needed.
+    A checkpoint holds the name: register again before it is loaded.
+    """
+    if KNOWN.setdefault(name, (encoder, decoder)) != (encoder, decoder):
+        raise ConfigError(f"There are networks called '{name}' already. Choose another name.")
+
+
+def _found(name: str) -> tuple[Maker, Maker]:
+    if name not in KNOWN:
+        raise ConfigError(
+            f"There are no networks called '{name}', only {', '.join(KNOWN)}. Register those of "
+            "your own first: vase.nets.register."
+        )
+    return KNOWN[name]
+
+
 class Networks(nn.Module):
     """The three networks of one model, so that they are saved, averaged and moved together."""
 
@@ -254,6 +287,9 @@ class Networks(nn.Module):
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         self.shape = shape
-        self.encoder = DenseEncoder(shape) if shape.of_vectors else Encoder(shape)
-        self.decoder = DenseDecoder(shape) if shape.of_vectors else Decoder(shape)
+        encoder, decoder = _found(
+            "dense" if shape.of_vectors and shape.nets == DEFAULT else shape.nets
+        )
+        self.encoder = encoder(shape)
+        self.decoder = decoder(shape)
         self.head = EnvironmentHead(shape)
