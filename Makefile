@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs bench clean
+.PHONY: help train test test-slow lint typecheck docs package bench clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -54,6 +54,18 @@ docs: $(VENV)/dev.stamp ## the documentation as a site, in site/
 	@echo "==> Documentation"
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "    Open site/index.html, or show it with: $(BIN)/mkdocs serve"
+
+package: $(VENV)/dev.stamp ## wheel and sdist, and the wheel at work in an empty environment
+	@echo "==> Package"
+	@rm -rf dist build/empty
+	@$(BIN)/python -m build --outdir dist >/dev/null
+	@'$(PYTHON)' -m venv build/empty
+	@build/empty/bin/pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
+	@build/empty/bin/pip check
+	@cd build/empty && bin/vase train toy --out run 'stream.schedule=[["moving-solids", 30]]' \
+	  probes.train=100 probes.test=100
+	@du -sh build/empty
+	@ls -l dist
 
 bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 	@echo "==> Benchmark"
