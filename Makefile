@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench clean
+.PHONY: help train test test-slow lint typecheck docs package bench reliability clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -71,6 +71,10 @@ bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 	@echo "==> Benchmark"
 	@$(BIN)/python benchmarks/step.py $(ARGS)
 	@$(BIN)/python benchmarks/environments.py $(ARGS)
+
+reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
+	@echo "==> Reliability"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

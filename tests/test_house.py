@@ -37,11 +37,22 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "bench": RUN | {"build", "metrics", "probes", "report"},
     "report": RUN | {"build", "metrics", "probes"},
     "explorer": RUN | {"build", "probes", "report"},
+    "integrity": RUN,
     "export": LEARNER | {"training"},
     "hub": LEARNER,
     "estimator": RUN | {"build", "export", "hub"},
     "cli": RUN
-    | {"build", "metrics", "probes", "bench", "report", "estimator", "export", "explorer"},
+    | {
+        "build",
+        "metrics",
+        "probes",
+        "bench",
+        "report",
+        "estimator",
+        "export",
+        "explorer",
+        "integrity",
+    },
     # The package's own front: __init__.py offers names, __main__.py starts the command line.
     "__init__": RUN | {"build", "metrics", "probes", "report", "estimator"},
     "__main__": frozenset({"cli"}),

@@ -10,7 +10,7 @@ import torch
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
-from vase.lifelong.learner import Learner
+from vase.lifelong.learner import MOST_SKIPPED, Learner
 from vase.lifelong.look import look, moments
 from vase.lifelong.loss import total
 from vase.lifelong.memory import Environment, latest
@@ -317,15 +317,54 @@ def test_the_snapshot_is_refreshed_every_tau_steps() -> None:
     assert steps == [20, 40]
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights() -> None:
+def test_a_batch_whose_loss_is_no_number_is_left_out_and_eight_end_the_run() -> None:
     subject = learner()
     run(subject, toy(), 3)
-    before = subject.networks.encoder.first[1].weight.clone()
+    before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
     with torch.no_grad():
-        subject.networks.decoder.latents.bias[0] = float("nan")
-    with pytest.raises(VaseError, match="The loss is nan at step 3"):
-        run(subject, toy(), 4)
-    torch.testing.assert_close(subject.networks.encoder.first[1].weight, before)
+        subject.networks.decoder.latents.bias[0] = before["decoder.latents.bias"][0] = torch.nan
+    tape = run(subject, toy(), 3 + MOST_SKIPPED - 1)
+    assert moves(tape) == [("skipped", 0)] * (MOST_SKIPPED - 1)
+    assert not any(seen.learnt for seen in tape)
+    with pytest.raises(VaseError, match=r"step 10 was left out: its loss.*So were the 7 before"):
+        run(subject, toy(), 3 + MOST_SKIPPED)
+    for name, value in subject.networks.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = learner()
+    run(subject, toy(), 3)
+    before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
+    weight = subject.networks.encoder.posterior.weight
+    handle = weight.register_hook(lambda gradient: gradient * torch.inf)
+    tape = run(subject, toy(), 4)
+    handle.remove()
+    assert moves(tape) == [("skipped", 0)]
+    for name, value in subject.networks.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    run(subject, toy(), 5)
+    assert subject.skipped == 0
+    assert all(value.isfinite().all() for value in subject.networks.state_dict().values())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_images_that_are_no_numbers_reach_neither_weights_nor_record(bad: float) -> None:
+    subject, control = learner(), learner()
+    for each in (subject, control):
+        run(each, toy(), 40)
+    spoilt = torch.from_numpy(toy().batch(40)[0])
+    spoilt[3, 0, 5, 5] = bad
+    seen = subject.observe(spoilt)
+    assert [event.kind for event in seen.events] == ["skipped"]
+    assert seen.verdict.kind == "skipped"
+    control.step += 1
+    control.skipped = subject.skipped
+    (tensors, record), (expected, told) = state(subject), state(control)
+    assert record == told
+    assert all(torch.equal(value, expected[name]) for name, value in tensors.items())
+    with pytest.raises(VaseError, match="step 0 was left out"):
+        learner().observe(spoilt)
 
 
 # ---- a wrong verdict, and a long wait ----------------------------------------------------------

@@ -38,6 +38,7 @@ from vase.report import (
     curves,
     decode,
     facts,
+    health,
     images,
     latents,
     page,
@@ -47,7 +48,7 @@ from vase.report import (
     timeline,
 )
 from vase.report import run as runs
-from vase.report.run import Band
+from vase.report.run import Band, Run
 from vase.training.folder import RunFolder, create, write_json
 from vase.worlds.stream import Stay
 
@@ -578,3 +579,35 @@ def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring()
     dots = [line for line in axes.lines if line.get_marker() == "o"]
     assert [float(dot.get_xdata()[0]) for dot in dots] == [1000.0, 0.02, 0.02, 3.0]
     assert sum(dot.get_fillstyle() == "none" for dot in dots) == 1
+
+
+# --- is it well? ------------------------------------------------------------------------------
+
+
+def troubled(run: Run, **changes: Any) -> list[str]:
+    return health.complaints(replace(run, **changes))
+
+
+def test_a_run_that_is_well_is_not_complained_of(unprobed: RunFolder) -> None:
+    assert troubled(runs.read(unprobed)) == []
+
+
+def test_what_looks_wrong_is_said(unprobed: RunFolder) -> None:
+    run, many = runs.read(unprobed), range(100)
+    collapsed = troubled(run, metrics=tuple(metric(step, 0, kl=0.2) for step in many))
+    assert ["posterior collapse" in each for each in collapsed] == [True]
+    grown = troubled(run, metrics=tuple(metric(step, 0, capacity=60.0) for step in many))
+    assert ["limit of 60 nats" in each for each in grown] == [True]
+    held = tuple(metric(step, 0, learnt=step % 4 > 0) for step in many)
+    assert ["25 were held back" in each for each in troubled(run, metrics=held)] == [True]
+    spoilt = troubled(run, events=(event(3, "skipped", 0),))
+    assert ["1 batch was left out" in each for each in spoilt] == [True]
+
+
+@pytest.mark.parametrize(("apart", "said"), [(200, True), (300, False)])
+def test_a_storm_is_five_new_environments_within_a_thousand_steps(
+    unprobed: RunFolder, apart: int, said: bool
+) -> None:
+    opened = tuple(event(apart * k, "new", k) for k in range(5))
+    found = troubled(runs.read(unprobed), events=opened)
+    assert ["5 environments were opened" in each for each in found] == [True] * said

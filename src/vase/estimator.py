@@ -66,10 +66,10 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """Take in one batch of the stream; `y` is ignored.
 
         images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]; or vectors [B, D], floats
-        in [0, 1]. Returns a `Verdict`: its
-        `kind` is "same", "held" (suspicious, not learnt yet), "new", "back", "kept" or "revised",
-        with the index of the environment, a reason in words and the evidence in numbers. Bad images
-        raise `InputError` and change nothing.
+        in [0, 1]. Returns a `Verdict`: its `kind` is "same", "held" (suspicious, not learnt yet),
+        "new", "back", "kept", "revised" or "skipped" (no finite loss), with the index of the
+        environment, a reason in words and the evidence in numbers. Bad images raise `InputError`
+        and change nothing.
         """
         batch = self._batch(images)
         if not hasattr(self, "learner_"):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-EventKind = Literal["new", "back", "kept", "revised", "adrift", "snapshot"]
-VerdictKind = Literal["same", "held", "new", "back", "kept", "revised"]
+EventKind = Literal["new", "back", "kept", "revised", "adrift", "skipped", "snapshot"]
+VerdictKind = Literal["same", "held", "skipped", "new", "back", "kept", "revised"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Truth:
 class Verdict:
     """Where the learner believes it is, and why.
 
-    `kind` is "same" (nothing to report), "held" (suspicious: not learnt, not yet decided), "new",
+    `kind` is "same" (nothing to report), "held" (suspicious: not learnt, not yet decided),
+    "skipped" (no numbers: left out), "new",
     "back" (a known environment has returned), "kept" (a suspicion that was weighed and dropped) or
     "revised" (a new environment that was opened too early is founded anew on what came after).
     """

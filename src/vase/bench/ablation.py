@@ -196,14 +196,14 @@ def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learn
     """Train a run to the end of its stream, from its checkpoint if there is one."""
     stream = build.stream(settings, data)
     learner = build.learner(settings, stream.shape)
-    if folder.config.is_file():
-        recorder.resume(folder, learner)
-    else:
+    if not folder.config.is_file():
         folders.create(folder.path, config.to_toml(settings))
-    with build.recorder(settings, folder, learner, stream) as scribe:
-        for _ in scribe.record(observe(learner, stream)):
-            pass
-        scribe.save()
+    with folders.sole_writer(folder):
+        recorder.resume(folder, learner)
+        with build.recorder(settings, folder, learner, stream) as scribe:
+            for _ in scribe.record(observe(learner, stream)):
+                pass
+            scribe.save()
     return learner
 
 

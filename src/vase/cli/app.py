@@ -125,6 +125,25 @@ def ambiguity(
     sharing.ambiguity(run, first, second, data_options(data_dir, offline), console)
 
 
+@app.command("check")
+def check_run(run: Run) -> None:
+    """Read and verify every file of a run, and say what looks wrong in it. Changes nothing."""
+    from vase import integrity
+    from vase.report import health
+    from vase.report.run import read
+    from vase.training import folder as folders
+
+    folder = folders.open_run(run)
+    findings = integrity.examine(folder)
+    for each in findings:
+        state = "[green]whole[/]" if each.whole else "[red]wrong[/]"
+        console.print(f"{state}  {each.file:40}  {each.told}", soft_wrap=True, highlight=False)
+    if not all(each.whole for each in findings):
+        raise typer.Exit(1)
+    for complaint in health.complaints(read(folder)) if folder.checkpoint.is_file() else []:
+        console.print(f"[yellow]note[/]   {complaint}", soft_wrap=True, highlight=False)
+
+
 @app.command()
 def serve(
     run: Run,

@@ -22,6 +22,7 @@ COLOURS = {
     "kept": "yellow",
     "revised": "green",
     "adrift": "bold yellow",
+    "skipped": "bold red",
     "snapshot": "dim",
 }
 QUIET_SECONDS = 20.0  # between lines where there is no terminal
@@ -77,6 +78,7 @@ def describe(event: Event) -> str:
         "kept": f"still environment {event.environment}",
         "revised": f"environment {event.environment} anew",
         "adrift": "adrift",
+        "skipped": "skipped",
         "snapshot": "snapshot",
     }[event.kind]
     masked = event.evidence.get("masked")

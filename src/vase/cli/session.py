@@ -52,7 +52,8 @@ def train(
         build.stream(settings, data, "test")
     learner = build.learner(settings, stream.shape)
     folder = folders.create(out, config.to_toml(settings))
-    _go_on(folder, settings, stream, learner, console)
+    with folders.sole_writer(folder):
+        _go_on(folder, settings, stream, learner, console)
     if report:
         _look(folder, data, console)
 
@@ -63,12 +64,15 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
     settings = config.load(str(folder.config))
     stream = build.stream(settings, data)
     learner = build.learner(settings, stream.shape)
-    recorder.resume(folder, learner)
-    if learner.step >= stream.schedule.steps:
-        console.print(f"{path} has been trained to its end, step {learner.step}.")
-    else:
-        console.print(f"Going on with {path} at step {learner.step}.")
-        _go_on(folder, settings, stream, learner, console)
+    with folders.sole_writer(folder):
+        told = recorder.resume(folder, learner)
+        if told:
+            console.print(told, soft_wrap=True, style="yellow")
+        if learner.step >= stream.schedule.steps:
+            console.print(f"{path} has been trained to its end, step {learner.step}.")
+        else:
+            console.print(f"Going on with {path} at step {learner.step}.")
+            _go_on(folder, settings, stream, learner, console)
     if report:
         _look(folder, data, console)
 

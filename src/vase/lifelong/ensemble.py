@@ -22,9 +22,10 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from vase.errors import ConfigError, VaseError
 from vase.lifelong.dream import Dream
-from vase.lifelong.learner import Learner, Learnt, Step
+from vase.lifelong.learner import Learner
 from vase.lifelong.look import channels, to_moments
 from vase.lifelong.replay import Replay
+from vase.lifelong.step import Learnt, Step
 from vase.nets import Networks
 from vase.objective import gaussian
 from vase.objective.likelihood import reconstruction

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from vase.lifelong.loss import replayed_capacity, terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
+from vase.lifelong.step import Learnt, Step
 from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
 from vase.nets import Architecture, Networks, random_features
@@ -37,28 +38,7 @@ from vase.objective.moments import Moments
 from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
 
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """A step that was begun: what was decided of a batch, before anything is learnt.
-
-    learns: whether the batch is learnt. seen: its moments, where it is not.
-    """
-
-    images: Tensor
-    verdict: Verdict
-    learns: bool
-    events: tuple[Event, ...] = ()
-    seen: Moments | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Learnt:
-    """What one step down the loss showed: its terms and the KL per latent, in nats; moments."""
-
-    numbers: dict[str, float]
-    kl: tuple[float, ...]
-    moments: Moments
+MOST_SKIPPED = 8  # batches in a row that cannot be learnt
 
 
 class Learner:
@@ -92,7 +72,7 @@ class Learner:
         self.suspicion = Suspicion()
         self.held: tuple[Tensor, ...] = ()
         self.seen: tuple[Tensor, ...] = ()
-        self.step = 0
+        self.step = self.skipped = 0
 
     # ---- the algorithm -------------------------------------------------------------------------
 
@@ -106,6 +86,8 @@ class Learner:
         torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
         features = self.eye(images).cpu().double()
+        if not features.isfinite().all():
+            return self._skip(images, "its images are not numbers throughout (NaN or infinity)")
         if not self.memory.environments:
             verdict = Verdict("new", 0, "the first images of the stream")
             self.memory = Memory().enter(self._first(images, features))
@@ -123,7 +105,10 @@ class Learner:
 
     def finish(self, step: Step, learnt: Learnt | None) -> Observation:
         """Remember what was learnt, and go on to the next step."""
+        if step.learns and learnt is None:
+            step = self._skip(step.images, "its loss or gradient is not a number")
         if learnt is not None:
+            self.skipped = 0
             self._remember(learnt)
             self._store(step.images)
         tape = list(step.events)
@@ -167,8 +152,8 @@ class Learner:
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def _learn(self, images: Tensor) -> Learnt:
-        """One step down the loss."""
+    def _learn(self, images: Tensor) -> Learnt | None:
+        """One step down the loss; None, and no weight is changed, where that is no number."""
         seen = self._look(images)
         loss = total(seen, self.memory, self.settings)
         named = {"loss": loss, **terms(seen)}
@@ -176,18 +161,27 @@ class Learner:
         packed = torch.cat([torch.stack(list(named.values())), seen.kl.mean(0)])
         values = packed.detach().cpu().tolist()
         numbers, kl = dict(zip(named, values, strict=False)), tuple(values[len(named) :])
-        if not np.isfinite(numbers["loss"]):
-            raise VaseError(
-                f"The loss is {numbers['loss']} at step {self.step}, before the weights were "
-                "changed. Lower training.learning_rate, or look at the images around this step."
-            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
+        if not (np.isfinite(numbers["loss"]) and norm.isfinite()):
+            return None
         self.optimizer.step()
         follow(self.average, self.networks, self.averaging)
         table = channels(seen.posterior, seen.distortion, seen.rate)
         return Learnt(numbers, kl, to_moments(table, len(images)))
+
+    def _skip(self, images: Tensor, why: str) -> Step:
+        """Leave out a batch that would spoil the weights or the record; too many end the run."""
+        self.skipped += 1
+        if self.skipped >= MOST_SKIPPED or not self.memory.environments:
+            raise VaseError(
+                f"The batch of step {self.step} was left out: {why}. So were the "
+                f"{self.skipped - 1} before it; no weight was changed. Look at the images around "
+                "this step, or lower training.learning_rate."
+            )
+        verdict = Verdict("skipped", self.memory.current, f"left out: {why}")
+        return Step(images, verdict, False, (events.of_verdict(self.step, verdict),))
 
     @property
     def averaging(self) -> float:

@@ -40,6 +40,7 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
     }
     record = {
         "step": learner.step,
+        "skipped": learner.skipped,
         "seed": learner.seed,
         "architecture": asdict(learner.shape),
         "memory": learner.memory.to_json(),
@@ -75,6 +76,7 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
         learner.reservoir.seen = record["stored"]
         learner.reservoir.images = tensors["reservoir.images"].to(learner.device, copy=True)
     learner.step, learner.seed = record["step"], record["seed"]
+    learner.skipped = record.get("skipped", 0)  # checkpoints of earlier programs have none
 
 
 def averaged_weights(learner: Learner) -> Tensors:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from vase import __version__, build
 from vase.errors import RunError
-from vase.report import facts, pictures, style
+from vase.report import facts, health, pictures, style
 from vase.report.pictures import Album, Picture
 from vase.report.run import Record, Run, read
 from vase.training.checkpoint import write_bytes
@@ -58,6 +58,7 @@ def render(run: Run, record: Record, album: Album) -> str:
         run=run,
         title=run.path.resolve().name,
         notice=facts.notice(run),
+        complaints=health.complaints(run),
         description=facts.description(run),
         line=facts.run_line(run),
         cards=facts.cards(run, record),

@@ -139,13 +139,22 @@ def _bare(axes: Axes, line: Timeline) -> None:
 
 
 VERDICTS = ("new", "back", "kept", "revised")
-MARKERS = {"new": "^", "back": "v", "kept": "o", "revised": "^", "adrift": "x", "snapshot": "|"}
+MARKERS = {
+    "new": "^",
+    "back": "v",
+    "kept": "o",
+    "revised": "^",
+    "adrift": "x",
+    "skipped": "X",
+    "snapshot": "|",
+}
 MARKER_COLOURS = {
     "new": style.INK,
     "back": style.INK,
     "kept": style.QUIET,
     "revised": style.QUIET,
     "adrift": style.QUIET,
+    "skipped": "#b42318",
     "snapshot": style.QUIET,
 }
 

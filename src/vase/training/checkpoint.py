@@ -25,12 +25,21 @@ FORMAT = "vase-checkpoint"
 VERSION = 3
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically: temporary file, fsync, rename, fsync of the folder."""
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    record: Mapping[str, Any],
+    *,
+    earlier: Path | None = None,
+) -> None:
+    """Write a checkpoint atomically: temporary file, fsync, rename, fsync of the folder.
+
+    earlier: where the one before is kept, in case the disk gives back other bytes than it got.
+    """
     cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     header = {"format": FORMAT, "version": VERSION, **record}
     header["sha256"] = digest(cpu, header)
-    write_bytes(path, save(cpu, metadata={"vase": json.dumps(header)}))
+    write_bytes(path, save(cpu, metadata={"vase": json.dumps(header)}), earlier=earlier)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -74,8 +83,11 @@ def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file in one step, or leave it as it was and raise a `RunError`."""
+def write_bytes(path: Path, content: bytes, *, earlier: Path | None = None) -> None:
+    """Replace a file in one step, or leave it as it was and raise a `RunError`.
+
+    earlier: the name that the file goes on by. Between two renames there may be only that one.
+    """
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
             temporary = Path(file.name)
@@ -84,6 +96,8 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
                 temporary.chmod(0o644)
+                if earlier is not None and path.exists():
+                    path.replace(earlier)
                 temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ metrics.jsonl            one line every `training.log_every` steps
 events.jsonl             one line per event: step, kind, environment, reason, evidence
 tensorboard/             the same numbers for TensorBoard
 checkpoint.safetensors   everything needed to go on, bit for bit
+checkpoint-earlier.safetensors   the one before, should that one be damaged
 milestones/              averaged weights along the way, for the probes
 probes.json  translation.json  ambiguity.json  report.html  figures/
 """
@@ -12,10 +13,13 @@ probes.json  translation.json  ambiguity.json  report.html  figures/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vase.errors import RunError
 from vase.training.checkpoint import write_bytes
@@ -46,6 +50,10 @@ class RunFolder:
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
+
+    @property
+    def earlier(self) -> Path:
+        return self.path / "checkpoint-earlier.safetensors"
 
     @property
     def probes(self) -> Path:
@@ -105,6 +113,30 @@ def open_run(path: Path) -> RunFolder:
             f"Start one with: vase train quick --out {path}"
         )
     return folder
+
+
+@contextmanager
+def sole_writer(folder: RunFolder) -> Iterator[None]:
+    """Keep others from writing to the run; a `RunError` where another process does.
+
+    The system gives the lock back when a process ends, however it ends.
+    """
+    lock = FileLock(folder.path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"Another process is writing to '{folder.path}'. Wait until it has ended, or end it; "
+            "to look at the run meanwhile: vase report, vase serve."
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"'{folder.path}' cannot be written to: {error.strerror or error}."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

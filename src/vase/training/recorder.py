@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import Any
 
+from torch import Tensor
+
+from vase.errors import CheckpointError
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import averaged_weights, restore, state
 from vase.records import Observation
@@ -17,6 +21,8 @@ from vase.training import checkpoint
 from vase.training.folder import RunFolder, append_lines, cut_back
 from vase.training.tracker import Name, trackers
 from vase.worlds.stream import Schedule
+
+Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and what JSON holds
 
 
 def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
@@ -75,7 +81,8 @@ class Recorder:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        checkpoint.write(self.folder.checkpoint, *state(self.learner))
+        earlier = self.folder.earlier
+        checkpoint.write(self.folder.checkpoint, *state(self.learner), earlier=earlier)
 
     def keep_milestone(self) -> None:
         """Keep the averaged weights and the memory as they are now."""
@@ -108,15 +115,31 @@ class Recorder:
             tracker.scalars(scalars, observation.step)
 
 
-def resume(folder: RunFolder, learner: Learner) -> None:
+def resume(folder: RunFolder, learner: Learner) -> str:
     """Put a fresh learner where the run's checkpoint is, and cut the logs back to that step.
 
-    A run that was stopped before its first checkpoint begins anew.
+    Where that one is damaged the one before is taken, and what is returned says so. A run that was
+    stopped before its first checkpoint begins anew.
     """
-    if folder.checkpoint.exists():
-        restore(learner, *checkpoint.read(folder.checkpoint))
+    told = ""
+    if folder.checkpoint.exists() or folder.earlier.exists():
+        saved, told = _newest(folder)
+        restore(learner, *saved)
     for log in (folder.metrics, folder.events):
         cut_back(log, learner.step)
     for path in folder.milestones():
         if path > folder.milestone(learner.step):
             path.unlink()
+    return told
+
+
+def _newest(folder: RunFolder) -> tuple[Saved, str]:
+    """The newest whole checkpoint, and what is to be said of it."""
+    try:
+        return checkpoint.read(folder.checkpoint), ""
+    except CheckpointError as error:
+        if not folder.earlier.exists():
+            raise
+        saved = checkpoint.read(folder.earlier)
+        folder.earlier.replace(folder.checkpoint)  # or the next to be saved would supplant it
+        return saved, f"{error} The one before it is gone on with."
