@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench reliability clean
+.PHONY: help train test test-slow lint typecheck docs package bench reliability fuzz clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -75,6 +75,10 @@ bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
 reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
 	@echo "==> Reliability"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
+
+fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader, in place of 200
+	@echo "==> Fuzz"
+	@VASE_FUZZ=10000 $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py $(ARGS)
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

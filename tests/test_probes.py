@@ -739,5 +739,7 @@ def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
 def test_weights_of_another_shape_are_refused(run: RunFolder) -> None:
     opened = survey.read(run, build.DataOptions())
     shape = replace(build.architecture(opened.config, opened.test["rest"].shape), latents=7)
-    with pytest.raises(CheckpointError, match="not of the shape"):
+    with pytest.raises(
+        CheckpointError, match=r"are not those of a model shaped .* Put back the config\.toml"
+    ):
         encode.load(run.milestones()[0], shape, torch.device("cpu"))

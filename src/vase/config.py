@@ -323,7 +323,7 @@ def _laid_over(values: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, 
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"'{path}' cannot be read as TOML: {error}.") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from vase.lifelong.belief import in_context, shares
 from vase.lifelong.learner import Learner
 from vase.lifelong.translate import translated
 from vase.lifelong.weights import frozen
-from vase.nets import fold_for
+from vase.nets import Architecture, fold_for
 from vase.records import Event, Posterior, Verdict
 from vase.training import checkpoint
 from vase.worlds.feed import batches
@@ -253,13 +254,20 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             raise CheckpointError(
                 f"'{path}' is the checkpoint of a run. Go on with it by `vase resume`."
             )
-        saved = record["estimator"]
-        model = cls(**saved["parameters"])
-        model.accelerator = accelerator or model.accelerator
-        shape = record["architecture"]
-        model._start((shape["channels"], shape["height"], shape["width"]), saved["layout"])
-        state.restore(model.learner_, tensors, record)
-        model.events_ = [Event(**event) for event in saved["events"]]
+        with checkpoint.understood(Path(path)):
+            saved, shape = record["estimator"], Architecture(**record["architecture"])
+            state.refuse_unfit(shape, tensors)
+            model = cls(**saved["parameters"])
+            model.accelerator = accelerator or model.accelerator
+            settings = model._config(shape.height, shape.width)
+            made = build.architecture(settings, (shape.channels, shape.height, shape.width))
+            if replace(made, environments=shape.environments) != shape:
+                raise CheckpointError(
+                    f"The parameters in '{path}' are of another model than its weights."
+                )
+            model._start((shape.channels, shape.height, shape.width), saved["layout"])
+            state.restore(model.learner_, tensors, record)
+            model.events_ = [Event(**event) for event in saved["events"]]
         return model
 
     # ---- inside --------------------------------------------------------------------------------

@@ -87,10 +87,25 @@ def averaged_weights(learner: Learner) -> Tensors:
 def averaged_networks(tensors: Mapping[str, Tensor], shape: Architecture) -> Networks:
     """The averaged networks among saved tensors, never to be trained; the caller's seed is kept."""
     rows = len(tensors.get("average.decoder.environment.weight", ())) or shape.environments
+    shape = replace(shape, environments=rows)
+    refuse_unfit(shape, tensors)
     with torch.random.fork_rng(devices=[]):
-        networks = Networks(replace(shape, environments=rows))
+        networks = Networks(shape)
     _load(networks, "average", tensors)
     return networks.requires_grad_(False)
+
+
+def refuse_unfit(shape: Architecture, tensors: Mapping[str, Tensor]) -> None:
+    """A `CheckpointError` if averaged weights are not of a shape, before any memory is taken."""
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in Networks(shape).state_dict().items()}
+    found = {name: value.shape for name, value in _named("average", tensors).items()}
+    if found != expected:
+        odd = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+        raise CheckpointError(
+            f"The weights are not those of a model shaped {asdict(shape)}: see '{odd}'. "
+            "Put back the config.toml that the run was started with, or use another checkpoint."
+        )
 
 
 def _prefixed(name: str, networks: Networks) -> Tensors:

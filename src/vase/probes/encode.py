@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vase.errors import CheckpointError
 from vase.lifelong.look import view
 from vase.lifelong.memory import Environment, Memory
 from vase.lifelong.state import averaged_networks
@@ -72,14 +71,9 @@ class Code:
 def load(path: Path, shape: Architecture, device: torch.device) -> Model:
     """The model of a milestone or checkpoint; a `CheckpointError` if it is none of this shape."""
     tensors, record = checkpoint.read(path)
-    try:
+    with checkpoint.understood(path):
         networks = averaged_networks(tensors, shape).to(device)
-    except RuntimeError:
-        raise CheckpointError(
-            f"The weights in '{path}' are not of the shape that the run's config.toml gives. "
-            "Put back the config.toml that the run was started with."
-        ) from None
-    return Model(record["step"], networks, Memory.from_json(record["memory"]))
+        return Model(record["step"], networks, Memory.from_json(record["memory"]))
 
 
 def sample(world: World, count: int, seed: int) -> Iterator[tuple[Floats, Truth]]:

@@ -112,8 +112,9 @@ def measured(path: Path, step: int) -> tuple[Record, ...]:
 def load_networks(path: Path) -> tuple[Networks, Memory, int]:
     """The averaged networks, the memory and the step of a checkpoint."""
     tensors, record = checkpoint.read(path)
-    networks = averaged_networks(tensors, Architecture(**record["architecture"]))
-    return networks.eval(), Memory.from_json(record["memory"]), int(record["step"])
+    with checkpoint.understood(path):
+        networks = averaged_networks(tensors, Architecture(**record["architecture"]))
+        return networks.eval(), Memory.from_json(record["memory"]), int(record["step"])
 
 
 def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:

@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vase.errors import CheckpointError, RunError
+from vase.errors import CheckpointError, RunError, VaseError, reason
 
 FORMAT = "vase-checkpoint"
 VERSION = 3
@@ -50,13 +51,38 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CheckpointError(f"There is no checkpoint at '{path}'.") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"'{path}' is not a whole VASE checkpoint ({type(error).__name__}: {error}). "
             "It may be truncated or of another program; use an earlier one."
         ) from None
     _verify(path, tensors, header)
     return tensors, header
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Make a `CheckpointError` of whatever goes wrong where a record is put to use.
+
+    The checksum tells rotten bytes, not a record that another program has written.
+    """
+    try:
+        yield
+    except VaseError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise CheckpointError(
+            f"'{path}' is whole, but holds what this program does not understand: "
+            f"{reason(error)}. Install the version of vase that wrote it."
+        ) from None
 
 
 def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vase.errors import RunError
+from vase.errors import RunError, reason
 from vase.training.checkpoint import write_bytes
 
 
@@ -143,12 +143,15 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a .jsonl file; a last line that was cut off is left out."""
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             if number < len(lines):
                 raise RunError(f"Line {number} of '{path}' is not JSON.") from None
     return records
@@ -180,8 +183,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """One JSON object from a file of the run."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"'{path}' cannot be read: {error}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
     if not isinstance(record, dict):
         raise RunError(f"'{path}' holds no JSON object.")
     return record

@@ -124,7 +124,8 @@ def resume(folder: RunFolder, learner: Learner) -> str:
     told = ""
     if folder.checkpoint.exists() or folder.earlier.exists():
         saved, told = _newest(folder)
-        restore(learner, *saved)
+        with checkpoint.understood(folder.checkpoint):
+            restore(learner, *saved)
     for log in (folder.metrics, folder.events):
         cut_back(log, learner.step)
     for path in folder.milestones():

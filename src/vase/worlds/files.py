@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vase.errors import DataError, InputError
+from vase.errors import DataError, InputError, reason
 from vase.worlds.canvas import Floats
 from vase.worlds.images import GREY, refuse_deep
 
@@ -51,8 +51,8 @@ def fitted(file: BinaryIO, name: str, shape: tuple[int, int, int]) -> Floats:
         raise
     except UnidentifiedImageError:
         raise InputError(f"'{name}' is no image. Give a PNG, a JPEG, or the like.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"'{name}' cannot be read as an image: {error}.") from None
+    except Exception as error:  # bytes of any kind make Pillow raise errors of any kind
+        raise InputError(f"'{name}' cannot be read as an image: {reason(error)}.") from None
     scaled: Floats = pixels.astype(np.float32) / np.float32(255)
     return np.moveaxis(scaled, -1, 0)
 
@@ -169,7 +169,7 @@ def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
             return use(image)
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise DataError(
-            f"'{path}' cannot be read as an image: {error}. Mend it, or take it out."
+            f"'{path}' cannot be read as an image: {reason(error)}. Mend it, or take it out."
         ) from None

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import uuid
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.errors import DataError, InputError
+from vase.errors import DataError, InputError, VaseError, reason
 from vase.records import Truth
 from vase.worlds.canvas import Floats
 from vase.worlds.catalogue import Split
@@ -125,12 +124,19 @@ def _refuse_missing(path: Path) -> None:
 def array(path: Path) -> Images:
     """The array in an .npy file, memory-mapped, or the only one in an .npz file."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.lib.npyio.NpzFile):
-            with found:
-                found = _only(path, found)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"'{path}' cannot be read as an array of numbers: {error}.") from None
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"  # by what it is, whatever it is called
+        if archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                found = _only(path, kept)
+        else:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except VaseError:
+        raise
+    except Exception as error:  # bytes of any kind make NumPy's reader raise errors of any kind
+        raise DataError(
+            f"'{path}' cannot be read as an array of numbers: {reason(error)}."
+        ) from None
     images: Images = found
     try:
         layout_of(images.shape)
