@@ -243,8 +243,6 @@ def in_every_write(name: str, fault: Fault, every: int = 1) -> Tally:
             tally.tried += 1
             tally.struck += code != FINISHED
             tally.speechless += code not in (FINISHED, SENTENCE, -signal.SIGKILL)
-            if not (folder / "config.toml").is_file():  # it had not begun: it is begun again
-                shutil.rmtree(folder, ignore_errors=True)
             tally.lost += ended(begun(folder)) != FINISHED or left(folder) != expected
             shutil.rmtree(folder)
     return tally
@@ -291,12 +289,12 @@ ends it with a sentence, and it goes on likewise once there is room. That is tri
 - **One file, one rename.** A checkpoint is written beside the old one, synced, and put in its
   place. The one before it is kept as `checkpoint-earlier.safetensors`; if a disk gives back other
   bytes than it was given, the checksum tells, and `vase resume` says so and goes on from there.
-- **`vase check RUN`** reads and verifies every file: settings, checkpoints, milestones, logs.
-- **One writer.** A second process on the same run is refused; the lock is given back when a process
-  ends, however it ends.
-- **No number that is none.** A batch with NaN or infinity in its images, its loss or its gradient
-  is left out, the weights being as they were (event `skipped`); eight in a row end the run with a
-  sentence.
+- **`vase check RUN`** reads and verifies settings, checkpoints, milestones, logs and measurements.
+- **One writer.** A second process that would train the same run is refused; the lock is given back
+  when a process ends, however it ends.
+- **No number that is none.** A batch with NaN or infinity in its loss, its gradient, or the images
+  of a world is left out, the weights being as they were (event `skipped`); eight in a row end the
+  run with a sentence. In arrays of your own and in `partial_fit` such values are refused at once.
 - **No byte is believed.** Every reader of files (settings, logs, checkpoints with a right checksum
   and an odd content, arrays, images, data sets) is given spoilt ones, 200 cases each in the tests
   and 10,000 by `make fuzz`: understood, or refused in a sentence. A header that promises terabytes,

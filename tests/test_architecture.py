@@ -98,3 +98,10 @@ def test_a_name_of_networks_has_one_meaning() -> None:
         register("window", DenseEncoder, DenseDecoder)
     with pytest.raises(ConfigError, match=r"no networks called 'windows', only window, dense"):
         Networks(Architecture(nets="windows"))
+
+
+def test_dense_networks_take_images_too() -> None:
+    networks = Networks(Architecture(channels=3, height=9, width=8, latents=2, nets="dense"))
+    images = torch.rand(4, 3, 9, 8)
+    z = networks.encoder(images).mean
+    assert networks.decoder(z, torch.zeros(4, dtype=torch.long)).shape == images.shape

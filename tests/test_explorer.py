@@ -104,7 +104,7 @@ def test_dreams_stand_in_for_images_that_cannot_be_had(
 
 
 def test_the_way_back(scene: Scene) -> None:
-    assert list(scene.milestones) == [40, 100]
+    assert scene.milestones == [40, 100]
     assert [scenes.nearest(scene, step) for step in (0, 69, 71, 100)] == [40, 40, 100, 100]
     for segments in scenes.bands(scene).values():
         assert sum(width for width, _, _ in segments) == pytest.approx(1)
@@ -114,6 +114,16 @@ def test_the_way_back(scene: Scene) -> None:
     then = scenes.remembered(scene, 100, "still")
     assert then is not None
     np.testing.assert_array_equal(then, now)
+
+
+def test_an_environment_that_was_dissolved_has_a_band_and_no_colour(scene: Scene) -> None:
+    opened = [{"step": step, "kind": "new", "environment": 7 * (step > 0)} for step in (0, 50)]
+    run = replace(scene.run, events=tuple(opened))
+    found = scenes.bands(replace(scene, run=run))["believed"]
+    assert [(share, name) for share, _, name in found] == [
+        (0.5, "environment 0"),
+        (0.5, "environment 7"),
+    ]
 
 
 def test_what_was_not_known_yet_is_not_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -412,3 +412,9 @@ def test_a_dataset_of_the_hub_is_read_by_its_images(streaming: bool) -> None:
     made = made.cast_column("image", datasets.Image())
     source = made.to_iterable_dataset() if streaming else made
     np.testing.assert_array_equal(np.concatenate(list(batches(source, 8, 64))), frames)
+
+
+def test_images_with_a_label_each_in_lists_are_images() -> None:
+    frames = pixels(12, (16, 12))
+    source = [[frame, 3] for frame in frames]
+    np.testing.assert_array_equal(np.concatenate(list(batches(source, 5, 64))), frames)

@@ -11,12 +11,12 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from vase import build
+from vase import build, config
 from vase.bench.ablation import train
 from vase.cli.app import app
 from vase.errors import CheckpointError, RunError
-from vase.training import checkpoint
-from vase.training.folder import RunFolder, sole_writer
+from vase.training import checkpoint, recorder
+from vase.training.folder import RunFolder, create, sole_writer
 
 ROOT = Path(__file__).parents[1]
 DATA = build.DataOptions(offline=True)
@@ -114,3 +114,34 @@ def test_the_table_is_that_of_the_raw_file(trials: ModuleType) -> None:
     if not trials.RAW.is_file():
         pytest.skip("not measured yet")
     assert trials.PAGE.read_text() == trials.page(json.loads(trials.RAW.read_text()))
+
+
+def test_another_version_is_no_damage_and_nothing_is_put_aside(
+    done: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied(done, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in folder.path.glob("*.safetensors")}
+    monkeypatch.setattr(checkpoint, "VERSION", 99)
+    with pytest.raises(CheckpointError, match="this program reads version 99"):
+        recorder.resume(folder, build.learner(config.load(str(folder.config)), (1, 16, 16)))
+    assert before == {path.name: path.read_bytes() for path in folder.path.glob("*.safetensors")}
+
+
+def test_a_checkpoint_of_before_there_were_names_of_networks_is_gone_on_with(
+    done: RunFolder, tmp_path: Path
+) -> None:
+    folder = copied(done, tmp_path / "run")
+    tensors, record = checkpoint.read(folder.checkpoint)
+    del record["format"], record["version"], record["skipped"], record["architecture"]["nets"]
+    checkpoint.write(folder.checkpoint, tensors, record)
+    learner = build.learner(config.load(str(folder.config)), (1, 16, 16))
+    assert recorder.resume(folder, learner) == ""
+    assert learner.step == record["step"]
+
+
+def test_a_folder_in_which_a_run_had_not_begun_can_be_begun_in(tmp_path: Path) -> None:
+    (tmp_path / "run" / "milestones").mkdir(parents=True)
+    (tmp_path / "run" / ".tmp1234").write_text("half a con")
+    folder = create(tmp_path / "run", "x = 1\n")
+    with pytest.raises(RunError, match="exists and is not empty"):
+        create(folder.path, "x = 2\n")

@@ -49,7 +49,7 @@ from vase.report import (
 )
 from vase.report import run as runs
 from vase.report.run import Band, Run
-from vase.training.folder import RunFolder, create, write_json
+from vase.training.folder import RunFolder, append_lines, create, write_json
 from vase.worlds.stream import Stay
 
 
@@ -611,3 +611,14 @@ def test_a_storm_is_five_new_environments_within_a_thousand_steps(
     opened = tuple(event(apart * k, "new", k) for k in range(5))
     found = troubled(runs.read(unprobed), events=opened)
     assert ["5 environments were opened" in each for each in found] == [True] * said
+
+
+def test_a_batch_that_was_left_out_has_no_atypicality_and_the_page_comes_out(
+    tmp_path: Path,
+) -> None:
+    metrics = [metric(step, 0) for step in range(0, 100, 5)]
+    metrics[4] = metric(20, 0, alpha=[], kl_per_latent=[], learnt=False)
+    np.testing.assert_array_equal(timeline.alphas(metrics)[4], np.zeros(LATENTS))
+    folder = write_run(tmp_path / "run", settings(), metrics)
+    append_lines(folder.events, [event(20, "skipped", 0)])
+    assert "1 batch was left out" in report.write(folder, build.DataOptions()).read_text()

@@ -1,4 +1,4 @@
-"""Is a run folder whole? Every file is read and verified; nothing is changed."""
+"""Is a run folder whole? All that a run goes on from is read and verified; nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Finding:
 
 
 def examine(folder: RunFolder) -> tuple[Finding, ...]:
-    """Read every file of a run. What is missing without harm is left out."""
+    """Read settings, weights, logs and measurements. What is missing without harm is left out."""
     return tuple(_found(folder))
 
 
@@ -59,14 +59,15 @@ def _settings(path: Path) -> str:
 def _weights(path: Path) -> str:
     tensors, record = checkpoint.read(path)
     size = sum(value.numel() * value.element_size() for value in tensors.values()) / 1e6
-    return f"step {record['step']:,}, {len(tensors)} tensors, {size:.1f} MB"
+    with checkpoint.understood(path):
+        return f"step {record['step']:,}, {len(tensors)} tensors, {size:.1f} MB"
 
 
 def _log(path: Path) -> str:
     records = read_lines(path)
     steps = _steps(path, records)
     if any(later < earlier for earlier, later in pairwise(steps)):
-        raise RunError(f"The steps of '{path}' go backwards. `vase resume` mends it.")
+        raise RunError(f"The steps of '{path}' go backwards: it was edited, or is of two runs.")
     return f"{len(records):,} lines" + (f", up to step {steps[-1]:,}" if steps else "")
 
 

@@ -10,7 +10,7 @@ from nicegui import events, ui
 from numpy.typing import NDArray
 from PIL import Image
 
-from vase.errors import InputError
+from vase.errors import InputError, VaseError
 from vase.explorer import scene as scenes
 from vase.explorer.scene import Control, Place, Scene, Seen
 from vase.report.decode import Floats
@@ -162,13 +162,14 @@ class Page:
 
     def _image(self) -> None:
         with ui.element("section").classes("vase-card"):
+            shape = self.scene.run.networks.shape
+            droppable = not shape.of_vectors and shape.channels in files.MODES
             _title(
                 "An image",
-                "Drop one of your own, or take one below: which environment is it from, how sure "
-                "is the model, and what would it be elsewhere?",
+                f"{'Drop one of your own, or take' if droppable else 'Take'} one below: which "
+                "environment is it from, how sure is the model, and what would it be elsewhere?",
             )
-            shape = self.scene.run.networks.shape
-            if not shape.of_vectors and shape.channels in files.MODES:
+            if droppable:
                 self.upload = ui.upload(
                     label="Drop an image here",
                     auto_upload=True,
@@ -243,7 +244,7 @@ class Page:
             if control.state != "used":
                 continue
             mean, spread = (float(part[control.latent]) for part in (found.mean, found.deviation))
-            low, high = max(mean - 2 * spread, -REACH), min(mean + 2 * spread, REACH)
+            low, high = np.clip([mean - 2 * spread, mean + 2 * spread], -REACH, REACH).tolist()
             with ui.row().classes("w-full items-center gap-3 no-wrap"):
                 ui.label(control.meaning or f"z{control.latent}").classes("w-32 flex-none truncate")
                 ui.range(min=-REACH, max=REACH, step=0.01, value={"min": low, "max": high}).props(
@@ -293,8 +294,11 @@ class Page:
             step.set_text(scenes.told(scene, milestone))
             rows.clear()
             with rows:
-                for world in scene.examples:
-                    self._remembered(world, milestone)
+                try:
+                    for world in scene.examples:
+                        self._remembered(world, milestone)
+                except VaseError as error:  # the run went on, or was cut back, meanwhile
+                    ui.label(str(error)).classes("vase-quiet")
 
         show(scene.run.steps)
 

@@ -85,12 +85,12 @@ class Scene:
     places: tuple[Place, ...]
     examples: dict[str, Floats]
     real: bool
+    weights: dict[int, Path]
 
     @property
-    def milestones(self) -> dict[int, Path]:
-        """Weights along the way by the step at which they were kept, and at last those of now."""
-        earlier = {int(path.stem.removeprefix("step-")): path for path in self.folder.milestones()}
-        return {**earlier, self.run.steps: self.folder.checkpoint}
+    def milestones(self) -> list[int]:
+        """Steps at which weights were kept, and at last that of now."""
+        return [*(step for step in self.weights if step < self.run.steps), self.run.steps]
 
 
 def load(folder: RunFolder, data: build.DataOptions) -> Scene:
@@ -106,15 +106,17 @@ def load(folder: RunFolder, data: build.DataOptions) -> Scene:
         Place(known, names.get(known.index, ""), colours.get(names.get(known.index, ""), "#5f6670"))
         for known in run.memory.environments
     )
+    weights = {int(path.stem.removeprefix("step-")): path for path in folder.milestones()}
     try:
         test = build.stream(run.config, data, "test")
-        return Scene(folder, run, places, pictures.examples(run, test, EXAMPLES), real=True)
+        seen = pictures.examples(run, test, EXAMPLES)
+        return Scene(folder, run, places, seen, real=True, weights=weights)
     except VaseError:  # its images are elsewhere: what it dreams of is always here
         dreamt = {
             name: decode.dreams(run.networks, place, EXAMPLES, pictures.SEED)
             for name, place in run.places.items()
         }
-        return Scene(folder, run, places, dreamt, real=False)
+        return Scene(folder, run, places, dreamt, real=False, weights=weights)
 
 
 def controls(scene: Scene, index: int) -> list[Control]:
@@ -208,9 +210,11 @@ def nearest(scene: Scene, step: float) -> int:
 
 @lru_cache(maxsize=16)
 def then(scene: Scene, milestone: int) -> encode.Model:
-    """The model as it was at a milestone."""
-    shape = scene.run.networks.shape
-    return encode.load(scene.milestones[milestone], shape, torch.device("cpu"))
+    """The model as it was at a milestone; a `CheckpointError` if that has gone since."""
+    run = scene.run
+    if milestone == run.steps:
+        return encode.Model(run.steps, run.networks, run.memory)
+    return encode.load(scene.weights[milestone], run.networks.shape, torch.device("cpu"))
 
 
 def remembered(scene: Scene, milestone: int, world: str) -> Floats | None:
@@ -237,6 +241,7 @@ def bands(scene: Scene) -> dict[str, list[tuple[float, str, str]]]:
     """Where the stream was and where the model believed to be: share of all steps, colour, name."""
     run = scene.run
     colours = style.world_colours(run.worlds)
+    known = {place.index: place.colour for place in scene.places}  # what was dissolved is not
     return {
         "the stream": [
             ((stay.end - stay.start) / run.steps, colours[stay.environment], stay.environment)
@@ -245,7 +250,7 @@ def bands(scene: Scene) -> dict[str, list[tuple[float, str, str]]]:
         "believed": [
             (
                 (band.end - band.start) / run.steps,
-                scene.places[band.index].colour,
+                known.get(band.index, style.QUIET),
                 f"environment {band.index}",
             )
             for band in run.bands

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from vase.errors import ConfigError, VaseError
+from vase.errors import ConfigError
 from vase.lifelong.dream import Dream
 from vase.lifelong.learner import Learner
 from vase.lifelong.look import channels, to_moments
@@ -154,8 +154,8 @@ class Ensemble:
 
     # ---- one step ------------------------------------------------------------------------------
 
-    def _learn(self, learns: list[int], begun: Sequence[Step]) -> list[Learnt]:
-        """One step down every learning member's loss."""
+    def _learn(self, learns: list[int], begun: Sequence[Step]) -> list[Learnt | None]:
+        """One step down every learning member's loss; None where that is no number."""
         lessons = [_lesson(self.members[k], begun[k].images, self.share) for k in learns]
         stacked = {name: torch.stack([lesson[name] for lesson in lessons]) for name in lessons[0]}
         rows = torch.tensor(learns, device=self.stacks.steps.device)
@@ -165,34 +165,30 @@ class Ensemble:
             weights, stacked
         )
         numbers = torch.cat([told, kl], dim=1).detach().cpu()
-        self._refuse_infinite(learns, numbers)
-        self._descend(rows, gradients)
+        norm = torch.stack([g.flatten(1).square().sum(1) for g in gradients.values()]).sum(0).sqrt()
+        sound = (told[:, 0] + norm).isfinite()
+        if not sound.all():  # the others go on
+            rows, norm = rows[sound], norm[sound]
+            gradients = {name: gradient[sound] for name, gradient in gradients.items()}
+        if len(rows):
+            self._descend(rows, gradients, norm)
         return [
-            _learnt(row, lesson, table, len(begun[k].images))
-            for k, row, lesson, table in zip(
-                learns, numbers.tolist(), lessons, tables.detach(), strict=True
+            _learnt(row, lesson, table, len(begun[k].images)) if fine else None
+            for k, row, lesson, table, fine in zip(
+                learns, numbers.tolist(), lessons, tables.detach(), sound.tolist(), strict=True
             )
         ]
 
-    def _refuse_infinite(self, learns: list[int], numbers: Tensor) -> None:
-        """Stop before any weight is changed."""
-        for k, value in zip(learns, numbers[:, 0].tolist(), strict=True):
-            if not torch.isfinite(torch.tensor(value)):
-                raise VaseError(
-                    f"The loss of member {k} is {value} at step {self.members[k].step}, before any "
-                    "weights were changed. Lower its training.learning_rate, or train it alone."
-                )
-
-    def _descend(self, rows: Tensor, gradients: Mapping[str, Tensor]) -> None:
+    def _descend(self, rows: Tensor, gradients: Mapping[str, Tensor], norm: Tensor) -> None:
         """Clip, step of Adam, moving average: each member's own, for the members in `rows`.
+
+        norm: of each one's gradient.
 
         m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
         w <- w - lr / (1 - b1^t) m / ( sqrt(v / (1 - b2^t)) + eps )
         """
         stacks, device = self.stacks, self.stacks.steps.device
         members = [self.members[int(k)] for k in rows]
-        squares = [g.flatten(1).square().sum(1) for g in gradients.values()]
-        norm = torch.stack(squares).sum(0).sqrt()
         clip = torch.tensor([member.settings.clip for member in members], device=device)
         rates = torch.tensor([member.settings.learning_rate for member in members], device=device)
         follows = torch.tensor([1 - member.averaging for member in members], device=device)

@@ -106,9 +106,11 @@ class Learner:
     def finish(self, step: Step, learnt: Learnt | None) -> Observation:
         """Remember what was learnt, and go on to the next step."""
         if step.learns and learnt is None:
-            step = self._skip(step.images, "its loss or gradient is not a number")
-        if learnt is not None:
+            left_out = self._skip(step.images, "its loss or gradient is not a number")
+            step = replace(left_out, events=(*step.events, *left_out.events))
+        if step.verdict.kind != "skipped":
             self.skipped = 0
+        if learnt is not None:
             self._remember(learnt)
             self._store(step.images)
         tape = list(step.events)
@@ -176,9 +178,9 @@ class Learner:
         self.skipped += 1
         if self.skipped >= MOST_SKIPPED or not self.memory.environments:
             raise VaseError(
-                f"The batch of step {self.step} was left out: {why}. So were the "
-                f"{self.skipped - 1} before it; no weight was changed. Look at the images around "
-                "this step, or lower training.learning_rate."
+                f"The batch of step {self.step} was left out, the {self.skipped}. in a row: {why}. "
+                "No weight was changed. Look at the images around this step, or lower "
+                "training.learning_rate."
             )
         verdict = Verdict("skipped", self.memory.current, f"left out: {why}")
         return Step(images, verdict, False, (events.of_verdict(self.step, verdict),))

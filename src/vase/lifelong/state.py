@@ -52,12 +52,12 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
 
 def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Put a learner of the same architecture into a saved state."""
-    rows = record["architecture"]["environments"]
-    if rows > learner.shape.environments:
-        learner.grow(rows)
-    if record["architecture"] != asdict(learner.shape):
+    saved = Architecture(**record["architecture"])  # one of an earlier program may lack a field
+    if saved.environments > learner.shape.environments:
+        learner.grow(saved.environments)
+    if saved != learner.shape:
         raise CheckpointError(
-            f"The checkpoint is of a model shaped {record['architecture']}, "
+            f"The checkpoint is of a model shaped {asdict(saved)}, "
             f"this one is {asdict(learner.shape)}."
         )
     _load(learner.networks, "networks", tensors)

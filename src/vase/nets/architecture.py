@@ -61,6 +61,11 @@ class Architecture:
         return self.height == self.width == 1
 
     @property
+    def values(self) -> int:
+        """Numbers in an image or vector."""
+        return self.channels * self.height * self.width
+
+    @property
     def folded_channels(self) -> int:
         return self.channels * self.fold**2
 

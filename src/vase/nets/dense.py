@@ -1,4 +1,4 @@
-"""Networks for vectors, which have no neighbours and no place: dense layers throughout.
+"""Networks of dense layers: for vectors, which have no neighbours and no place.
 
 A vector of D numbers goes through the model as an image of one pixel with D channels, so nothing
 but the networks and the fixed eye has to know the difference.
@@ -21,13 +21,13 @@ LEAK = 0.1  # slope of the decoder below zero
 
 
 class DenseEncoder(nn.Module):
-    """q(z|x): vectors [B, D, 1, 1] in [0, 1] to a `Posterior` over [B, N]."""
+    """q(z|x): vectors [B, D, 1, 1], or images, in [0, 1] to a `Posterior` over [B, N]."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(shape.channels, shape.hidden),
+            nn.Linear(shape.values, shape.hidden),
             nn.ReLU(),
             nn.Linear(shape.hidden, shape.hidden),
             nn.ReLU(),
@@ -40,7 +40,7 @@ class DenseEncoder(nn.Module):
 
 
 class DenseDecoder(nn.Module):
-    """p(x|z, s): latents [B, N] and environments [B] to logits [B, D, 1, 1].
+    """p(x|z, s): latents [B, N] and environments [B] to logits [B, D, 1, 1], or of images.
 
     The environment enters as it does into the decoder of images: an embedding that starts at zero,
     so that a new environment begins from what all have in common.
@@ -54,8 +54,8 @@ class DenseDecoder(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(shape.hidden, shape.hidden),
             nn.LeakyReLU(LEAK),
-            nn.Linear(shape.hidden, shape.channels),
-            nn.Unflatten(1, (shape.channels, 1, 1)),
+            nn.Linear(shape.hidden, shape.values),
+            nn.Unflatten(1, (shape.channels, shape.height, shape.width)),
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ def _limit(latest: Sequence[Record], limit: float, kind: str) -> str:
     if kind == "vae" or not latest or latest[-1]["capacity"] < limit:
         return ""
     return (
-        f"The capacity has come to its limit of {limit:g} nats and the model still asks for more. "
-        "Raise objective.limit if codes may be as large, or model.latents if all are in use."
+        f"The capacity has grown to its limit of {limit:g} nats. Raise objective.limit if codes "
+        "may be as large, or model.latents if all are in use."
     )
 
 

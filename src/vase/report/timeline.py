@@ -72,8 +72,9 @@ def visible_latents(order: Sequence[int], alpha: NDArray[np.float64], atypical: 
 
 
 def alphas(metrics: Sequence[Record]) -> NDArray[np.float64]:
-    """Atypicality over time, [T, N], in nats."""
-    return np.array([record["alpha"] for record in metrics], dtype=np.float64)
+    """Atypicality over time, [T, N], in nats; 0 at a batch that was left out, which has none."""
+    latents = max((len(record["alpha"]) for record in metrics), default=0)
+    return np.array([record["alpha"] or [0.0] * latents for record in metrics], dtype=np.float64)
 
 
 def binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

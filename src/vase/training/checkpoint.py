@@ -26,6 +26,10 @@ FORMAT = "vase-checkpoint"
 VERSION = 3
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint that is missing, cut off, or not what its checksum says."""
+
+
 def write(
     path: Path,
     tensors: Mapping[str, Tensor],
@@ -50,9 +54,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = json.loads((file.metadata() or {})["vase"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise CheckpointError(f"There is no checkpoint at '{path}'.") from None
-    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(
+        raise DamagedError(f"There is no checkpoint at '{path}'.") from None
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
+        raise DamagedError(
             f"'{path}' is not a whole VASE checkpoint ({type(error).__name__}: {error}). "
             "It may be truncated or of another program; use an earlier one."
         ) from None
@@ -94,7 +100,7 @@ def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
             f"version {VERSION}. Install the version of vase that wrote it."
         )
     if header.pop("sha256", None) != digest(tensors, header):
-        raise CheckpointError(
+        raise DamagedError(
             f"'{path}' is corrupt: its content does not match its checksum. Use an earlier one."
         )
 

@@ -97,11 +97,17 @@ def create(path: Path, config_toml: str) -> RunFolder:
 
 def refuse_existing(path: Path) -> None:
     """Raise a `RunError` if something is at `path` already."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(map(_is_left, path.iterdir()))):
         raise RunError(
             f"'{path}' exists and is not empty. Choose another folder with --out, "
             f"or go on with that run: vase resume {path}"
         )
+
+
+def _is_left(path: Path) -> bool:
+    """Whether something is of a run, and not of one that was killed before it had begun."""
+    waiting = path.name == "milestones" and path.is_dir() and not any(path.iterdir())
+    return not (waiting or path.name.startswith("."))
 
 
 def open_run(path: Path) -> RunFolder:
@@ -169,7 +175,12 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 def cut_back(path: Path, step: int) -> None:
     """Drop the records of steps that a checkpoint at `step` does not know yet."""
-    kept = [record for record in read_lines(path) if record["step"] < step]
+    try:
+        kept = [record for record in read_lines(path) if record["step"] < step]
+    except (TypeError, KeyError):
+        raise RunError(
+            f"A line of '{path}' is no record of a step. Mend it, or take it out."
+        ) from None
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_bytes(path, text.encode())
 

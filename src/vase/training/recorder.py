@@ -13,11 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from vase.errors import CheckpointError
+from vase.errors import RunError
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import averaged_weights, restore, state
 from vase.records import Observation
 from vase.training import checkpoint
+from vase.training.checkpoint import DamagedError
 from vase.training.folder import RunFolder, append_lines, cut_back
 from vase.training.tracker import Name, trackers
 from vase.worlds.stream import Schedule
@@ -135,12 +136,22 @@ def resume(folder: RunFolder, learner: Learner) -> str:
 
 
 def _newest(folder: RunFolder) -> tuple[Saved, str]:
-    """The newest whole checkpoint, and what is to be said of it."""
+    """The newest whole checkpoint, and what is to be said of it.
+
+    One that is damaged is put aside, or the next to be saved would make it the one before.
+    """
     try:
         return checkpoint.read(folder.checkpoint), ""
-    except CheckpointError as error:
+    except DamagedError as error:
         if not folder.earlier.exists():
             raise
-        saved = checkpoint.read(folder.earlier)
-        folder.earlier.replace(folder.checkpoint)  # or the next to be saved would supplant it
+        saved, damaged = checkpoint.read(folder.earlier), folder.checkpoint.with_suffix(".damaged")
+        try:
+            if folder.checkpoint.exists():
+                folder.checkpoint.replace(damaged)
+            folder.earlier.replace(folder.checkpoint)
+        except OSError as failure:
+            raise RunError(
+                f"'{folder.path}' cannot be written to: {failure.strerror or failure}."
+            ) from None
         return saved, f"{error} The one before it is gone on with."

@@ -32,8 +32,8 @@ def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
     per index, or an iterable of labelled or Pillow images, which are gathered into batches; a
     DataLoader or an iterable of batches, which come as they are. Items may be images, (image,
     label, ...) or {"image": ...}.
-    A two-dimensional item of an iterable is one grey image; of an array or a DataLoader it is a
-    batch of vectors.
+    Single images that are arrays have their channels last. A two-dimensional item of an iterable is
+    one grey image; of an array or a DataLoader it is a batch of vectors.
     """
     if hasattr(source, "__array__") and not hasattr(source, "dtype"):  # a table, for example
         source = np.asarray(source)
@@ -121,7 +121,9 @@ def unlabelled(item: Any) -> Any:
 
 
 def _collated(batch: list[Any]) -> bool:
-    """Whether a list is [images] or [images, labels], as loaders make it, and not of images."""
+    """Whether a list is [images], [images, labels] or [image, label], and not one of images."""
+    if len(batch) == 2 and np.ndim(batch[0]) > np.ndim(batch[1]) == 0:
+        return True
     first = np.ndim(batch[0]) if batch and not isinstance(batch[0], Image.Image) else 0
     alike = len({np.shape(part) for part in batch[:2]}) == 1
     return first >= 4 or (first == 3 and (len(batch) == 1 or not alike))

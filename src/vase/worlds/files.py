@@ -151,7 +151,8 @@ def _frames(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
-                yield _filling(Image.fromarray(frame.to_ndarray(format="rgb24")), shape)
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                yield _filling(Image.fromarray(upright), shape)
     except (av.FFmpegError, IndexError) as error:
         raise DataError(f"'{path}' cannot be read as a video: {error}.") from None
 
