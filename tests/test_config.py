@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vase import build, config
-from vase.errors import ConfigError
+from vase.errors import ConfigError, InputError
 from vase.lifelong.kappa import KappaRule
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture
@@ -100,5 +100,5 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_image_that_is_too_small_is_refused() -> None:
-    with pytest.raises(ConfigError, match="7 x 64 pixels are too small"):
+    with pytest.raises(InputError, match="7 x 64 pixels are too small"):
         Architecture(height=7, width=64)

@@ -160,6 +160,11 @@ def test_an_image_of_any_size_is_made_to_fit(channels: int) -> None:
     file.seek(0)
     fitted = files.fitted(file, "wide.png", (channels, 10, 10))
     np.testing.assert_array_equal(fitted[:, :, 1:-1], np.ones((channels, 10, 8)))
+    flat = io.BytesIO()
+    Image.new("1", (10_000, 6_000)).save(flat, format="PNG")
+    flat.seek(0)
+    with pytest.raises(InputError, match=r"10000 x 6000 pixels\. Make it smaller"):
+        files.fitted(flat, "large.png", (channels, 10, 10))
     with pytest.raises(InputError, match=r"'no\.png' is no image"):
         files.fitted(io.BytesIO(b"nothing"), "no.png", (channels, 10, 10))
 
@@ -221,6 +226,15 @@ def _abroad(url: str, address: str) -> list[str]:
     return [] if home in url or url.startswith(("data:", "blob:")) else [url]
 
 
+def test_another_site_may_not_ask_in_this_one_s_name(address: str) -> None:
+    host, _, port = address.rpartition("/")[2].partition(":")
+    for name, status in (("evil.example", 400), (f"localhost:{port}", 200)):
+        caller = http.client.HTTPConnection(host, int(port), timeout=10)
+        caller.request("GET", "/", headers={"Host": name})
+        assert caller.getresponse().status == status
+        caller.close()
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(address: str) -> None:
     host, _, port = address.rpartition("/")[2].partition(":")
     caller = http.client.HTTPConnection(host, int(port), timeout=10)
@@ -271,6 +285,8 @@ def test_an_image_that_is_dropped_is_looked_at(page: Page) -> None:
     Image.fromarray(np.full((40, 50, 3), 200, dtype=np.uint8)).save(file, format="PNG")
     drop("own.png", file.getvalue())
     expect(answer).not_to_have_attribute("src", before)
+    drop("large.png", b"0" * (LARGEST + 1))
+    expect(page.get_by_text("one of more than 20 MB")).to_be_visible()
     drop("bad.png", b"nothing")
     expect(page.get_by_text("'bad.png' is no image")).to_be_visible()
 

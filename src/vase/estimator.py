@@ -83,15 +83,16 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """Forget everything and take in `X` as one stream, in order; `y` is ignored.
 
         X: an array or memory map of images or vectors, a table of vectors, a path (an .npy or .npz
-        file, a folder of images, a folder of folders), a dataset, a DataLoader, or any iterable of
-        batches, with or without labels. batch_size: of what does not come in batches. size: pixels
-        to which the sides of image files are brought.
+        file, a video, a folder of images, a folder of folders or videos), a dataset, a DataLoader,
+        or any iterable of batches of images, with or without labels. batch_size: of what does not
+        come in batches. size: pixels to which the sides of image files are brought.
         """
         found = batches(X, batch_size, size)
         first = next(found, None)
         if first is None:
             raise InputError("There are no images to fit to: the source is empty.")
-        to_batch(first)  # what cannot be learnt from leaves the model as it was
+        shape = to_batch(first).shape  # what cannot be learnt from leaves the model as it was
+        build.architecture(self._config(shape[2], shape[3]), (shape[1], shape[2], shape[3]))
         if hasattr(self, "learner_"):
             del self.learner_
         for images in chain([first], found):

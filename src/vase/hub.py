@@ -76,8 +76,8 @@ def card(
             f"# {repo_id.rsplit('/', maxsplit=1)[-1]}",
             "",
             f"A VASE model ({__version__}): a lifelong, disentangled representation of an "
-            f"unlabelled stream of images, {shape.height} x {shape.width} with {shape.channels} "
-            f"channel(s), in {shape.latents} latents, after {step:,} batches.",
+            f"unlabelled stream of {_learnt(shape)}, in {shape.latents} latents, after {step:,} "
+            "batches.",
             "",
             "```python",
             "from vase import VASE",
@@ -97,6 +97,12 @@ def card(
             "",
         ]
     )
+
+
+def _learnt(shape: Architecture) -> str:
+    if shape.of_vectors:
+        return f"vectors of {shape.channels} numbers"
+    return f"images, {shape.height} x {shape.width} with {shape.channels} channel(s)"
 
 
 def _listed(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> str:

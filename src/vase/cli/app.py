@@ -127,7 +127,7 @@ def ambiguity(
 
 @app.command("check")
 def check_run(run: Run) -> None:
-    """Read and verify every file of a run, and say what looks wrong in it. Changes nothing."""
+    """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""
     from vase import integrity
     from vase.report import health
     from vase.report.run import read

@@ -173,9 +173,11 @@ class Page:
                 self.upload = ui.upload(
                     label="Drop an image here",
                     auto_upload=True,
-                    max_files=1,
+                    max_file_size=scenes.LARGEST,
                     on_upload=self._dropped,
+                    on_rejected=self._rejected,
                 )
+                self.upload.on("failed", self.upload.reset)
                 self.upload.props('accept="image/*" flat bordered').classes("w-full")
             with ui.row().classes("gap-2 py-3"):
                 for world, images in self.scene.examples.items():
@@ -203,6 +205,11 @@ class Page:
             ui.notify(str(error), type="negative", multi_line=True)
             return
         self._look(image)
+
+    def _rejected(self) -> None:
+        limit = scenes.LARGEST // 1_000_000
+        ui.notify(f"That is no image, or one of more than {limit} MB.", type="negative")
+        self.upload.reset()
 
     def _look(self, image: Floats) -> None:
         found = scenes.seen(self.scene, image)

@@ -23,6 +23,7 @@ from vase.report.decode import Floats
 from vase.report.run import Run, owners, read
 from vase.training.folder import RunFolder
 
+LARGEST = 20_000_000  # bytes of an image that is dropped
 EXAMPLES = 24  # images of every world that can be looked at
 
 State = Literal["used", "masked", "spare"]
@@ -80,7 +81,6 @@ class Scene:
     images cannot be had.
     """
 
-    folder: RunFolder
     run: Run
     places: tuple[Place, ...]
     examples: dict[str, Floats]
@@ -110,13 +110,13 @@ def load(folder: RunFolder, data: build.DataOptions) -> Scene:
     try:
         test = build.stream(run.config, data, "test")
         seen = pictures.examples(run, test, EXAMPLES)
-        return Scene(folder, run, places, seen, real=True, weights=weights)
+        return Scene(run, places, seen, real=True, weights=weights)
     except VaseError:  # its images are elsewhere: what it dreams of is always here
         dreamt = {
             name: decode.dreams(run.networks, place, EXAMPLES, pictures.SEED)
             for name, place in run.places.items()
         }
-        return Scene(folder, run, places, dreamt, real=False, weights=weights)
+        return Scene(run, places, dreamt, real=False, weights=weights)
 
 
 def controls(scene: Scene, index: int) -> list[Control]:

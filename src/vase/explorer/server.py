@@ -1,7 +1,7 @@
 """Starts the explorer: one page, on this machine alone unless told otherwise.
 
 It is built on NiceGUI, whose scripts and styles all come with it: the page works without a network.
-(Gradio forbids today's Pillow and huggingface_hub; onnxruntime-web would have to be fetched.)
+(Gradio 6.31 forbids Pillow 13; onnxruntime-web would have to be fetched.)
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from vase import build
 from vase.errors import ConfigError
 from vase.explorer import scene as scenes
+from vase.explorer.scene import LARGEST
 from vase.training.folder import RunFolder
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-LARGEST = 20_000_000  # bytes of an image that is dropped
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,7 @@ def serve(
         say("The run's images are not to be had here: its dreams are shown in their place.")
 
     from nicegui import app, ui
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.responses import PlainTextResponse
 
     from vase.explorer.page import Page
@@ -56,11 +58,15 @@ def serve(
             return PlainTextResponse("Too large.", status_code=413)
         return await proceed(request)  # type: ignore[no-any-return, misc]
 
+    if host in LOOPBACK:  # no other site's page may ask in this one's name
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+
     @ui.page("/")
     def page() -> None:
         Page(scene).build()
 
-    say(f"Explore {folder.path} at http://{host}:{port} until Ctrl-C.")
+    near = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+    say(f"Explore {folder.path} at http://{near}:{port} until Ctrl-C.")
     ui.run(
         host=host,
         port=port,
@@ -84,7 +90,8 @@ def _refuse_without_package() -> None:
 
 def _refuse_taken(host: str, port: int) -> None:
     try:
-        with socket.create_server((host, port)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
             pass
     except OSError as error:
         raise ConfigError(

@@ -19,7 +19,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.memory import Memory
 from vase.lifelong.replay import Reservoir
 from vase.lifelong.weights import frozen
-from vase.nets import Architecture, Networks
+from vase.nets import BUILT_IN, Architecture, Networks
 from vase.objective.signature import Signature
 
 Tensors = dict[str, Tensor]
@@ -92,12 +92,14 @@ def averaged_networks(tensors: Mapping[str, Tensor], shape: Architecture) -> Net
     with torch.random.fork_rng(devices=[]):
         networks = Networks(shape)
     _load(networks, "average", tensors)
-    return networks.requires_grad_(False)
+    return networks.requires_grad_(False).eval()
 
 
 def refuse_unfit(shape: Architecture, tensors: Mapping[str, Tensor]) -> None:
     """A `CheckpointError` if averaged weights are not of a shape, before any memory is taken."""
-    with torch.device("meta"):
+    # Networks of the user's may compute with numbers while they are made, which "meta" has none of.
+    place = "meta" if shape.nets in BUILT_IN else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(place):
         expected = {name: value.shape for name, value in Networks(shape).state_dict().items()}
     found = {name: value.shape for name, value in _named("average", tensors).items()}
     if found != expected:

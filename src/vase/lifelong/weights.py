@@ -18,14 +18,16 @@ from vase.nets import Networks
 
 
 def frozen(networks: Networks) -> Networks:
-    """A copy that is never trained."""
-    return copy.deepcopy(networks).requires_grad_(False)
+    """A copy that is never trained, and computes as networks do that are read out."""
+    return copy.deepcopy(networks).requires_grad_(False).eval()
 
 
 def follow(average: Networks, networks: Networks, averaging: float) -> None:
-    """average <- averaging * average + (1 - averaging) * networks."""
+    """average <- averaging * average + (1 - averaging) * networks; buffers are copied."""
     update = get_ema_multi_avg_fn(averaging)  # type: ignore[no-untyped-call]
     update(list(average.parameters()), list(networks.parameters()), 0)
+    for kept, now in zip(average.buffers(), networks.buffers(), strict=True):
+        kept.copy_(now)
 
 
 def grown(networks: Networks, rows: int) -> Networks:
@@ -38,7 +40,8 @@ def grown(networks: Networks, rows: int) -> Networks:
     }
     larger.load_state_dict(weights)
     trained = next(networks.parameters()).requires_grad
-    return larger.to(next(networks.parameters()).device).requires_grad_(trained)
+    larger = larger.to(next(networks.parameters()).device).requires_grad_(trained)
+    return larger.train(networks.training)
 
 
 def grown_optimizer(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
-from vase.errors import ConfigError
+from vase.errors import ConfigError, InputError
 from vase.nets import window
 from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.records import Posterior
@@ -50,7 +50,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if not self.of_vectors and min(self.height, self.width) < LEAST:
-            raise ConfigError(
+            raise InputError(
                 f"Images of {self.height} x {self.width} pixels are too small: both sides must "
                 f"have at least {LEAST}. Enlarge them, or pad them."
             )
@@ -261,6 +261,9 @@ KNOWN: dict[str, tuple[Maker, Maker]] = {
     DEFAULT: (Encoder, Decoder),
     "dense": (DenseEncoder, DenseDecoder),
 }
+
+
+BUILT_IN = frozenset(KNOWN)
 
 
 def register(name: str, encoder: Maker, decoder: Maker) -> None:

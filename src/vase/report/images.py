@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -122,6 +123,12 @@ def traversal(
     labels: what to print beside each row, a heading and a second line.
     """
     left, head, margin = 1.2, 0.8, 0.06
+    seen = replace(
+        seen,
+        images=striped(seen.images),
+        original=striped(seen.original),
+        reconstruction=striped(seen.reconstruction),
+    )
     rows, columns, _, tall, broad = seen.images.shape
     gap = gap_of(seen.images)
     picture = mosaic(seen.images) if rows else np.ones((1, 1, 3), dtype=np.float32)

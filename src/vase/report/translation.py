@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from vase.report import style
 from vase.report.decode import Floats
-from vase.report.images import gap_of, mosaic, show
+from vase.report.images import gap_of, mosaic, show, striped
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +27,11 @@ class Row:
 def draw(rows: Sequence[Row]) -> Figure:
     """One row of images over the other, all of one number, each with its words at the left."""
     left, margin = 1.75, 0.06
-    picture = mosaic(np.stack([row.images for row in rows]))
+    images = striped(np.stack([row.images for row in rows]))
+    picture = mosaic(images)
     across = style.FULL - left - margin
     scale = across / picture.shape[1]  # inches per pixel
-    pitch = (rows[0].images.shape[2] + gap_of(rows[0].images)) * scale
+    pitch = (images.shape[3] + gap_of(images)) * scale
     height = picture.shape[0] * scale + 2 * margin
     figure = Figure(figsize=(style.FULL, height))
     show(style.empty_axes(figure, (left, margin, across, picture.shape[0] * scale)), picture)

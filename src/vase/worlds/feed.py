@@ -5,7 +5,7 @@ Labels are never needed: where items bring some, they are left aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from vase.errors import InputError
 from vase.worlds import files, own
@@ -45,6 +45,11 @@ def batches(source: Any, batch_size: int, size: int) -> Iterator[Any]:
         yield from (unlabelled(tuple(item) if isinstance(item, list) else item) for item in source)
     elif _indexed(source):
         yield from _gathered((source[k] for k in range(len(source))), batch_size)
+    elif isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise InputError(
+            f"A {type(source).__name__} is no source of images. Give an array, a path, a dataset "
+            "(one split of it), a loader, or an iterable."
+        )
     else:
         items = iter(source)
         for first in items:
@@ -64,7 +69,8 @@ def _of_files(path: Path, batch_size: int, size: int) -> Iterator[Any]:
 def _indexed(source: Any) -> bool:
     """Whether it is a dataset of single images; lists and tuples hold what an iterable does."""
     return (
-        hasattr(source, "__getitem__")
+        not isinstance(source, IterableDataset | Mapping)
+        and hasattr(source, "__getitem__")
         and hasattr(source, "__len__")
         and not isinstance(source, list | tuple)
     )

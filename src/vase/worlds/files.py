@@ -20,6 +20,7 @@ VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
 ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
+MOST_PIXELS = 50_000_000  # of an image that somebody drops: it is held several times over
 LOOKED_AT = 50  # files that tell whether a folder is grey
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
@@ -46,6 +47,10 @@ def fitted(file: BinaryIO, name: str, shape: tuple[int, int, int]) -> Floats:
     try:
         with Image.open(file) as image:
             refuse_deep(image, f"'{name}'")
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(
+                    f"'{name}' has {image.width} x {image.height} pixels. Make it smaller."
+                )
             pixels = _filling(ImageOps.exif_transpose(image), (height, width, channels))
     except InputError:
         raise
@@ -74,8 +79,10 @@ def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
             grey_or_colour = np.asarray(image.convert(MODES[channels]), dtype=np.float32)
     except FileNotFoundError:
         raise InputError(f"There is no file and no folder '{path}'.") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"'{path}' cannot be read as an image: {error}.") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"'{path}' cannot be read as an image: {reason(error)}.") from None
     pixels: Floats = grey_or_colour.reshape(height, width, channels) / np.float32(255)
     return np.moveaxis(pixels, -1, 0)
 

@@ -92,6 +92,11 @@ def from_batch(images: Tensor, layout: Layout) -> np.ndarray[Any, np.dtype[np.fl
 
 def _scaled(array: np.ndarray[Any, Any], what: str) -> np.ndarray[Any, Any]:
     floating = array.dtype.kind == "f"
+    if what == "vectors" and array.dtype.kind in "ui":
+        raise InputError(
+            "Vectors must be floats in [0, 1], so that nobody need guess what an integer is a "
+            "share of. Divide them by what is their largest."
+        )
     low, high = array.min(), array.max()
     if floating and not np.isfinite([low, high]).all():
         bad = int((~np.isfinite(array)).sum())
