@@ -1,7 +1,8 @@
 """Models on the Hugging Face Hub: one safetensors file, and a card that says what is in it.
 
 The file is what `VASE.save` writes, so that a model that was pulled goes on learning as the one
-that was pushed would have. Nothing is pickled.
+that was pushed would have. Nothing is pickled. ModelHubMixin is not used: it keeps arguments and
+weights, and a model here is also its memory of environments, its snapshot and its optimizer.
 """
 
 from __future__ import annotations
