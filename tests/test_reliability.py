@@ -1,6 +1,5 @@
 """Runs that are killed, disks that fail, bytes that rot: nothing is lost or goes unsaid."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import ROOT, script
 from typer.testing import CliRunner
 
 from vase import build, config
@@ -18,19 +18,12 @@ from vase.errors import CheckpointError, RunError
 from vase.training import checkpoint, recorder
 from vase.training.folder import RunFolder, create, sole_writer
 
-ROOT = Path(__file__).parents[1]
 DATA = build.DataOptions(offline=True)
 
 
 @pytest.fixture(scope="module")
 def trials() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reliability", ROOT / "benchmarks/reliability.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reliability"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("reliability")
 
 
 def test_a_sample_of_kills_and_faults_loses_nothing() -> None:

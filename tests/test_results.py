@@ -1,24 +1,14 @@
 """RESULTS.md is what the raw files say, to the letter; the generator's pieces on known numbers."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from scripts import ROOT, script
 
 
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["results"] = module
-    spec.loader.exec_module(module)
-    return module
+    return script("results")
 
 
 def test_the_page_is_generated_from_the_raw_files(results: ModuleType) -> None:

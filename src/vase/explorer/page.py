@@ -29,7 +29,6 @@ STYLE = """
     padding: 20px; width: 100%; overflow: clip; }
   .vase-quiet { color: var(--quiet); font-size: 13px; }
   .vase-title { font-size: 19px; font-weight: 650; }
-  .vase-dot { width: 11px; height: 11px; border-radius: 50%; flex: none; }
   .vase-picture { image-rendering: pixelated; border-radius: 6px; width: 100%; display: block; }
   .vase-masked { opacity: .45; }
   .vase-band { display: flex; height: 12px; border-radius: 4px; overflow: hidden; width: 100%; }

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,13 +19,12 @@ from vase.lifelong.translate import translated
 from vase.probes import encode
 from vase.report import decode, pictures, style
 from vase.report.decode import Floats
+from vase.report.latents import State
 from vase.report.run import Run, owners, read
 from vase.training.folder import RunFolder
 
 LARGEST = 20_000_000  # bytes of an image that is dropped
 EXAMPLES = 24  # images of every world that can be looked at
-
-State = Literal["used", "masked", "spare"]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from vase.explorer.scene import LARGEST
 from vase.training.folder import RunFolder
 
 if TYPE_CHECKING:
+    from nicegui import App
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -46,20 +47,10 @@ def serve(
         say("The run's images are not to be had here: its dreams are shown in their place.")
 
     from nicegui import app, ui
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import PlainTextResponse
 
     from vase.explorer.page import Page
 
-    @app.middleware("http")
-    async def refuse_large(request: Request, proceed: Callable[[Request], Response]) -> Response:
-        size = request.headers.get("content-length", "0")
-        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= LARGEST):
-            return PlainTextResponse("Too large.", status_code=413)
-        return await proceed(request)  # type: ignore[no-any-return, misc]
-
-    if host in LOOPBACK:  # no other site's page may ask in this one's name
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    _guard(app, host)
 
     @ui.page("/")
     def page() -> None:
@@ -76,6 +67,22 @@ def serve(
         reload=False,
         show_welcome_message=False,
     )
+
+
+def _guard(app: App, host: str) -> None:
+    """Refuse what is too large before it is read, and pages of other sites."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.responses import PlainTextResponse
+
+    @app.middleware("http")
+    async def refuse_large(request: Request, proceed: Callable[[Request], Response]) -> Response:
+        size = request.headers.get("content-length", "0")
+        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= LARGEST):
+            return PlainTextResponse("Too large.", status_code=413)
+        return await proceed(request)  # type: ignore[no-any-return, misc]
+
+    if host in LOOPBACK:  # no other site's page may ask in this one's name
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
 
 
 def _refuse_without_package() -> None:

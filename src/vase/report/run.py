@@ -114,7 +114,7 @@ def load_networks(path: Path) -> tuple[Networks, Memory, int]:
     tensors, record = checkpoint.read(path)
     with checkpoint.understood(path):
         networks = averaged_networks(tensors, Architecture(**record["architecture"]))
-        return networks.eval(), Memory.from_json(record["memory"]), int(record["step"])
+        return networks, Memory.from_json(record["memory"]), int(record["step"])
 
 
 def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
