@@ -34,6 +34,7 @@ import torch
 from vase import build, config
 from vase.bench.ablation import train
 from vase.errors import RunError
+from vase.training import recorder
 from vase.training.folder import RunFolder
 
 HOME = Path(__file__).parents[1]
@@ -82,6 +83,7 @@ def begun(folder: Path, fault: Fault | None = None, at: int = -1, tell: Path | N
     try:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115, for a process about to end
         with counted(fault, at) as count:
+            recorder.MOST_LINES = 4  # or a run so short would never thin out its log
             train(RunFolder(folder), settings(), build.DataOptions(offline=True))
         if tell is not None:
             tell.write_text(str(count[0]))
@@ -277,7 +279,8 @@ TEXT = """# Reliability
 A run that is killed goes on with `vase resume`, and ends as if it had never been: same weights,
 events, metrics and milestones, byte for byte on a CPU. A disk that is full, failing or read-only
 ends it with a sentence, and it goes on likewise once there is room. That is tried, not only meant:
-`make reliability` disturbs runs of {steps} steps that log every second step and save every fifth.
+`make reliability` disturbs runs of {steps} steps that log every second step, save every fifth and
+thin their log out twice.
 "Inside a write" is half way through each single write, and before each single sync and rename.
 
 | what was done | times | recovered | lost | ended without a sentence |

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +14,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from vase.errors import CheckpointError, RunError
-from vase.training import checkpoint
+from vase.records import Observation, Verdict
+from vase.training import checkpoint, recorder
 from vase.training import folder as folders
+from vase.training.folder import RunFolder
+from vase.training.recorder import Recorder
+from vase.worlds.stream import Schedule
 
 TENSORS = {
     "a": torch.arange(12.0).reshape(3, 4),
@@ -126,8 +131,42 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     folders.append_lines(log, [{"step": step, "loss": 1 / 3} for step in range(5)])
     with log.open("a") as file:
         file.write('{"step": 5, "lo')
-    folders.cut_back(log, 3)
+    folders.keep_lines(log, lambda step: step < 3)
     assert folders.read_lines(log) == [{"step": step, "loss": 0.333333} for step in range(3)]
+
+
+def observation(step: int) -> Observation:
+    return Observation(step, Verdict("same", 0, ""), {"loss": step / 3}, 1.0, (), (), 0.0)
+
+
+@pytest.mark.parametrize("killed", [None, 7, 8, 9, 31, 33, 60])
+def test_a_log_thins_out_as_it_grows_and_kills_leave_no_trace_in_it(
+    killed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "MOST_LINES", 4)
+    learner = SimpleNamespace(step=0)
+    scribe = Recorder(
+        RunFolder(tmp_path), learner, log_every=2, checkpoint_every=99, milestones=frozenset()
+    )
+    steps = [*range(70)]
+    if killed is not None:  # begun again at a checkpoint that is some steps old
+        steps[killed:killed] = range(max(0, killed - 5), killed)
+    for now, before in zip(steps, [-1, *steps], strict=False):
+        if now <= before:
+            folders.keep_lines(scribe.folder.metrics, lambda step, now=now: step < now)
+        scribe.write(observation(now))
+    # From step 64 on, every 32nd: 2 times 2^4.
+    expected = [observation(step).to_json() for step in (0, 32, 64)]
+    assert folders.read_lines(scribe.folder.metrics) == folders.rounded(expected)
+
+
+def test_milestones_of_a_long_schedule_are_as_many_evenly() -> None:
+    few = Schedule.of([("a", 10), ("b", 5)])
+    assert recorder.milestone_steps(few, 2) == {5, 10, 13, 15}
+    many = sorted(recorder.milestone_steps(Schedule.of([("a", 20), ("b", 30)] * 500), 4))
+    assert len(many) == recorder.MOST_MILESTONES
+    assert many[-1] == 25_000
+    assert max(np.diff(many)) < 2 * 250
 
 
 def test_a_broken_line_in_the_middle_of_a_log_is_named(tmp_path: Path) -> None:

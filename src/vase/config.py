@@ -188,7 +188,7 @@ class TrainingConfig(Section):
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
     milestones: Annotated[
-        PositiveInt, Field(description="weights kept for the probes, per stay")
+        PositiveInt, Field(description="weights kept for the probes, per stay; 100 in all at most")
     ] = 4
 
 

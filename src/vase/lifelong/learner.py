@@ -165,7 +165,8 @@ class Learner:
         numbers, kl = dict(zip(named, values, strict=False)), tuple(values[len(named) :])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.networks.parameters(), self.settings.clip)
+        weights = self.optimizer.param_groups[0]["params"]  # a list; networks would be searched
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.clip)
         if not (np.isfinite(numbers["loss"]) and norm.isfinite()):
             return None
         self.optimizer.step()

@@ -13,7 +13,7 @@ probes.json  translation.json  ambiguity.json  report.html  figures/
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,10 +173,10 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         raise RunError(f"'{path}' could not be written: {error.strerror or error}.") from None
 
 
-def cut_back(path: Path, step: int) -> None:
-    """Drop the records of steps that a checkpoint at `step` does not know yet."""
+def keep_lines(path: Path, wanted: Callable[[int], bool]) -> None:
+    """Drop the records of a .jsonl file whose steps are not wanted."""
     try:
-        kept = [record for record in read_lines(path) if record["step"] < step]
+        kept = [record for record in read_lines(path) if wanted(record["step"])]
     except (TypeError, KeyError):
         raise RunError(
             f"A line of '{path}' is no record of a step. Mend it, or take it out."

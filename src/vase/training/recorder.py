@@ -19,20 +19,39 @@ from vase.lifelong.state import averaged_weights, restore, state
 from vase.records import Observation
 from vase.training import checkpoint
 from vase.training.checkpoint import DamagedError
-from vase.training.folder import RunFolder, append_lines, cut_back
+from vase.training.folder import RunFolder, append_lines, keep_lines
 from vase.training.tracker import Name, trackers
 from vase.worlds.stream import Schedule
+
+MOST_LINES, MOST_MILESTONES = 10_000, 100  # of one run, however long it is
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and what JSON holds
 
 
 def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
-    """Steps (counted from 1) after which weights are kept: `per_stay`, evenly, in every stay."""
-    return frozenset(
-        stay.start + math.ceil((stay.end - stay.start) * k / per_stay)
-        for stay in schedule.stays
-        for k in range(1, per_stay + 1)
+    """Steps (counted from 1) after which weights are kept: `per_stay`, evenly, in every stay.
+
+    Where that makes more than MOST_MILESTONES, as many of them, evenly, the last among them.
+    """
+    steps = sorted(
+        {
+            stay.start + math.ceil((stay.end - stay.start) * k / per_stay)
+            for stay in schedule.stays
+            for k in range(1, per_stay + 1)
+        }
     )
+    share = max(1.0, len(steps) / MOST_MILESTONES)
+    return frozenset(steps[-1 - int(k * share)] for k in range(min(len(steps), MOST_MILESTONES)))
+
+
+def stride(step: int, log_every: int) -> int:
+    """Steps between the lines of a log that has come to `step`: doubled when it gets too long.
+
+    A function of the step alone, and every stride divides the next: so a log that was thinned out,
+    cut back to a checkpoint and written on is the log of a run that never stopped.
+    """
+    doublings = (step // (MOST_LINES * log_every)).bit_length()
+    return log_every << doublings
 
 
 class Recorder:
@@ -101,7 +120,10 @@ class Recorder:
                 text = f"{event.kind} {event.environment}: {event.reason}"
                 for tracker in self.trackers:
                     tracker.text("events", text, event.step)
-        if observation.step % self.log_every == 0:
+        between = stride(observation.step, self.log_every)
+        if observation.step and between > stride(observation.step - 1, self.log_every):
+            keep_lines(self.folder.metrics, lambda step: step % between == 0)
+        if observation.step % between == 0:
             append_lines(self.folder.metrics, [observation.to_json()])
             self._track(observation)
 
@@ -128,7 +150,7 @@ def resume(folder: RunFolder, learner: Learner) -> str:
         with checkpoint.understood(folder.checkpoint):
             restore(learner, *saved)
     for log in (folder.metrics, folder.events):
-        cut_back(log, learner.step)
+        keep_lines(log, lambda step: step < learner.step)
     for path in folder.milestones():
         if path > folder.milestone(learner.step):
             path.unlink()

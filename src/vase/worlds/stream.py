@@ -6,6 +6,7 @@ run that resumes sees exactly the batches it would have seen.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,7 +57,7 @@ class Schedule:
 
     def at(self, step: int) -> str:
         """The environment of a step."""
-        return next(stay.environment for stay in self.stays if step < stay.end)
+        return self.stays[bisect_right(self.stays, step, key=lambda stay: stay.end)].environment
 
 
 class Batches(Protocol):
