@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench reliability fuzz clean
+.PHONY: help train test test-slow lint typecheck docs package bench reliability fuzz soak lock audit clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -76,9 +76,25 @@ reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is l
 	@echo "==> Reliability"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
 
-fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader, in place of 200
+fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader at random, and 10,000 guided by coverage
 	@echo "==> Fuzz"
-	@VASE_FUZZ=10000 $(BIN)/pytest --numprocesses 2 tests/test_fuzz.py $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py $(ARGS)
+	@$(BIN)/python benchmarks/reliability.py page
+
+soak: $(VENV)/dev.stamp ## a million steps of a small model: does anything grow? (an hour or two)
+	@echo "==> Soak"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py $(ARGS)
+	@$(BIN)/python benchmarks/reliability.py page
+
+lock: $(VENV)/dev.stamp ## what the tests are installed from, with hashes, anew (locks/dev.txt)
+	@$(PIP_INSTALL) uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra fuzz -c constraints.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
+	  --custom-compile-command 'make lock' --quiet -o locks/dev.txt
+
+audit: $(VENV)/dev.stamp ## known weaknesses of what the tests are installed from
+	@$(PIP_INSTALL) pip-audit
+	@$(BIN)/pip-audit --disable-pip --require-hashes -r locks/dev.txt -r locks/torch.txt
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -86,15 +102,21 @@ clean: ## remove the virtual environment, caches and build products; keep the ru
 
 # -qq: only errors. pip leaves what is already installed and fits as it is.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+PIP_LOCKED := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
 
 $(VENV)/train.stamp: pyproject.toml constraints.txt | $(BIN)/activate
 	@echo "==> Installing VASE and what it needs into $(VENV) (PyTorch is large: some minutes)"
 	@$(PIP_INSTALL) -e .
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/activate
+# Every file is held to the hashes in locks/, but for the NVIDIA libraries that a CUDA build of
+# PyTorch pins itself: those are what the third line fetches, and nothing where there is a CPU build.
+$(VENV)/dev.stamp: pyproject.toml constraints.txt locks/dev.txt locks/torch.txt | $(BIN)/activate
 	@echo "==> Installing VASE and its test tools into $(VENV) (PyTorch is large: some minutes)"
-	@$(PIP_INSTALL) -e '.[dev]'
+	@$(PIP_LOCKED) -r locks/torch.txt
+	@$(PIP_LOCKED) -r locks/dev.txt
+	@$(PIP_INSTALL) torch
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $(VENV)/train.stamp $@
 
 # `activate` is the last file that venv writes, so it stands for a whole environment.

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py                 # all of it -> results/reliability.json
     python benchmarks/reliability.py sample          # a few of them, printed: for the tests
-    python benchmarks/reliability.py page            # docs/reliability.md from that file
+    python benchmarks/reliability.py page            # docs/reliability.md from the raw files
 
 A run of a few steps is begun, ended by force, and gone on with until it is done. (Each is a fork of
 this process, which therefore never learns anything itself.) Then its weights,
@@ -22,6 +22,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -38,7 +39,8 @@ from vase.training import recorder
 from vase.training.folder import RunFolder
 
 HOME = Path(__file__).parents[1]
-RAW, PAGE = HOME / "results" / "reliability.json", HOME / "docs" / "reliability.md"
+RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
+RAW, FUZZ, SOAK = (RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak"))
 STEPS = 24
 FAULTS = {
     "full disk": errno.ENOSPC,
@@ -262,19 +264,63 @@ def everything(kills: int, every: int = 1) -> list[Tally]:
 # ---- the page ----------------------------------------------------------------------------------
 
 
-def page(found: list[dict[str, Any]]) -> str:
-    """docs/reliability.md."""
-    rows = [
+def page() -> str:
+    """docs/reliability.md, from what was found."""
+    kills = "\n".join(
         f"| {each['name']} | {each['struck']} | {each['struck'] - each['lost']} | "
         f"{each['lost']} | {each['speechless']} |"
-        for each in found
+        for each in read(RAW)
+    )
+    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzzed(), soak=soaked())
+
+
+def read(path: Path) -> Any:
+    """What a benchmark has found."""
+    return json.loads(path.read_text())
+
+
+def fuzzed() -> str:
+    """A line for each reader: cases at random and guided, and what came of them."""
+    lines = []
+    for name, found in read(FUZZ).items():
+        tallies = [Counter(found[way]) for way in ("random", "guided")]
+        came = sum(tallies, Counter())
+        counts = [tally["cases"] for tally in tallies]
+        counts += [came[key] for key in ("understood", "refused", "crashed")]
+        lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |")
+    return "\n".join(lines)
+
+
+def soaked() -> str:
+    """A line for each thing that might have grown, and for what is told of each world."""
+    found = read(SOAK)
+    blocks = found["blocks"]
+    tenth, end = blocks[len(blocks) // 10 - 1], blocks[-1]
+    rows = [
+        ("resident memory, MiB", f"{tenth['resident_mib']:.0f}", f"{end['resident_mib']:.0f}"),
+        ("processor time of a step, ms", *(f"{found['time'][at]:.2f}" for at in ("tenth", "end"))),
+        ("files of the run, MiB", f"{tenth['files_mib']:.1f}", f"{end['files_mib']:.1f}"),
+        ("environments known", str(tenth["environments"]), str(end["environments"])),
     ]
-    return TEXT.format(rows="\n".join(rows), steps=STEPS)
+    for name, world in found["worlds"].items():
+        for key, title, form in (
+            ("identity", "identity told right", "{:.1%}"),
+            ("position_mse", "squared error of the position", "{:.4f}"),
+            ("reconstruction_nats", "nats of reconstruction", "{:.1f}"),
+        ):
+            both = [world[at][key] for at in ("tenth", "end")]
+            if isinstance(both[0], dict):
+                both = [scores["mlp"] for scores in both]
+            if both[0] is not None:
+                rows.append((f"{name}: {title}", *map(form.format, both)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 TEXT = """# Reliability
 
-<!-- Made by `make reliability` from results/reliability.json. -->
+<!-- Made by `make reliability` from results/reliability.json, fuzz.json and soak.json. -->
+
+## Kills and failing disks
 
 A run that is killed goes on with `vase resume`, and ends as if it had never been: same weights,
 events, metrics and milestones, byte for byte on a CPU. A disk that is full, failing or read-only
@@ -285,7 +331,27 @@ thin their log out twice.
 
 | what was done | times | recovered | lost | ended without a sentence |
 |---|---|---|---|---|
-{rows}
+{kills}
+
+## Bytes that cannot be believed
+
+`make fuzz` spoils what was whole: bytes are changed, cut out, doubled and put in, at random and
+guided by which lines of code they reach. In a forged checkpoint the checksum is right and the
+record or a tensor is not. "Understood" is whatever is read without complaint, for a spoilt pixel
+is a pixel; everything else must be refused in a sentence.
+
+| reader of | cases at random | guided | understood | refused | crashed |
+|---|---|---|---|---|---|
+{fuzz}
+
+## A million steps
+
+`make soak` trains a small model on three worlds that take turns every 500 steps. Nothing may grow,
+and what the latents tell may not get worse.
+
+| | after a tenth | at the end |
+|---|---|---|
+{soak}
 
 ## What guards a run
 
@@ -319,7 +385,7 @@ def main() -> None:
     if given.what == "all":
         found = [asdict(tally) for tally in everything(given.kills)]
         RAW.write_text(json.dumps(found, indent=1) + "\n")
-    PAGE.write_text(page(json.loads(RAW.read_text())))
+    PAGE.write_text(page())
     print(f"{RAW}\n{PAGE}")
 
 

@@ -431,3 +431,20 @@ def test_loaded_modules_are_seen() -> None:
     assert "sqlite3" in modules_loaded_by("import sqlite3; sys.exit(0)")
     with pytest.raises(AssertionError):
         modules_loaded_by("sys.exit(3)")
+
+
+# --- what the tests are installed from -------------------------------------------------------
+
+
+def pins(file: str) -> dict[str, str]:
+    """The versions that a file of requirements holds packages to."""
+    lines = (SOURCE.parents[1] / file).read_text().splitlines()
+    held = [line.split(";")[0].rstrip("\\ ").split("==") for line in lines if "==" in line]
+    return {name.strip().lower(): version.strip() for name, version in held if name[0] != "#"}
+
+
+def test_the_lock_holds_what_the_constraints_hold() -> None:
+    """`make lock` writes it anew."""
+    constrained, locked = pins("constraints.txt"), pins("locks/torch.txt") | pins("locks/dev.txt")
+    assert constrained
+    assert {name: locked.get(name) for name in constrained} == constrained

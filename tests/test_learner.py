@@ -516,6 +516,22 @@ def test_resuming_equals_going_on_bit_for_bit(at_the_switch: State, after: int) 
     assert same(whole, part)
 
 
+def test_other_numbers_of_threads_go_on_with_a_checkpoint_but_may_round_otherwise(
+    at_the_switch: State,
+) -> None:
+    """Sums are made in another order: the same run to four digits, and not promised bit for bit."""
+    losses = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            seen = run(resumed(at_the_switch), toy(SWITCH), SWITCH + 6)
+        finally:
+            torch.set_num_threads(1)
+        losses.append([observation.terms.get("loss", 0.0) for observation in seen])
+    assert any(losses[0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_a_checkpoint_of_other_shapes_is_refused() -> None:
     other = Learner(replace(SHAPE, latents=7), Settings(), seed=0, device=CPU)
     with pytest.raises(CheckpointError, match="shaped"):

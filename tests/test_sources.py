@@ -203,6 +203,7 @@ def test_the_real_records_are_complete() -> None:
     assert all(len(bytes.fromhex(file.sha256)) == 32 for file in files)
     for dataset in catalogue.DATASETS.values():
         assert len(dataset.mirrors) >= 2
+        assert all(mirror.startswith("https://") for mirror in dataset.mirrors)
         assert dataset.packages
         assert dataset.mirror_timeout_s <= 10
 

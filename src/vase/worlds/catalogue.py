@@ -154,7 +154,7 @@ FASHION_MNIST = Dataset(
     folders=("fashion-mnist", "FashionMNIST/raw", "FashionMNIST", "fashion-mnist/raw", ".", "raw"),
     system=(Path("/usr/share/datasets/fashion-mnist"),),
     mirrors=(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
     ),
     packages=(
