@@ -78,6 +78,7 @@ reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is l
 
 fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader at random, and 10,000 guided by coverage
 	@echo "==> Fuzz"
+	@$(PIP_INSTALL) -e '.[fuzz]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py $(ARGS)
 	@$(BIN)/python benchmarks/reliability.py page
 
@@ -88,7 +89,7 @@ soak: $(VENV)/dev.stamp ## a million steps of a small model: does anything grow?
 
 lock: $(VENV)/dev.stamp ## what the tests are installed from, with hashes, anew (locks/dev.txt)
 	@$(PIP_INSTALL) uv
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra fuzz -c constraints.txt \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev -c constraints.txt \
 	  --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
 	  --custom-compile-command 'make lock' --quiet -o locks/dev.txt
 

@@ -102,7 +102,7 @@ def test_every_extra_is_told_of() -> None:
     told = (HOME / "docs" / "quickstart.md").read_text(encoding="utf-8")
     table = [line for line in told.splitlines() if line.startswith("| `")]
     named = {name for line in table for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-    assert named == set(project["optional-dependencies"]) - {"dev"}
+    assert named == set(project["optional-dependencies"]) - {"dev", "fuzz"}
 
 
 # --- the notebook, and the site ---------------------------------------------------------------

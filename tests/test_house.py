@@ -446,5 +446,5 @@ def pins(file: str) -> dict[str, str]:
 def test_the_lock_holds_what_the_constraints_hold() -> None:
     """`make lock` writes it anew."""
     constrained, locked = pins("constraints.txt"), pins("locks/torch.txt") | pins("locks/dev.txt")
-    assert constrained
+    del constrained["atheris"]  # of the extra "fuzz", which has wheels for few machines
     assert {name: locked.get(name) for name in constrained} == constrained

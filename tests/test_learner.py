@@ -12,7 +12,7 @@ from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule, dream, latents
 from vase.lifelong.learner import MOST_SKIPPED, Learner
 from vase.lifelong.look import look, moments
-from vase.lifelong.loss import total
+from vase.lifelong.loss import terms, total
 from vase.lifelong.memory import Environment, latest
 from vase.lifelong.settings import Settings
 from vase.lifelong.state import restore, state
@@ -271,7 +271,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     plain = resumed(at_the_switch, entangled=True, belief=0.0)
     seen = plain._look(images)
     torch.testing.assert_close(
-        total(seen, plain.memory, plain.settings), (seen.distortion + seen.rate).mean()
+        total(terms(seen), plain.memory, plain.settings), (seen.distortion + seen.rate).mean()
     )
 
     weights = DreamRule(encoder=2.0, decoder=3.0)
@@ -285,7 +285,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
         + 3 * seen.past["decoder_proximity"]
         + 0.5 * seen.belief
     )
-    torch.testing.assert_close(total(seen, full.memory, full.settings), expected)
+    torch.testing.assert_close(total(terms(seen), full.memory, full.settings), expected)
 
 
 def test_without_inference_there_is_one_environment() -> None:

@@ -11,7 +11,7 @@ from vase.errors import ConfigError
 from vase.lifelong.dream import DreamRule, dream
 from vase.lifelong.learner import Learner
 from vase.lifelong.look import look
-from vase.lifelong.loss import total
+from vase.lifelong.loss import terms, total
 from vase.lifelong.memory import Environment, Memory
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
@@ -103,7 +103,7 @@ def test_a_replayed_image_weighs_as_much_as_a_present_one(entangled: bool) -> No
 
     present = minimum(seen.distortion.mean(), seen.rate.mean(), 1.0)
     past = minimum(seen.past["replay_reconstruction"], seen.past["replay_kl"], 3.0)
-    torch.testing.assert_close(total(seen, memory, settings), present + 0.5 * past)
+    torch.testing.assert_close(total(terms(seen), memory, settings), present + 0.5 * past)
 
 
 # ---- stored images -----------------------------------------------------------------------------

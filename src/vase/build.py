@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lightning_fabric import Fabric
 
 from vase import config as configuration
-from vase.config import Config, DetectionConfig, Precision, WorldConfig
-from vase.errors import ConfigError, DataError
+from vase.config import Config, DetectionConfig, TrainingConfig, WorldConfig
+from vase.errors import ConfigError, DataError, reason
 from vase.lifelong.detector import DetectorRule
 from vase.lifelong.dream import DreamRule
 from vase.lifelong.identify import IdentificationRule, Identify, identify
@@ -21,6 +21,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture, fold_for
 from vase.objective.capacity import CapacityRule
+from vase.training.devices import Devices
 from vase.worlds import dsprites, files, own, rendered, scenery, shapes, sources
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.sources import Split
@@ -227,21 +228,42 @@ def _fields(rule: type[Rule], section: DetectionConfig) -> Rule:
 
 
 def learner(
-    config: Config, shape: tuple[int, int, int], *, identify: Identify = identify
+    config: Config,
+    shape: tuple[int, int, int],
+    *,
+    identify: Identify = identify,
+    shared: Devices | None = None,
 ) -> Learner:
     """A fresh learner for images of (channels, height, width), on the configured device.
 
-    identify: from the evidence after an alarm to a verdict; see `docs/extend`.
+    identify: from the evidence after an alarm to a verdict; see `docs/extend`. shared: the devices,
+    where there are several.
     """
-    fabric = _fabric(config.training.accelerator, config.training.precision)
+    on = shared or Devices(_fabric(config.training))
     return Learner(
         architecture(config, shape),
         settings(config),
         seed=config.training.seed,
-        device=fabric.device,
-        autocast=fabric.autocast,
+        device=on.fabric.device,
+        autocast=on.fabric.autocast,
         identify=identify,
+        ranks=on,
     )
+
+
+def devices(config: Config) -> Devices:
+    """All devices of a run, not launched yet; a `ConfigError` where a batch can't be shared out."""
+    count, images = config.training.devices, config.stream.batch_size
+    for what, shared in (
+        ("stream.batch_size", images),
+        ("the dreams of a batch", max(1, round(config.dreaming.share * images))),
+    ):
+        if shared % count:
+            raise ConfigError(
+                f"{count} devices cannot share {what} evenly: {shared} is no multiple of {count}. "
+                "Change stream.batch_size or training.devices."
+            )
+    return Devices(_fabric(config.training, count), count)
 
 
 def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream) -> Recorder:
@@ -259,12 +281,17 @@ def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream
     )
 
 
-def _fabric(accelerator: str, precision: Precision) -> Fabric:
+def _fabric(training: TrainingConfig, count: int = 1) -> Fabric:
     """Devices and precision by name; "auto" takes the best device there is."""
     try:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        return Fabric(
+            accelerator=training.accelerator,
+            precision=training.precision,
+            devices=count,
+            strategy="ddp" if count > 1 else "auto",
+        )
     except Exception as error:
         raise ConfigError(
-            f"The accelerator '{accelerator}' cannot be used here: {error}. "
-            "Set training.accelerator to auto or cpu."
+            f"The accelerator '{training.accelerator}' cannot be used here: {reason(error)}. "
+            "Set training.accelerator to auto or cpu, and training.devices to how many there are."
         ) from None

@@ -181,15 +181,14 @@ class TrainingConfig(Section):
     clip: PositiveFloat = 200.0
     belief: NonNegativeFloat = 1.0
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Annotated[PositiveInt, Field(description="that share every batch evenly")] = 1
     precision: Precision = "32-true"
     tracker: Annotated[
         Literal["none", "wandb", "trackio", "mlflow"], Field(description="beside TensorBoard")
     ] = "none"
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
-    milestones: Annotated[
-        PositiveInt, Field(description="weights kept for the probes, per stay; 100 in all at most")
-    ] = 4
+    milestones: Annotated[PositiveInt, Field(description="per stay; 100 in all at most")] = 4
 
 
 class ProbeConfig(Section):

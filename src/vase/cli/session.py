@@ -17,11 +17,12 @@ from rich.table import Table
 from vase import build, config
 from vase.cli.progress import watch
 from vase.config import Config
-from vase.errors import RunError
+from vase.errors import RunError, VaseError, reason
 from vase.lifelong.learner import Learner
 from vase.training import folder as folders
 from vase.training import recorder, tracker
 from vase.training.checkpoint import write_bytes
+from vase.training.devices import Devices, leads
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
 from vase.worlds import own
@@ -30,7 +31,7 @@ from vase.worlds.stream import Stream
 if TYPE_CHECKING:
     from vase.bench import ablation
 
-STOPPED = 130  # exit status after Ctrl-C
+STOPPED, WRONG = 130, 2  # exit status after Ctrl-C, and of what could not go on
 
 
 def configured(name: str, overrides: Sequence[str]) -> Config:
@@ -45,25 +46,31 @@ def train(
     settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
 ) -> None:
     """Start a run in a new folder, once all that it needs is there."""
+    if not leads():
+        return _follow(settings, RunFolder(out), data, console)
     folders.refuse_existing(out)
     tracker.package(settings.training.tracker)
     stream = build.stream(settings, data)
     if report:
         build.stream(settings, data, "test")
-    learner = build.learner(settings, stream.shape)
+    on = build.devices(settings)
+    learner = build.learner(settings, stream.shape, shared=on)
     folder = folders.create(out, config.to_toml(settings))
     with folders.sole_writer(folder):
-        _go_on(folder, settings, stream, learner, console)
+        _go_on(folder, settings, stream, learner, on, console)
     if report:
         _look(folder, data, console)
+    return None
 
 
 def resume(path: Path, data: build.DataOptions, console: Console, report: bool) -> None:
     """Go on with a run from its checkpoint, or from its start if it has none yet."""
     folder = folders.open_run(path)
     settings = config.load(str(folder.config))
-    stream = build.stream(settings, data)
-    learner = build.learner(settings, stream.shape)
+    if not leads():
+        return _follow(settings, folder, data, console)
+    stream, on = build.stream(settings, data), build.devices(settings)
+    learner = build.learner(settings, stream.shape, shared=on)
     with folders.sole_writer(folder):
         told = recorder.resume(folder, learner)
         if told:
@@ -72,9 +79,10 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
             console.print(f"{path} has been trained to its end, step {learner.step}.")
         else:
             console.print(f"Going on with {path} at step {learner.step}.")
-            _go_on(folder, settings, stream, learner, console)
+            _go_on(folder, settings, stream, learner, on, console)
     if report:
         _look(folder, data, console)
+    return None
 
 
 def probe(path: Path, data: build.DataOptions, console: Console) -> None:
@@ -231,17 +239,23 @@ def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
 
 
 def _go_on(
-    folder: RunFolder, settings: Config, stream: Stream, learner: Learner, console: Console
+    folder: RunFolder,
+    settings: Config,
+    stream: Stream,
+    learner: Learner,
+    on: Devices,
+    console: Console,
 ) -> None:
     """Train to the end of the stream; Ctrl-C ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
+    on.launch()
     scribe = build.recorder(settings, folder, learner, stream)
     with scribe, stop_request() as stop:
-        recorded = scribe.record(observe(learner, stream))
+        recorded = scribe.record(observe(learner, stream.of_rank(on.rank, on.count)))
         begun = learner.step
         shown = watch(recorded, console, start=begun, steps=steps, batch_size=stream.batch_size)
         for _ in shown:
-            if stop.is_set():
+            if on.any(stop.is_set()):
                 break
         shown.close()
         scribe.save()
@@ -249,6 +263,26 @@ def _go_on(
         text = f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}"
         console.print(text, soft_wrap=True)
         sys.exit(STOPPED)
+
+
+def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, console: Console) -> None:
+    """Share the work of the process that leads; that one talks and writes."""
+    on = build.devices(settings)
+    stream = build.stream(settings, build.DataOptions(data.folder, data.offline))
+    learner = build.learner(settings, stream.shape, shared=on)
+    recorder.follow(folder, learner)
+    try:
+        on.launch()
+        with stop_request() as stop:
+            for _ in observe(learner, stream.of_rank(on.rank, on.count)):
+                if on.any(stop.is_set()):
+                    break
+    except VaseError:
+        sys.exit(WRONG)  # the one that leads has met the same, and says so
+    except RuntimeError as error:
+        told = f"Process {on.rank} of {on.count} has ended: {reason(error)}."
+        console.print(told, markup=False, soft_wrap=True)
+        sys.exit(WRONG)
 
 
 @contextmanager

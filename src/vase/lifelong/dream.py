@@ -79,13 +79,14 @@ def dream(
     count: int,
     source: Source,
     generator: torch.Generator,
+    rows: slice = slice(None),
 ) -> Dream:
-    """Dream `count` images of the given environments, each equally likely."""
+    """Dream `count` images of the given environments, each equally likely; only `rows` of them."""
     device = generator.device
     choice = torch.randint(len(environments), (count,), generator=generator, device=device)
     noise = torch.randn(count, snapshot.shape.latents, generator=generator, device=device)
-    z = latents(environments, choice, noise, source)
-    index = torch.tensor([known.index for known in environments], device=device)[choice]
+    z = latents(environments, choice[rows], noise[rows], source)
+    index = torch.tensor([known.index for known in environments], device=device)[choice[rows]]
     logits = snapshot.decoder(z, index)
     images = torch.sigmoid(logits)
     return Dream(images, z, index, snapshot.encoder(images), logits)

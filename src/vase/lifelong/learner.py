@@ -22,9 +22,10 @@ from vase.lifelong import detector, events
 from vase.lifelong.detector import Suspicion
 from vase.lifelong.dream import Dream, dream
 from vase.lifelong.identify import Identify, identify, weigh
-from vase.lifelong.look import Look, channels, look, to_moments
+from vase.lifelong.look import Look, look, shown
 from vase.lifelong.loss import replayed_capacity, terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
+from vase.lifelong.ranks import ALONE, Ranks, joined, own, share_gradients
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
 from vase.lifelong.step import Learnt, Step
@@ -53,13 +54,14 @@ class Learner:
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
         identify: Identify = identify,
+        ranks: Ranks = ALONE,
     ) -> None:
         torch.set_flush_denormal(True)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.networks = Networks(shape).to(device)
         self.shape, self.settings, self.seed = shape, settings, seed
-        self.device, self.autocast, self.identify = device, autocast, identify
+        self.device, self.autocast, self.identify, self.ranks = device, autocast, identify, ranks
         self.eye = random_features(shape).to(device)
         self.average = frozen(self.networks)
         self.snapshot: Networks | None = None
@@ -77,9 +79,9 @@ class Learner:
     # ---- the algorithm -------------------------------------------------------------------------
 
     def observe(self, images: Tensor) -> Observation:
-        """Take in one batch, [B, C, H, W] float in [0, 1]: decide where we are, and learn it."""
-        step = self.begin(images)
-        return self.finish(step, self._learn(images) if step.learns else None)
+        """Take in [B, C, H, W] float in [0, 1], all of a batch or this process's rows of it."""
+        step = self.begin(self.ranks.gather(images))
+        return self.finish(step, self._learn(step.images) if step.learns else None)
 
     def begin(self, images: Tensor) -> Step:
         """Decide where we are, before anything is learnt."""
@@ -123,28 +125,30 @@ class Learner:
         """The averaged networks as they see images now."""
         return Witness(self.average, self.snapshot, self.settings.dream.source, self.generator)
 
-    def material(self, images: Tensor) -> tuple[Tensor, Dream | Replay | None]:
-        """What is learnt beside the images themselves: noise [B, N], and what is rehearsed."""
-        return self.witness().noise(len(images)), self._rehearsal(len(images))
+    def material(self, present: int) -> tuple[Tensor, Dream | Replay | None]:
+        """Noise [B, N] for this process's rows of `present` images, and what is rehearsed."""
+        noise = self.witness().noise(present)[own(self.ranks, present)]
+        return noise, self._rehearsal(max(1, round(self.settings.dream.share * present)))
 
     def _look(self, images: Tensor) -> Look:
         with self.autocast():
-            noise, rehearsed = self.material(images)
+            noise, rehearsed = self.material(len(images))
             known, distance = len(self.memory.environments), self.settings.dream.distance
-            return look(self.networks, images, self.memory.here, known, noise, rehearsed, distance)
+            mine, here = images[own(self.ranks, len(images))], self.memory.here
+            return look(self.networks, mine, here, known, noise, rehearsed, distance)
 
-    def _rehearsal(self, present: int) -> Dream | Replay | None:
-        """What is gone over again beside `present` images: dreams, or images that were stored."""
-        rule, past = self.settings.dream, self._past()
-        count = max(1, round(rule.share * present))
+    def _rehearsal(self, count: int) -> Dream | Replay | None:
+        """This process's rows of `count` images of the past: dreams, or images that were stored."""
+        rule, past, rows = self.settings.dream, self._past(), own(self.ranks, count)
         if self.reservoir is not None:
-            return self.reservoir.draw(count, self.memory.here, self.generator)
+            stored = self.reservoir.draw(count, self.memory.here, self.generator)
+            return stored and stored.part(rows)
         if self.snapshot is None or not past:
             return None
-        dreamed = dream(self.snapshot, past, count, rule.source, self.generator)
         if rule.method == "proximity":
-            return dreamed
-        return labelled(dreamed.images, dreamed.environment, past, self.generator)
+            return dream(self.snapshot, past, count, rule.source, self.generator, rows)
+        dreamed = dream(self.snapshot, past, count, rule.source, self.generator)
+        return labelled(dreamed.images, dreamed.environment, past, self.generator).part(rows)
 
     def _past(self) -> tuple[Environment, ...]:
         """What is dreamed of: every environment but this one (without S, the one there is)."""
@@ -156,23 +160,24 @@ class Learner:
 
     def _learn(self, images: Tensor) -> Learnt | None:
         """One step down the loss; None, and no weight is changed, where that is no number."""
-        seen = self._look(images)
-        loss = total(seen, self.memory, self.settings)
-        named = {"loss": loss, **terms(seen)}
-        # One transfer from the device.
-        packed = torch.cat([torch.stack(list(named.values())), seen.kl.mean(0)])
+        seen, ranks = self._look(images), self.ranks
+        means = joined(terms(seen), ranks)
+        loss = total(means, self.memory, self.settings)
+        named = {"loss": loss, **means}
+        nats = ranks.mean(seen.kl.detach().mean(0))
+        packed = torch.cat([torch.stack(list(named.values())), nats])  # one transfer
         values = packed.detach().cpu().tolist()
         numbers, kl = dict(zip(named, values, strict=False)), tuple(values[len(named) :])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         weights = self.optimizer.param_groups[0]["params"]  # a list; networks would be searched
+        share_gradients(weights, ranks)
         norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.clip)
         if not (np.isfinite(numbers["loss"]) and norm.isfinite()):
             return None
         self.optimizer.step()
         follow(self.average, self.networks, self.averaging)
-        table = channels(seen.posterior, seen.distortion, seen.rate)
-        return Learnt(numbers, kl, to_moments(table, len(images)))
+        return Learnt(numbers, kl, shown(seen, ranks))
 
     def _skip(self, images: Tensor, why: str) -> Step:
         """Leave out a batch that would spoil the weights or the record; too many end the run."""
@@ -381,8 +386,9 @@ class Learner:
         self, verdict: Verdict, learnt: Learnt | None, seen: Moments | None, tape: list[Event]
     ) -> Observation:
         alpha = atypicality(seen)[: self.shape.latents].tolist() if seen is not None else []
-        observation = Observation(
-            step=self.step,
+        self.step += 1
+        return Observation(
+            step=self.step - 1,
             verdict=verdict,
             terms=learnt.numbers if learnt else {},
             capacity=self.memory.here.capacity.nats,
@@ -391,5 +397,3 @@ class Learner:
             suspicion=self.suspicion.value,
             events=tuple(tape),
         )
-        self.step += 1
-        return observation

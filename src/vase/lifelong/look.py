@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vase.lifelong.dream import Dream
 from vase.lifelong.memory import Environment
+from vase.lifelong.ranks import Ranks
 from vase.lifelong.replay import Replay
 from vase.nets import Networks
 from vase.objective import gaussian
@@ -118,6 +119,15 @@ def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:
     spread = posterior.mean.var(0, correction=0) + posterior.log_variance.exp().mean(0)
     variance = torch.cat([spread, losses.var(0, correction=0)])
     return torch.stack([mean, variance])
+
+
+@torch.no_grad()
+def shown(seen: Look, ranks: Ranks) -> Moments:
+    """The moments of a whole batch, of which each process has looked at its rows."""
+    parts = (seen.posterior.mean, seen.posterior.log_variance, seen.distortion, seen.rate)
+    mean, log_variance, distortion, rate = (ranks.gather(part.detach()) for part in parts)
+    table = channels(Posterior(mean, log_variance), distortion, rate)
+    return to_moments(table, len(distortion))
 
 
 def view(

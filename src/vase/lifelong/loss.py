@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from vase.lifelong.look import Look
@@ -20,23 +22,22 @@ def terms(seen: Look) -> dict[str, Tensor]:
     }
 
 
-def total(seen: Look, memory: Memory, settings: Settings) -> Tensor:
+def total(means: Mapping[str, Tensor], memory: Memory, settings: Settings) -> Tensor:
     """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image.
 
-    L_past is proximity to the snapshot on dreams or, where the past is replayed as data, L_MDL of
-    the replayed images, each weighing as much as a present one.
+    means: the `terms` of a look. L_past is proximity to the snapshot on dreams or, where the past
+    is replayed as data, L_MDL of the replayed images, each weighing as much as a present one.
     """
-    present = _minimum(
-        seen.distortion.mean(), seen.rate.mean(), memory.here.capacity.nats, settings
-    )
-    loss = present + settings.belief * seen.belief
+    capacity = memory.here.capacity.nats
+    present = _minimum(means["reconstruction"], means["kl"], capacity, settings)
+    loss = present + settings.belief * means["belief"]
     rule = settings.dream
-    if "encoder_proximity" in seen.past:
-        loss = loss + rule.encoder * seen.past["encoder_proximity"]
-        loss = loss + rule.decoder * seen.past["decoder_proximity"]
-    if "replay_reconstruction" in seen.past:
+    if "encoder_proximity" in means:
+        loss = loss + rule.encoder * means["encoder_proximity"]
+        loss = loss + rule.decoder * means["decoder_proximity"]
+    if "replay_reconstruction" in means:
         capacity = replayed_capacity(memory, settings)
-        distortion, rate = seen.past["replay_reconstruction"], seen.past["replay_kl"]
+        distortion, rate = means["replay_reconstruction"], means["replay_kl"]
         loss = loss + rule.share * _minimum(distortion, rate, capacity, settings)
     return loss
 

@@ -25,6 +25,10 @@ class Replay:
     mask: Tensor
     noise: Tensor
 
+    def part(self, rows: slice) -> Replay:
+        """Some of the images."""
+        return Replay(*(each[rows] for each in vars(self).values()))
+
 
 def labelled(
     images: Tensor,

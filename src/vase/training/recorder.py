@@ -147,14 +147,24 @@ def resume(folder: RunFolder, learner: Learner) -> str:
     told = ""
     if folder.checkpoint.exists() or folder.earlier.exists():
         saved, told = _newest(folder)
-        with checkpoint.understood(folder.checkpoint):
-            restore(learner, *saved)
+        _put_back(folder, learner, saved)
     for log in (folder.metrics, folder.events):
         keep_lines(log, lambda step: step < learner.step)
     for path in folder.milestones():
         if path > folder.milestone(learner.step):
             path.unlink()
     return told
+
+
+def follow(folder: RunFolder, learner: Learner) -> None:
+    """Put a fresh learner of another process where the one that leads has just been put."""
+    if folder.checkpoint.exists():
+        _put_back(folder, learner, checkpoint.read(folder.checkpoint))
+
+
+def _put_back(folder: RunFolder, learner: Learner, saved: Saved) -> None:
+    with checkpoint.understood(folder.checkpoint):
+        restore(learner, *saved)
 
 
 def _newest(folder: RunFolder) -> tuple[Saved, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -73,6 +73,7 @@ class Stream:
     """An unlabelled stream of image batches over a schedule of worlds.
 
     joint: batches of all worlds mixed evenly at every step: what learning without an order is.
+    part: numbers that make the draws of one process others than those of the rest.
     """
 
     schedule: Schedule
@@ -80,6 +81,7 @@ class Stream:
     batch_size: int
     seed: int
     joint: bool = False
+    part: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         missing = set(self.schedule.environments) - set(self.worlds)
@@ -96,9 +98,15 @@ class Stream:
         """Channels, height and width of its images."""
         return next(iter(self.worlds.values())).shape
 
+    def of_rank(self, rank: int, count: int) -> Stream:
+        """What one of `count` processes draws: its part of every batch. Of one alone, all of it."""
+        if count == 1:
+            return self
+        return replace(self, batch_size=self.batch_size // count, part=(rank,))
+
     def batch(self, step: int) -> tuple[Floats, Truth]:
         """Images and truth of one step."""
-        generator = np.random.default_rng([self.seed, step])
+        generator = np.random.default_rng([self.seed, step, *self.part])
         if self.joint:
             return self._mixed(generator)
         world = self.worlds[self.schedule.at(step)]
