@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from vase import VASE, CheckpointError, ConfigError, InputError
+from vase.estimator import CHUNK
 from vase.nets import fold_for
 from vase.training import checkpoint
 
@@ -35,6 +36,28 @@ def fitted() -> VASE:
     for seed in range(5):
         subject.partial_fit(images(seed=seed))
     return subject
+
+
+class OnDisk:
+    """An array that is never taken whole, as a memory map of more images than memory."""
+
+    def __init__(self, images: Images) -> None:
+        self.images, self.most = images, 0
+        self.dtype, self.ndim, self.shape = images.dtype, images.ndim, images.shape
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> Images:
+        self.most = max(self.most, len(self.images[rows]))
+        return self.images[rows]
+
+
+def test_what_is_larger_than_memory_is_encoded_some_at_a_time(fitted: VASE) -> None:
+    many = np.tile(images(), (CHUNK // len(images()) + 2, 1, 1))
+    disk = OnDisk(many)
+    np.testing.assert_array_equal(fitted.transform(disk), fitted.transform(many))
+    assert disk.most <= CHUNK < len(disk)
 
 
 def test_the_first_batch_opens_an_environment_and_the_next_is_the_same() -> None:

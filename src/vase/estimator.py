@@ -28,7 +28,7 @@ from vase.nets import Architecture, fold_for
 from vase.records import Event, Posterior, Verdict
 from vase.training import checkpoint
 from vase.worlds.feed import batches
-from vase.worlds.images import Layout, from_batch, layout_of, to_batch
+from vase.worlds.images import Layout, from_batch, in_parts, layout_of, to_batch
 
 Array = NDArray[np.float32]
 CHUNK = 512  # images that are encoded at a time
@@ -310,7 +310,10 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return config.parse(config.nested(values), "VASE(options=...)")
 
     def _batch(self, images: Any) -> Tensor:
-        batch = to_batch(images)
+        return self._fitting(to_batch(images))
+
+    def _fitting(self, batch: Tensor) -> Tensor:
+        """A batch, if it has the shape that this model learns."""
         if hasattr(self, "learner_"):
             shape = self.learner_.shape
             expected = (shape.channels, shape.height, shape.width)
@@ -331,8 +334,8 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def _encode(self, images: Any) -> Posterior:
         learner = self._learner
         parts = [
-            learner.average.encoder(part.to(learner.device))
-            for part in torch.split(self._batch(images), CHUNK)
+            learner.average.encoder(self._fitting(part).to(learner.device))
+            for part in in_parts(images, CHUNK)
         ]
         return Posterior(
             torch.cat([part.mean for part in parts]),

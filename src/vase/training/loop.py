@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -12,6 +13,13 @@ from vase.worlds.stream import Stream
 
 
 def observe(learner: Learner, stream: Stream) -> Iterator[Observation]:
-    """Take in the stream from the learner's own step on, one observation per batch."""
-    for images in stream.images(learner.step):
-        yield learner.observe(torch.from_numpy(images).to(learner.device))
+    """Take in the stream from the learner's own step on, one observation per batch.
+
+    While a batch is learnt the next one is drawn.
+    """
+    images = stream.images(learner.step)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(next, images, None)
+        while (batch := coming.result()) is not None:
+            coming = ahead.submit(next, images, None)
+            yield learner.observe(torch.from_numpy(batch).to(learner.device))

@@ -7,6 +7,7 @@ Everything that cannot be an image is refused here, in a sentence, before it rea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -68,6 +69,16 @@ def to_batch(images: Any) -> Tensor:
     elif layout == "hwc":
         scaled = np.moveaxis(scaled, -1, 1)
     return torch.from_numpy(np.array(scaled, dtype=np.float32, order="C"))
+
+
+def in_parts(images: Any, count: int) -> Iterator[Tensor]:
+    """`to_batch` of `count` images at a time: a memory map may be larger than memory."""
+    rows = images if getattr(images, "ndim", 0) > 1 and hasattr(images, "dtype") else _array(images)
+    if not rows.ndim or not len(rows):
+        yield to_batch(rows)  # which says what is wrong
+        return
+    for start in range(0, len(rows), count):
+        yield to_batch(rows[start : start + count])
 
 
 def _array(images: Any) -> np.ndarray[Any, Any]:
