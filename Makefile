@@ -67,10 +67,11 @@ package: $(VENV)/dev.stamp ## wheel and sdist, and the wheel at work in an empty
 	@du -sh build/empty
 	@ls -l dist
 
-bench: $(VENV)/train.stamp ## what a step costs, as ratios within one run
+bench: $(VENV)/dev.stamp ## what a step and what is around it cost, as ratios within one run
 	@echo "==> Benchmark"
 	@$(BIN)/python benchmarks/step.py $(ARGS)
 	@$(BIN)/python benchmarks/environments.py $(ARGS)
+	@$(BIN)/python benchmarks/around.py $(ARGS)
 
 reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
 	@echo "==> Reliability"

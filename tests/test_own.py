@@ -111,6 +111,24 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, cache: Pa
     assert len(list((cache / "own").iterdir())) == 2
 
 
+def test_files_too_many_to_be_decoded_first_are_decoded_as_they_are_needed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "many").mkdir()
+    for k, each in enumerate(pixels()):
+        Image.fromarray(each).save(tmp_path / "many" / f"{k:02d}.png")
+    at_once = own.load(tmp_path / "many", 12, 3)
+    monkeypatch.setattr(own, "MOST_KEPT", 29)
+    told: list[str] = []
+    some = own.load(tmp_path / "many", 12, 3, told.append)
+    assert told == ["30 files in 'many': decoded as they are needed"]
+    assert (some.shape, some.dtype, len(some)) == (at_once.shape, at_once.dtype, 30)
+    np.testing.assert_array_equal(some[np.array([29, 3, 3])], at_once[[29, 3, 3]])
+    first, second = (own.world("w", images, "test") for images in (some, at_once))
+    drawn = [each.sample(np.random.default_rng(0), 3)[0] for each in (first, second)]
+    np.testing.assert_array_equal(*drawn)
+
+
 def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
     folder = saved(tmp_path / "f", 3, 7)
     (folder / "001.png").write_bytes((folder / "002.png").read_bytes()[:40])

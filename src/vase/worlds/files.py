@@ -123,6 +123,26 @@ def decoded(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
     return _frames(path, shape) if is_video(path) else _images(listed(path), shape)
 
 
+class FromFiles:
+    """Image files as an array [N, H, W, C], of which rows are decoded when they are asked for.
+
+    For folders so large that decoding all of them first would keep training waiting.
+    """
+
+    ndim, dtype = 4, np.dtype(np.uint8)
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int, int]) -> None:
+        self.paths, self.size = paths, size
+        self.shape = (len(self.paths), *size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> Pixels:
+        chosen = [self.paths[row] for row in np.arange(len(self))[rows]]
+        return np.stack(list(_images(chosen, self.size)))
+
+
 def _images(found: Sequence[Path], shape: tuple[int, int, int]) -> Iterator[Pixels]:
     with ThreadPoolExecutor(DECODERS) as pool:
         for start in range(0, len(found), 1000):  # so that no more than these wait to be written

@@ -1,8 +1,9 @@
 """Own images as worlds: a folder of files of any size, a video, an array in an .npy or .npz file.
 
 The files of a folder, or the frames of a video, are decoded once, scaled to one size and kept in
-the cache as a memory-mapped array; an .npy file is mapped where it lies. So a world may be larger
-than memory, and training waits for no decoder. Nobody says what the images show: their truths are
+the cache as a memory-mapped array; an .npy file is mapped where it lies. Of a folder with more than
+MOST_KEPT files each batch is decoded while the one before is learnt. So a world may be larger than
+memory, and training waits for no decoder. Nobody says what the images show: their truths are
 empty.
 """
 
@@ -15,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +25,14 @@ from vase.errors import DataError, InputError, VaseError, reason
 from vase.records import Truth
 from vase.worlds.canvas import Floats
 from vase.worlds.catalogue import Split
-from vase.worlds.files import decoded, is_video, listed
+from vase.worlds.files import FromFiles, decoded, is_video, listed
 from vase.worlds.images import layout_of, to_batch
 from vase.worlds.local import cache_folder
 
 ARRAYS = (".npy", ".npz")
 LOOKED_AT = 50  # rows of an array that are checked first
 FEWEST = 20  # images of a world
+MOST_KEPT = 100_000  # files of a folder that are decoded before training
 HELD_OUT = 10  # of so many images one is kept for testing
 Say = Callable[[str], None]
 Images = NDArray[Any]
@@ -113,6 +115,9 @@ def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None)
     stay as they are. A `DataError` where there is nothing to read.
     """
     _refuse_missing(path)
+    if path.is_dir() and len(found := listed(path)) > MOST_KEPT:
+        (say or _silent)(f"{len(found):,} files in '{path.name}': decoded as they are needed")
+        return cast(Images, FromFiles(found, (size, size, channels)))
     return _kept(path, size, channels, say or _silent) if scaled(path) else array(path)
 
 
