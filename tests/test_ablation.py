@@ -331,7 +331,7 @@ def test_a_grid_is_done_once_and_goes_on_where_it_was_interrupted(
 
     said.clear()
     run()
-    assert said == ["2 of 2 cells are done already."]
+    assert said == ["2 of 2 runs are done already."]
 
     # A run folder with a checkpoint half way, as a killed process leaves it.
     (tmp_path / "sda-entangled-seed-0.json").unlink()
@@ -418,5 +418,5 @@ def test_a_cell_that_fails_is_named_at_the_end(
     monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
     monkeypatch.setattr(ablation, "work", broken)
     grid = ablation.cells("small", ["sda"], ["entangled"], [0])
-    with pytest.raises(RunError, match=r"1 of 1 cells failed.*Run the command again"):
+    with pytest.raises(RunError, match=r"1 of 1 runs failed.*Run the command again"):
         ablation.run(grid, BRIEF, tmp_path, DATA, lambda _: None)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -53,6 +53,18 @@ BRACKETS: Mapping[str, str] = {
 }
 
 
+class Task(Protocol):
+    """A run that is to be done: what its file is called, what marks its record, its settings."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def preset(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, Any]: ...
+    def config(self, overrides: Sequence[str] = ()) -> Config: ...
+
+
 @dataclass(frozen=True)
 class Cell:
     """One run of the grid."""
@@ -72,15 +84,19 @@ class Cell:
         tail = "+entangled" if self.half == "entangled" else ""
         return f"{self.scale}+{self.row}{tail}"
 
+    @property
+    def labels(self) -> dict[str, Any]:
+        return asdict(self)
+
     def config(self, overrides: Sequence[str] = ()) -> Config:
         return config.load(self.preset, [f"training.seed={self.seed}", *overrides])
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to be done: where its run lives until then, and on how many threads."""
+    """A run to be done: where it lives until then, and on how many threads."""
 
-    cell: Cell
+    cell: Task
     overrides: tuple[str, ...]
     key: str
     code: str
@@ -126,9 +142,9 @@ def _refuse_unknown(what: str, given: Sequence[str], known: Sequence[str]) -> No
 
 
 def due(
-    grid: Sequence[Cell], overrides: Sequence[str], out: Path, code: str
-) -> list[tuple[Cell, str]]:
-    """The cells that are not done yet by this code and configuration, each with its key."""
+    grid: Sequence[Task], overrides: Sequence[str], out: Path, code: str
+) -> list[tuple[Task, str]]:
+    """The runs that are not done yet by this code and configuration, each with its key."""
     keys = [(cell, provenance.key(cell.config(overrides), code)) for cell in grid]
     return [(cell, key) for cell, key in keys if not _is_done(out / f"{cell.name}.json", key)]
 
@@ -167,10 +183,7 @@ def _record(job: Job, settings: Config, folder: RunFolder, minutes: float) -> di
         shutil.rmtree(folder.path)
     detection = found["detection"]
     return {
-        "scale": job.cell.scale,
-        "row": job.cell.row,
-        "half": job.cell.half,
-        "seed": job.cell.seed,
+        **job.cell.labels,
         "key": job.key,
         "code": job.code,
         "steps": found["steps"],
@@ -257,7 +270,7 @@ def _resumed(spots: Sequence[RunFolder], learners: Sequence[Learner]) -> bool:
 
 
 def run(
-    grid: Sequence[Cell],
+    grid: Sequence[Task],
     overrides: Sequence[str],
     out: Path,
     data: build.DataOptions,
@@ -276,7 +289,7 @@ def run(
     code = provenance.code()
     todo = due(grid, overrides, out, code)
     if len(todo) < len(grid):
-        tell(f"{len(grid) - len(todo)} of {len(grid)} cells are done already.")
+        tell(f"{len(grid) - len(todo)} of {len(grid)} runs are done already.")
     if not todo:
         return
     _prepare([cell for cell, _ in todo], overrides, data)
@@ -302,22 +315,24 @@ def run(
             tell(progress.step("; ".join(sentence(record, job.cell) for record, job in told)))
     if failed:
         raise RunError(
-            f"{len(failed)} of {len(jobs)} cells failed; the others are kept. Run the command "
+            f"{len(failed)} of {len(jobs)} runs failed; the others are kept. Run the command "
             "again to go on.\n  " + "\n  ".join(failed)
         )
 
 
-def _prepare(grid: Sequence[Cell], overrides: Sequence[str], data: build.DataOptions) -> None:
+def _prepare(grid: Sequence[Task], overrides: Sequence[str], data: build.DataOptions) -> None:
     """Bring the data before any process is started."""
-    settings = grid[0].config(overrides)
-    for split in ("train", "test"):
-        build.stream(settings, data, split)
+    for task in {task.preset: task for task in grid}.values():
+        for split in ("train", "test"):
+            build.stream(task.config(overrides), data, split)
 
 
-def sentence(record: Mapping[str, Any], cell: Cell) -> str:
-    """What came of a cell, in a line."""
+def sentence(record: Mapping[str, Any], task: Task) -> str:
+    """What came of a run, in a line."""
     identity = record["summary"]["identity"]["mlp"]
-    return (
-        f"{cell.preset}, seed {cell.seed}: identity {100 * identity['max']:.1f} %, "
-        f"change {100 * identity['change']:+.1f}"
+    told = (
+        f"{task.preset}, {', '.join([*record.get('settings', ()), 'seed ' + str(record['seed'])])}"
     )
+    if identity["max"] is None:
+        return told
+    return f"{told}: identity {100 * identity['max']:.1f} %, change {100 * identity['change']:+.1f}"

@@ -246,6 +246,41 @@ def ablate(
     )
 
 
+@app.command()
+def sweep(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PRESET [PRESET ...] [key=value,value ...]",
+            help="Presets or files of settings, then settings: every combination is tried.",
+        ),
+    ],
+    seeds: Seeds = 1,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of raw files, and of the table.")
+    ] = Path("runs/sweep"),
+    jobs: Annotated[int, typer.Option(help="Runs at a time on this machine.", min=1)] = 2,
+    address: Annotated[
+        str | None, typer.Option(help="A Dask scheduler, in place of this machine.")
+    ] = None,
+    keep: Annotated[bool, typer.Option(help="Keep the run folders.")] = False,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Train presets with every combination of settings and seeds -> raw files, table.md.
+
+    Interrupted, the same command goes on; what is done is not done twice.
+    """
+    from vase.bench.sweep import points
+    from vase.cli import session
+
+    presets = [each for each in arguments if "=" not in each]
+    settings = [each for each in arguments if "=" in each]
+    wanted, fixed = points(presets, settings, range(seeds))
+    options = data_options(data_dir, offline)
+    session.sweep(wanted, fixed, out, options, console, workers=jobs, address=address, keep=keep)
+
+
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vase import build, config
@@ -30,6 +31,7 @@ from vase.worlds.stream import Stream
 
 if TYPE_CHECKING:
     from vase.bench import ablation
+    from vase.bench import sweep as sweeps
 
 STOPPED, WRONG = 130, 2  # exit status after Ctrl-C, and of what could not go on
 
@@ -147,10 +149,7 @@ def detect(
     tables, picture = bench.write_page(out)
     for title, table in page.terminal(*page.read(out)):
         console.print(f"\n[bold]{title}[/]")
-        shown = Table(*table[0], box=None, pad_edge=False)
-        for row in table[1:]:
-            shown.add_row(*row)
-        console.print(shown)
+        _show(table, console)
     tell(f"\nTables: {tables}\nFigure: {picture}")
 
 
@@ -193,6 +192,35 @@ def ablate(
             tell(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
 
 
+def sweep(
+    wanted: Sequence[sweeps.Point],
+    fixed: Sequence[str],
+    out: Path,
+    data: build.DataOptions,
+    console: Console,
+    *,
+    workers: int,
+    address: str | None,
+    keep: bool,
+) -> None:
+    """Do the runs that are due, and write and show the table of all that are done."""
+    from vase.bench import ablation, page
+    from vase.bench import sweep as sweeps
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    try:
+        ablation.run(wanted, fixed, out, data, tell, workers=workers, address=address, keep=keep)
+    finally:
+        records = sweeps.read(out, wanted)
+        if records:
+            head, *rows = sweeps.rows(records)
+            write_bytes(out / "table.md", (page.table(head, rows) + "\n").encode())
+            _show([head, *rows], console)
+            tell(f"\nTable: {out / 'table.md'}")
+
+
 def every_seed(
     bench: Any,
     presets: Sequence[str],
@@ -231,6 +259,14 @@ def every_seed(
             )
     write_bytes(out / "tables.md", (bench.tables(out) + "\n").encode())
     console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
+
+
+def _show(table: Sequence[Sequence[str]], console: Console) -> None:
+    """A table, its head first, on the terminal."""
+    shown = Table(*table[0], box=None, pad_edge=False)
+    for row in table[1:]:
+        shown.add_row(*map(escape, row))
+    console.print(shown)
 
 
 def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:

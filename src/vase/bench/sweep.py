@@ -1,0 +1,126 @@
+"""`vase sweep`: presets, settings and seeds in every combination, by the engine of the ablations.
+
+A point is trained and probed like any run and leaves one raw file, which bears the hash of its code
+and configuration: a sweep that was interrupted goes on, and a finished point is not done twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from vase import config
+from vase.bench.page import spread
+from vase.config import Config
+from vase.errors import ConfigError
+from vase.training.folder import read_json
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep."""
+
+    preset: str
+    settings: tuple[str, ...]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its file is called: readable, and its own."""
+        told = " ".join((Path(self.preset).stem, *self.settings))
+        digest = hashlib.sha256(repr((self.preset, self.settings)).encode()).hexdigest()[:8]
+        return f"{re.sub(r'[^A-Za-z0-9.=+-]+', '_', told)[:80]}_seed={self.seed}_{digest}"
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        return {"preset": self.preset, "settings": list(self.settings), "seed": self.seed}
+
+    def config(self, overrides: Sequence[str] = ()) -> Config:
+        return config.load(self.preset, [*overrides, *self.settings, f"training.seed={self.seed}"])
+
+
+def points(
+    presets: Sequence[str], settings: Iterable[str], seeds: Iterable[int]
+) -> tuple[list[Point], list[str]]:
+    """Every combination, seed by seed, so that an interrupted sweep has whole columns.
+
+    settings: "key=value,value" to try each, or "key=value", which holds for all and is returned
+    beside the points. What cannot be used is refused here.
+    """
+    choices = [choice(setting) for setting in settings]
+    varied = [values for values in choices if len(values) > 1]
+    fixed = [values[0] for values in choices if len(values) == 1]
+    found = [
+        Point(preset, combination, seed)
+        for seed in seeds
+        for preset in presets
+        for combination in product(*varied)
+    ]
+    for point in found:
+        point.config(fixed)
+    return found, fixed
+
+
+def choice(setting: str) -> list[str]:
+    """The values to be tried of a setting, each as an override; commas in brackets are its own."""
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"'{setting}' is no setting. Write key=value, or key=value,value.")
+    return [f"{key}={value.strip()}" for value in _parts(text)]
+
+
+def _parts(text: str) -> list[str]:
+    """Split at commas that are not inside of brackets or quotes."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        quoted ^= letter == '"'
+        depth += 0 if quoted else (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+# ---- tables ------------------------------------------------------------------------------------
+
+
+def read(folder: Path, wanted: Sequence[Point]) -> list[Record]:
+    """The raw records of the points that are done."""
+    paths = [folder / f"{point.name}.json" for point in wanted]
+    return [read_json(path) for path in paths if path.is_file()]
+
+
+def rows(records: Sequence[Record]) -> list[list[str]]:
+    """A head, and a line for every preset and settings: mean and deviation over its seeds."""
+    places: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        places.setdefault((record["preset"], *record["settings"]), []).append(record)
+    head = ["preset", "settings", "seeds", *FIGURES, "environments", "minutes"]
+    return [head, *(_row(place, found) for place, found in places.items())]
+
+
+# Of a run's summary: kind, field, by what it is multiplied, and digits.
+FIGURES: Mapping[str, tuple[str, str, float, int]] = {
+    "identity max %": ("identity", "max", 100, 1),
+    "change": ("identity", "change", 100, 1),
+    "MSE min 1e-4": ("position_mse", "min", 1e4, 1),
+    "MSE change": ("position_mse", "change", 1e4, 1),
+}
+
+
+def _row(place: tuple[str, ...], found: Sequence[Record]) -> list[str]:
+    cells = [place[0], ", ".join(place[1:]) or "-", str(len(found))]
+    for kind, field, scale, digits in FIGURES.values():
+        told = [record["summary"][kind]["mlp"][field] for record in found]
+        values = [scale * value for value in told if value is not None]
+        cells.append(spread(values, digits) if values else "-")
+    cells.append(spread([record["detection"]["environments"] for record in found]))
+    return [*cells, spread([record["minutes"]["training"] for record in found])]

@@ -1,0 +1,76 @@
+"""Sweeps: every combination once, what is fixed apart from what is varied, and a table of it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vase.bench import engine, sweep
+from vase.cli.app import app
+from vase.errors import ConfigError
+from vase.training.folder import read_json
+
+SHORT = [
+    'stream.schedule=[["moving-solids",8],["strokes",4]]',
+    *("stream.size=16", "stream.batch_size=16", "model.fold=1", "model.hidden=16"),
+    *(f"stream.worlds.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
+    *("training.milestones=1", "probes.train=100", "probes.test=100"),
+]
+
+
+def test_every_combination_is_a_point_and_what_is_fixed_is_apart() -> None:
+    points, fixed = sweep.points(
+        ["toy", "toy+entangled"],
+        ["model.latents=4,8", "training.learning_rate=1e-3", "dreaming.share=0.25,0.5"],
+        range(2),
+    )
+    assert fixed == ["training.learning_rate=1e-3"]
+    assert len(points) == len({point.name for point in points}) == 2 * 2 * 2 * 2
+    assert [point.seed for point in points] == [0] * 8 + [1] * 8
+    config = points[-1].config(fixed)
+    assert (config.model.latents, config.dreaming.share, config.training.seed) == (8, 0.5, 1)
+    assert config.training.learning_rate == 1e-3
+    assert config.objective.kind == "vae"
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("a=1,2", ["a=1", "a=2"]),
+        ("a=[1,2]", ["a=[1,2]"]),
+        ('a=[["x",1],["y",2]],[["x",3]]', ['a=[["x",1],["y",2]]', 'a=[["x",3]]']),
+        ('a="p,q",r', ['a="p,q"', "a=r"]),
+    ],
+)
+def test_commas_divide_values_but_not_what_is_in_brackets(setting: str, values: list[str]) -> None:
+    assert sweep.choice(setting) == values
+
+
+def test_what_cannot_be_used_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(ConfigError, match=r"model\.latents"):
+        sweep.points(["toy"], ["model.latents=4,-1"], [0])
+    with pytest.raises(ConfigError, match="no preset"):
+        sweep.points(["toi"], [], [0])
+    with pytest.raises(ConfigError, match="key=value,value"):
+        sweep.points(["toy"], ["latents"], [0])
+
+
+def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
+    command = ["sweep", "toy", *SHORT, "model.latents=3,4", "--out", str(tmp_path)]
+    shown = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert shown.exit_code == 0
+    raw = sorted(tmp_path.glob("*.json"))
+    assert [read_json(path)["settings"] for path in raw] == [
+        ["model.latents=3"],
+        ["model.latents=4"],
+    ]
+    assert [read_json(path)["config"]["model"]["latents"] for path in raw] == [3, 4]
+    head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
+    assert head.startswith("| preset | settings | seeds | identity max % |")
+    assert [line.split(" | ")[1] for line in lines] == ["model.latents=3", "model.latents=4"]
+    again = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "2 of 2 runs are done already." in again.stdout
