@@ -81,12 +81,12 @@ fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader at random, and 10
 	@echo "==> Fuzz"
 	@$(PIP_INSTALL) -e '.[fuzz]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py $(ARGS)
-	@$(BIN)/python benchmarks/reliability.py page
+	@$(BIN)/python benchmarks/reliability_page.py
 
 soak: $(VENV)/dev.stamp ## a million steps of a small model: does anything grow? (an hour or two)
 	@echo "==> Soak"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py $(ARGS)
-	@$(BIN)/python benchmarks/reliability.py page
+	@$(BIN)/python benchmarks/reliability_page.py
 
 lock: $(VENV)/dev.stamp ## what the tests are installed from, with hashes, anew (locks/dev.txt)
 	@$(PIP_INSTALL) uv

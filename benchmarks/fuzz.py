@@ -47,6 +47,7 @@ with watched:
 
 HOME = Path(__file__).parents[1]
 RAW = HOME / "results" / "fuzz.json"
+WHOLE = 10_000  # cases of each reader, from which on they are written down
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 9, 8), dtype=np.uint8)
 ODD = [None, -1, 10**9, "x", [], {}, 1.5, [[]], True]  # what a record may hold instead
 Strategy = st.SearchStrategy[bytes]
@@ -263,7 +264,7 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--readers", nargs="+", choices=READERS, default=list(READERS))
-    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--cases", type=int, default=WHOLE)
     asked = parser.parse_args()
     if guided_child:
         guide(asked.readers[0], asked.cases, Path(guided_child))
@@ -279,7 +280,7 @@ def main() -> None:
             traceback.print_exc()
             crashed = True
         print(f"{name}: {json.dumps(found[name])}", flush=True)
-    if set(found) == set(READERS):
+    if set(found) == set(READERS) and asked.cases >= WHOLE and not crashed:
         RAW.write_text(json.dumps(found, indent=1) + "\n")
         print(RAW)
     sys.exit(crashed)

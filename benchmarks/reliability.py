@@ -2,7 +2,6 @@
 
     python benchmarks/reliability.py                 # all of it -> results/reliability.json
     python benchmarks/reliability.py sample          # a few of them, printed: for the tests
-    python benchmarks/reliability.py page            # docs/reliability.md from the raw files
 
 A run of a few steps is begun, ended by force, and gone on with until it is done. (Each is a fork of
 this process, which therefore never learns anything itself.) Then its weights,
@@ -22,7 +21,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import reliability_page
 import torch
 
 from vase import build, config
@@ -38,10 +37,7 @@ from vase.errors import RunError
 from vase.training import recorder
 from vase.training.folder import RunFolder
 
-HOME = Path(__file__).parents[1]
-RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
-RAW, FUZZ, SOAK = (RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak"))
-STEPS = 24
+STEPS = reliability_page.STEPS
 FAULTS = {
     "full disk": errno.ENOSPC,
     "failing disk": errno.EIO,
@@ -261,141 +257,19 @@ def everything(kills: int, every: int = 1) -> list[Tally]:
     ]
 
 
-# ---- the page ----------------------------------------------------------------------------------
-
-
-def page() -> str:
-    """docs/reliability.md, from what was found."""
-    kills = "\n".join(
-        f"| {each['name']} | {each['struck']} | {each['struck'] - each['lost']} | "
-        f"{each['lost']} | {each['speechless']} |"
-        for each in read(RAW)
-    )
-    soak = SOAKED.format(rows=soaked()) if SOAK.is_file() else ""  # it takes hours
-    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzzed(), soak=soak)
-
-
-def read(path: Path) -> Any:
-    """What a benchmark has found."""
-    return json.loads(path.read_text())
-
-
-def fuzzed() -> str:
-    """A line for each reader: cases at random and guided, and what came of them."""
-    lines = []
-    for name, found in read(FUZZ).items():
-        tallies = [Counter(found[way]) for way in ("random", "guided")]
-        came = sum(tallies, Counter())
-        counts = [tally["cases"] for tally in tallies]
-        counts += [came[key] for key in ("understood", "refused", "crashed")]
-        lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |")
-    return "\n".join(lines)
-
-
-def soaked() -> str:
-    """A line for each thing that might have grown, and for what is told of each world."""
-    found = read(SOAK)
-    blocks = found["blocks"]
-    tenth, end = blocks[len(blocks) // 10 - 1], blocks[-1]
-    rows = [
-        ("resident memory, MiB", f"{tenth['resident_mib']:.0f}", f"{end['resident_mib']:.0f}"),
-        ("processor time of a step, ms", *(f"{found['time'][at]:.2f}" for at in ("tenth", "end"))),
-        ("files of the run, MiB", f"{tenth['files_mib']:.1f}", f"{end['files_mib']:.1f}"),
-        ("environments known", str(tenth["environments"]), str(end["environments"])),
-    ]
-    for name, world in found["worlds"].items():
-        for key, title, form in (
-            ("identity", "identity told right", "{:.1%}"),
-            ("position_mse", "squared error of the position", "{:.4f}"),
-            ("reconstruction_nats", "nats of reconstruction", "{:.1f}"),
-        ):
-            both = [world[at][key] for at in ("tenth", "end")]
-            if isinstance(both[0], dict):
-                both = [scores["mlp"] for scores in both]
-            if both[0] is not None:
-                rows.append((f"{name}: {title}", *map(form.format, both)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-SOAKED = """## A million steps
-
-`make soak` trains a small model on three worlds that take turns every 500 steps. Nothing may grow,
-and what the latents tell may not get worse.
-
-| | after a tenth | at the end |
-|---|---|---|
-{rows}
-
-"""
-
-TEXT = """# Reliability
-
-<!-- Made by `make reliability` from the raw files in results/. -->
-
-## Kills and failing disks
-
-A run that is killed goes on with `vase resume`, and ends as if it had never been: same weights,
-events, metrics and milestones, byte for byte on a CPU. A disk that is full, failing or read-only
-ends it with a sentence, and it goes on likewise once there is room. That is tried, not only meant:
-`make reliability` disturbs runs of {steps} steps that log every second step, save every fifth and
-thin their log out twice.
-"Inside a write" is half way through each single write, and before each single sync and rename.
-
-| what was done | times | recovered | lost | ended without a sentence |
-|---|---|---|---|---|
-{kills}
-
-## Bytes that cannot be believed
-
-`make fuzz` spoils what was whole: bytes are changed, cut out, doubled and put in, at random and
-guided by which lines of code they reach. In a forged checkpoint the checksum is right and the
-record or a tensor is not. "Understood" is whatever is read without complaint, for a spoilt pixel
-is a pixel; everything else must be refused in a sentence.
-
-| reader of | cases at random | guided | understood | refused | crashed |
-|---|---|---|---|---|---|
-{fuzz}
-
-{soak}## What guards a run
-
-- **One file, one rename.** A checkpoint is written beside the old one, synced, and put in its
-  place. The one before it is kept as `checkpoint-earlier.safetensors`; if a disk gives back other
-  bytes than it was given, the checksum tells, and `vase resume` says so and goes on from there.
-- **`vase check RUN`** reads and verifies settings, checkpoints, milestones, logs and measurements.
-- **One writer.** A second process that would train the same run is refused; the lock is given back
-  when a process ends, however it ends.
-- **No number that is none.** A batch with NaN or infinity in its loss, its gradient, or the images
-  of a world is left out, the weights being as they were (event `skipped`); eight in a row end the
-  run with a sentence. In arrays of your own and in `partial_fit` such values are refused at once.
-- **No byte is believed.** Every reader of files (settings, logs, checkpoints with a right checksum
-  and an odd content, arrays, images, data sets) is given spoilt ones, 200 cases each in the tests
-  and 10,000 by `make fuzz`: understood, or refused in a sentence. A header that promises terabytes,
-  an image that would fill the memory, a file that is nested too deep are refused at once.
-- **No pickle** is read or written; a test looks.
-- **Bounded files.** `metrics.jsonl` keeps at most 10,000 lines, `milestones/` at most 100 files.
-- **What is installed is what was tested.** The tests are installed from files with hashes
-  (`locks/`, made anew by `make lock`); `make audit` asks for known weaknesses of them. Data sets
-  come over TLS and are held to pinned SHA-256 sums, wherever they come from.
-- **The explorer** listens on this machine alone, takes images of at most 20 MB and 50 megapixels,
-  and serves no files.
-"""
-
-
 def main() -> None:
-    """Run everything, or make the page anew."""
+    """Run everything, and make the page anew."""
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", choices=["all", "sample", "page"], default="all")
+    parser.add_argument("what", nargs="?", choices=["all", "sample"], default="all")
     parser.add_argument("--kills", type=int, default=120)
     given = parser.parse_args()
     if given.what == "sample":
         print(json.dumps([asdict(tally) for tally in everything(given.kills, every=29)]))
         return
-    if given.what == "all":
-        found = [asdict(tally) for tally in everything(given.kills)]
-        RAW.write_text(json.dumps(found, indent=1) + "\n")
-    PAGE.write_text(page())
-    print(f"{RAW}\n{PAGE}")
+    found = [asdict(tally) for tally in everything(given.kills)]
+    reliability_page.RAW.write_text(json.dumps(found, indent=1) + "\n")
+    reliability_page.write()
 
 
 if __name__ == "__main__":

@@ -15,5 +15,6 @@ def script(name: str) -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
+    sys.path.append(str(ROOT / "benchmarks"))  # where scripts find one another
     spec.loader.exec_module(module)
     return module

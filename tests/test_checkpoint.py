@@ -164,8 +164,9 @@ def test_milestones_of_a_long_schedule_are_as_many_evenly() -> None:
     few = Schedule.of([("a", 10), ("b", 5)])
     assert recorder.milestone_steps(few, 2) == {5, 10, 13, 15}
     many = sorted(recorder.milestone_steps(Schedule.of([("a", 20), ("b", 30)] * 500), 4))
-    assert len(many) == recorder.MOST_MILESTONES
+    assert many[:2] == [20, 50]  # where the two worlds are left for the first time
     assert many[-1] == 25_000
+    assert recorder.MOST_MILESTONES <= len(many) <= recorder.MOST_MILESTONES + 2
     assert max(np.diff(many)) < 2 * 250
 
 

@@ -103,10 +103,19 @@ def test_a_second_writer_is_refused_until_the_first_has_ended(done: RunFolder) -
         pass
 
 
-def test_the_table_is_that_of_the_raw_file(trials: ModuleType) -> None:
-    if not trials.RAW.is_file():
-        pytest.skip("not measured yet")
-    assert trials.PAGE.read_text() == trials.page()
+def test_the_page_is_that_of_the_raw_files() -> None:
+    pages = script("reliability_page")
+    assert pages.PAGE.read_text() == pages.page()
+
+
+def test_a_soak_is_summed_up_by_its_first_tenth_and_its_last() -> None:
+    """Memory at its most, time in the middle; the very first block dreams of nothing yet."""
+    blocks = [{"resident_mib": 100.0 + k, "ms_per_step": 1.0 if k else 9.0} for k in range(100)]
+    found = script("soak").summary(blocks)
+    assert found == {
+        "resident": {"tenth": 109.0, "end": 199.0},
+        "time": {"tenth": 1.0, "end": 1.0},
+    }
 
 
 def test_another_version_is_no_damage_and_nothing_is_put_aside(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vase.bench import engine, sweep
+from vase.bench import engine, provenance, sweep
 from vase.cli.app import app
 from vase.errors import ConfigError
 from vase.training.folder import read_json
@@ -20,15 +20,15 @@ SHORT = [
 
 
 def test_every_combination_is_a_point_and_what_is_fixed_is_apart() -> None:
-    points, fixed = sweep.points(
-        ["toy", "toy+entangled"],
+    points = sweep.points(
+        ["toy", "toy+entangled", "toy"],
         ["model.latents=4,8", "training.learning_rate=1e-3", "dreaming.share=0.25,0.5"],
         range(2),
     )
-    assert fixed == ["training.learning_rate=1e-3"]
+    assert {point.fixed for point in points} == {("training.learning_rate=1e-3",)}
     assert len(points) == len({point.name for point in points}) == 2 * 2 * 2 * 2
     assert [point.seed for point in points] == [0] * 8 + [1] * 8
-    config = points[-1].config(fixed)
+    config = points[-1].config()
     assert (config.model.latents, config.dreaming.share, config.training.seed) == (8, 0.5, 1)
     assert config.training.learning_rate == 1e-3
     assert config.objective.kind == "vae"
@@ -41,6 +41,7 @@ def test_every_combination_is_a_point_and_what_is_fixed_is_apart() -> None:
         ("a=[1,2]", ["a=[1,2]"]),
         ('a=[["x",1],["y",2]],[["x",3]]', ['a=[["x",1],["y",2]]', 'a=[["x",3]]']),
         ('a="p,q",r', ['a="p,q"', "a=r"]),
+        ("a=3,3", ["a=3"]),
     ],
 )
 def test_commas_divide_values_but_not_what_is_in_brackets(setting: str, values: list[str]) -> None:
@@ -54,6 +55,10 @@ def test_what_cannot_be_used_is_refused_before_anything_is_trained() -> None:
         sweep.points(["toi"], [], [0])
     with pytest.raises(ConfigError, match="key=value,value"):
         sweep.points(["toy"], ["latents"], [0])
+    with pytest.raises(ConfigError, match="--seeds"):
+        sweep.points(["toy"], ["training.seed=1,2"], [0])
+    with pytest.raises(ConfigError, match="needs a preset"):
+        sweep.points([], ["model.latents=4"], [0])
 
 
 def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
@@ -74,3 +79,10 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     assert [line.split(" | ")[1] for line in lines] == ["model.latents=3", "model.latents=4"]
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "2 of 2 runs are done already." in again.stdout
+
+    # Other settings are other runs, and what is done already is not taken for theirs.
+    other = sweep.points(["toy"], [*SHORT, "model.latents=3,4", "dreaming.share=0.25"], [0])
+    assert not sweep.read(tmp_path, other, provenance.code())
+    same = sweep.points(["toy"], [*SHORT, "model.latents=3,4"], [0])
+    assert len(sweep.read(tmp_path, same, provenance.code())) == 2
+    assert not sweep.read(tmp_path, same, "code that is not this")

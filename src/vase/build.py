@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vase import config as configuration
 from vase.config import Config, DetectionConfig, TrainingConfig, WorldConfig
@@ -18,6 +19,7 @@ from vase.lifelong.dream import DreamRule
 from vase.lifelong.identify import IdentificationRule, Identify, identify
 from vase.lifelong.kappa import KappaRule
 from vase.lifelong.learner import Learner
+from vase.lifelong.ranks import ALONE
 from vase.lifelong.settings import Settings
 from vase.nets import Architecture, fold_for
 from vase.objective.capacity import CapacityRule
@@ -239,6 +241,11 @@ def learner(
     identify: from the evidence after an alarm to a verdict; see `docs/extend`. shared: the devices,
     where there are several.
     """
+    if shared is None and config.training.devices > 1:
+        raise ConfigError(
+            f"training.devices is {config.training.devices}, and only `vase train` and `vase "
+            "resume` share a run among devices. Leave it out."
+        )
     on = shared or Devices(_fabric(config.training))
     return Learner(
         architecture(config, shape),
@@ -247,21 +254,19 @@ def learner(
         device=on.fabric.device,
         autocast=on.fabric.autocast,
         identify=identify,
-        ranks=on,
+        ranks=on if on.count > 1 else ALONE,
     )
 
 
 def devices(config: Config) -> Devices:
     """All devices of a run, not launched yet; a `ConfigError` where a batch can't be shared out."""
     count, images = config.training.devices, config.stream.batch_size
-    for what, shared in (
-        ("stream.batch_size", images),
-        ("the dreams of a batch", max(1, round(config.dreaming.share * images))),
-    ):
+    dreams = max(1, round(config.dreaming.share * images)) if config.dreaming.enabled else 0
+    for what, shared in (("stream.batch_size", images), ("the dreams of a batch", dreams)):
         if shared % count:
             raise ConfigError(
                 f"{count} devices cannot share {what} evenly: {shared} is no multiple of {count}. "
-                "Change stream.batch_size or training.devices."
+                "Change stream.batch_size, dreaming.share or training.devices."
             )
     return Devices(_fabric(config.training, count), count)
 
@@ -289,6 +294,8 @@ def _fabric(training: TrainingConfig, count: int = 1) -> Fabric:
             precision=training.precision,
             devices=count,
             strategy="ddp" if count > 1 else "auto",
+            # Whatever cluster this is, the processes are started here.
+            plugins=[LightningEnvironment()] if count > 1 else None,
         )
     except Exception as error:
         raise ConfigError(

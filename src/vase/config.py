@@ -188,7 +188,7 @@ class TrainingConfig(Section):
     ] = "none"
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 500
-    milestones: Annotated[PositiveInt, Field(description="per stay; 100 in all at most")] = 4
+    milestones: Annotated[PositiveInt, Field(description="per stay; about 100 in all at most")] = 4
 
 
 class ProbeConfig(Section):

@@ -322,9 +322,10 @@ def run(
 
 def _prepare(grid: Sequence[Task], overrides: Sequence[str], data: build.DataOptions) -> None:
     """Bring the data before any process is started."""
-    for task in {task.preset: task for task in grid}.values():
+    wanted = {repr(found.stream): found for found in (task.config(overrides) for task in grid)}
+    for settings in wanted.values():
         for split in ("train", "test"):
-            build.stream(task.config(overrides), data, split)
+            build.stream(settings, data, split)
 
 
 def sentence(record: Mapping[str, Any], task: Task) -> str:

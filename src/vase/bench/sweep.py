@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from vase import config
+from vase.bench import ablation
 from vase.bench.page import spread
 from vase.config import Config
 from vase.errors import ConfigError
@@ -29,43 +30,45 @@ class Point:
 
     preset: str
     settings: tuple[str, ...]
+    fixed: tuple[str, ...]
     seed: int
 
     @property
     def name(self) -> str:
         """What its file is called: readable, and its own."""
         told = " ".join((Path(self.preset).stem, *self.settings))
-        digest = hashlib.sha256(repr((self.preset, self.settings)).encode()).hexdigest()[:8]
+        whole = repr((self.preset, self.settings, self.fixed))
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         return f"{re.sub(r'[^A-Za-z0-9.=+-]+', '_', told)[:80]}_seed={self.seed}_{digest}"
 
     @property
     def labels(self) -> dict[str, Any]:
-        return {"preset": self.preset, "settings": list(self.settings), "seed": self.seed}
+        return asdict(self)
 
     def config(self, overrides: Sequence[str] = ()) -> Config:
-        return config.load(self.preset, [*overrides, *self.settings, f"training.seed={self.seed}"])
+        given = [*overrides, *self.fixed, *self.settings, f"training.seed={self.seed}"]
+        return config.load(self.preset, given)
 
 
-def points(
-    presets: Sequence[str], settings: Iterable[str], seeds: Iterable[int]
-) -> tuple[list[Point], list[str]]:
-    """Every combination, seed by seed, so that an interrupted sweep has whole columns.
+def points(presets: Sequence[str], settings: Iterable[str], seeds: Iterable[int]) -> list[Point]:
+    """Every combination once, seed by seed, so that an interrupted sweep has whole columns.
 
-    settings: "key=value,value" to try each, or "key=value", which holds for all and is returned
-    beside the points. What cannot be used is refused here.
+    settings: "key=value,value" to try each, or "key=value", which holds for all. What cannot be
+    used is refused here.
     """
+    if not presets:
+        raise ConfigError("A sweep needs a preset or a file of settings, such as: vase sweep quick")
     choices = [choice(setting) for setting in settings]
-    varied = [values for values in choices if len(values) > 1]
-    fixed = [values[0] for values in choices if len(values) == 1]
+    fixed = tuple(values[0] for values in choices if len(values) == 1)
     found = [
-        Point(preset, combination, seed)
+        Point(preset, combination, fixed, seed)
         for seed in seeds
-        for preset in presets
-        for combination in product(*varied)
+        for preset in dict.fromkeys(presets)
+        for combination in product(*(values for values in choices if len(values) > 1))
     ]
     for point in found:
-        point.config(fixed)
-    return found, fixed
+        point.config()
+    return found
 
 
 def choice(setting: str) -> list[str]:
@@ -73,7 +76,9 @@ def choice(setting: str) -> list[str]:
     key, equals, text = setting.partition("=")
     if not equals:
         raise ConfigError(f"'{setting}' is no setting. Write key=value, or key=value,value.")
-    return [f"{key}={value.strip()}" for value in _parts(text)]
+    if key.strip() == "training.seed":
+        raise ConfigError("The seeds of a sweep are 0, 1, ...: say how many with --seeds.")
+    return list(dict.fromkeys(f"{key}={value.strip()}" for value in _parts(text)))
 
 
 def _parts(text: str) -> list[str]:
@@ -92,10 +97,10 @@ def _parts(text: str) -> list[str]:
 # ---- tables ------------------------------------------------------------------------------------
 
 
-def read(folder: Path, wanted: Sequence[Point]) -> list[Record]:
-    """The raw records of the points that are done."""
-    paths = [folder / f"{point.name}.json" for point in wanted]
-    return [read_json(path) for path in paths if path.is_file()]
+def read(folder: Path, wanted: Sequence[Point], code: str) -> list[Record]:
+    """The raw records of the points that are done, by this code and with these settings."""
+    due = {point for point, _ in ablation.due(wanted, (), folder, code)}
+    return [read_json(folder / f"{point.name}.json") for point in wanted if point not in due]
 
 
 def rows(records: Sequence[Record]) -> list[list[str]]:

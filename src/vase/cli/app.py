@@ -276,9 +276,9 @@ def sweep(
 
     presets = [each for each in arguments if "=" not in each]
     settings = [each for each in arguments if "=" in each]
-    wanted, fixed = points(presets, settings, range(seeds))
+    wanted = points(presets, settings, range(seeds))
     options = data_options(data_dir, offline)
-    session.sweep(wanted, fixed, out, options, console, workers=jobs, address=address, keep=keep)
+    session.sweep(wanted, out, options, console, workers=jobs, address=address, keep=keep)
 
 
 def _listed(text: str) -> list[str]:

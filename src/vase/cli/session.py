@@ -18,12 +18,12 @@ from rich.table import Table
 from vase import build, config
 from vase.cli.progress import watch
 from vase.config import Config
-from vase.errors import RunError, VaseError, reason
+from vase.errors import RunError, reason
 from vase.lifelong.learner import Learner
 from vase.training import folder as folders
 from vase.training import recorder, tracker
 from vase.training.checkpoint import write_bytes
-from vase.training.devices import Devices, leads
+from vase.training.devices import Devices, follows
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
 from vase.worlds import own
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vase.bench import ablation
     from vase.bench import sweep as sweeps
 
-STOPPED, WRONG = 130, 2  # exit status after Ctrl-C, and of what could not go on
+STOPPED = 130  # exit status after Ctrl-C
 
 
 def configured(name: str, overrides: Sequence[str]) -> Config:
@@ -48,8 +48,9 @@ def train(
     settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
 ) -> None:
     """Start a run in a new folder, once all that it needs is there."""
-    if not leads():
-        return _follow(settings, RunFolder(out), data, console)
+    if follows(settings.training.devices):
+        _follow(settings, RunFolder(out), data, console)
+        return
     folders.refuse_existing(out)
     tracker.package(settings.training.tracker)
     stream = build.stream(settings, data)
@@ -62,15 +63,15 @@ def train(
         _go_on(folder, settings, stream, learner, on, console)
     if report:
         _look(folder, data, console)
-    return None
 
 
 def resume(path: Path, data: build.DataOptions, console: Console, report: bool) -> None:
     """Go on with a run from its checkpoint, or from its start if it has none yet."""
     folder = folders.open_run(path)
     settings = config.load(str(folder.config))
-    if not leads():
-        return _follow(settings, folder, data, console)
+    if follows(settings.training.devices):
+        _follow(settings, folder, data, console)
+        return
     stream, on = build.stream(settings, data), build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     with folders.sole_writer(folder):
@@ -84,7 +85,6 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
             _go_on(folder, settings, stream, learner, on, console)
     if report:
         _look(folder, data, console)
-    return None
 
 
 def probe(path: Path, data: build.DataOptions, console: Console) -> None:
@@ -194,7 +194,6 @@ def ablate(
 
 def sweep(
     wanted: Sequence[sweeps.Point],
-    fixed: Sequence[str],
     out: Path,
     data: build.DataOptions,
     console: Console,
@@ -204,16 +203,16 @@ def sweep(
     keep: bool,
 ) -> None:
     """Do the runs that are due, and write and show the table of all that are done."""
-    from vase.bench import ablation, page
+    from vase.bench import ablation, page, provenance
     from vase.bench import sweep as sweeps
 
     def tell(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False)
 
     try:
-        ablation.run(wanted, fixed, out, data, tell, workers=workers, address=address, keep=keep)
+        ablation.run(wanted, (), out, data, tell, workers=workers, address=address, keep=keep)
     finally:
-        records = sweeps.read(out, wanted)
+        records = sweeps.read(out, wanted, provenance.code())
         if records:
             head, *rows = sweeps.rows(records)
             write_bytes(out / "table.md", (page.table(head, rows) + "\n").encode())
@@ -286,7 +285,7 @@ def _go_on(
     steps = stream.schedule.steps
     on.launch()
     scribe = build.recorder(settings, folder, learner, stream)
-    with scribe, stop_request() as stop:
+    with scribe, stop_request() as stop, on.together(folder.path):
         recorded = scribe.record(observe(learner, stream.of_rank(on.rank, on.count)))
         begun = learner.step
         shown = watch(recorded, console, start=begun, steps=steps, batch_size=stream.batch_size)
@@ -302,23 +301,24 @@ def _go_on(
 
 
 def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, console: Console) -> None:
-    """Share the work of the process that leads; that one talks and writes."""
+    """Share the work of the process that leads, which alone writes.
+
+    What ends this one is told here. It then ends as if all were well, for otherwise Lightning would
+    kill the one that leads before that has said how to go on.
+    """
     on = build.devices(settings)
-    stream = build.stream(settings, build.DataOptions(data.folder, data.offline))
-    learner = build.learner(settings, stream.shape, shared=on)
-    recorder.follow(folder, learner)
     try:
+        stream = build.stream(settings, build.DataOptions(data.folder, data.offline))
+        learner = build.learner(settings, stream.shape, shared=on)
+        recorder.follow(folder, learner)
         on.launch()
         with stop_request() as stop:
             for _ in observe(learner, stream.of_rank(on.rank, on.count)):
                 if on.any(stop.is_set()):
                     break
-    except VaseError:
-        sys.exit(WRONG)  # the one that leads has met the same, and says so
-    except RuntimeError as error:
-        told = f"Process {on.rank} of {on.count} has ended: {reason(error)}."
-        console.print(told, markup=False, soft_wrap=True)
-        sys.exit(WRONG)
+    except Exception as error:
+        told = f"process {on.rank} of {on.count}: {reason(error)}."
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

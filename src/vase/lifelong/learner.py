@@ -87,7 +87,7 @@ class Learner:
         """Decide where we are, before anything is learnt."""
         torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
-        features = self.eye(images).cpu().double()
+        features = self.ranks.gather(self.eye(images[own(self.ranks, len(images))])).cpu().double()
         if not features.isfinite().all():
             return self._skip(images, "its images are not numbers throughout (NaN or infinity)")
         if not self.memory.environments:
@@ -123,7 +123,8 @@ class Learner:
 
     def witness(self) -> Witness:
         """The averaged networks as they see images now."""
-        return Witness(self.average, self.snapshot, self.settings.dream.source, self.generator)
+        source = self.settings.dream.source
+        return Witness(self.average, self.snapshot, source, self.generator, self.ranks)
 
     def material(self, present: int) -> tuple[Tensor, Dream | Replay | None]:
         """Noise [B, N] for this process's rows of `present` images, and what is rehearsed."""

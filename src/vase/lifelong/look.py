@@ -124,10 +124,12 @@ def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:
 @torch.no_grad()
 def shown(seen: Look, ranks: Ranks) -> Moments:
     """The moments of a whole batch, of which each process has looked at its rows."""
-    parts = (seen.posterior.mean, seen.posterior.log_variance, seen.distortion, seen.rate)
-    mean, log_variance, distortion, rate = (ranks.gather(part.detach()) for part in parts)
-    table = channels(Posterior(mean, log_variance), distortion, rate)
-    return to_moments(table, len(distortion))
+    losses = torch.stack([seen.distortion, seen.rate], dim=1)
+    mine = torch.cat([seen.posterior.mean, seen.posterior.log_variance, losses], dim=1)
+    latents = seen.kl.shape[1]
+    mean, log_variance, losses = torch.split(ranks.gather(mine), [latents, latents, 2], dim=1)
+    table = channels(Posterior(mean, log_variance), *losses.T)
+    return to_moments(table, len(losses))
 
 
 def view(
@@ -143,9 +145,9 @@ def view(
 
 
 @torch.no_grad()
-def moments(networks: Networks, images: Tensor, environment: Environment, noise: Tensor) -> Moments:
-    """The moments of images [B, C, H, W] seen through an environment's mask and decoder."""
-    return to_moments(channels(*view(networks, images, environment, noise)), len(images))
+def moments(networks: Networks, images: Tensor, environment: Environment, noise: Tensor) -> Tensor:
+    """The `channels` of images [B, C, H, W] seen through an environment's mask and decoder."""
+    return channels(*view(networks, images, environment, noise))
 
 
 def to_moments(table: Tensor, count: int) -> Moments:

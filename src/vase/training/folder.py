@@ -1,7 +1,7 @@
 """The run folder: what lies where, and logs that can be cut back to a checkpoint.
 
 config.toml              the resolved configuration
-metrics.jsonl            one line every `training.log_every` steps
+metrics.jsonl            one line every `training.log_every` steps, at most 10,000 in all
 events.jsonl             one line per event: step, kind, environment, reason, evidence
 tensorboard/             the same numbers for TensorBoard
 checkpoint.safetensors   everything needed to go on, bit for bit

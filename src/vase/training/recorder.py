@@ -31,7 +31,8 @@ Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and what JSON holds
 def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
     """Steps (counted from 1) after which weights are kept: `per_stay`, evenly, in every stay.
 
-    Where that makes more than MOST_MILESTONES, as many of them, evenly, the last among them.
+    Where that makes more than MOST_MILESTONES, as many of them, evenly, the last among them; and in
+    any case the end of each world's first stay, against which forgetting is measured.
     """
     steps = sorted(
         {
@@ -41,14 +42,17 @@ def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
         }
     )
     share = max(1.0, len(steps) / MOST_MILESTONES)
-    return frozenset(steps[-1 - int(k * share)] for k in range(min(len(steps), MOST_MILESTONES)))
+    even = {steps[-1 - int(k * share)] for k in range(min(len(steps), MOST_MILESTONES))}
+    first = {stay.environment: stay.end for stay in reversed(schedule.stays)}
+    return frozenset(even | set(first.values()))
 
 
 def stride(step: int, log_every: int) -> int:
     """Steps between the lines of a log that has come to `step`: doubled when it gets too long.
 
     A function of the step alone, and every stride divides the next: so a log that was thinned out,
-    cut back to a checkpoint and written on is the log of a run that never stopped.
+    cut back to a checkpoint and written on becomes that of a run that never stopped as soon as it
+    has passed the doubling again.
     """
     doublings = (step // (MOST_LINES * log_every)).bit_length()
     return log_every << doublings

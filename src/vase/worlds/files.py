@@ -132,15 +132,20 @@ class FromFiles:
     ndim, dtype = 4, np.dtype(np.uint8)
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int, int]) -> None:
-        self.paths, self.size = paths, size
+        self.paths, self.size = np.array(paths, dtype=object), size
         self.shape = (len(self.paths), *size)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Pixels:
-        chosen = [self.paths[row] for row in np.arange(len(self))[rows]]
-        return np.stack(list(_images(chosen, self.size)))
+        try:
+            return np.stack(list(_images(list(self.paths[rows]), self.size)))
+        except (DataError, InputError) as error:
+            raise DataError(
+                f"{error} A run that has begun with this folder does not go on with another: "
+                "begin it anew."
+            ) from None
 
 
 def _images(found: Sequence[Path], shape: tuple[int, int, int]) -> Iterator[Pixels]:

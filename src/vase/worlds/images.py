@@ -73,11 +73,11 @@ def to_batch(images: Any) -> Tensor:
 
 def in_parts(images: Any, count: int) -> Iterator[Tensor]:
     """`to_batch` of `count` images at a time: a memory map may be larger than memory."""
-    rows = images if getattr(images, "ndim", 0) > 1 and hasattr(images, "dtype") else _array(images)
-    if not rows.ndim or not len(rows):
+    rows = images if hasattr(images, "dtype") and len(images.shape) > 1 else _array(images)
+    if 0 in rows.shape[:1] or not rows.shape:
         yield to_batch(rows)  # which says what is wrong
         return
-    for start in range(0, len(rows), count):
+    for start in range(0, rows.shape[0], count):
         yield to_batch(rows[start : start + count])
 
 

@@ -3,7 +3,7 @@
 The files of a folder, or the frames of a video, are decoded once, scaled to one size and kept in
 the cache as a memory-mapped array; an .npy file is mapped where it lies. Of a folder with more than
 MOST_KEPT files each batch is decoded while the one before is learnt. So a world may be larger than
-memory, and training waits for no decoder. Nobody says what the images show: their truths are
+memory. Nobody says what the images show: their truths are
 empty.
 """
 

@@ -1,0 +1,149 @@
+"""docs/reliability.md, from what the benchmarks of reliability have found.
+
+    python benchmarks/reliability_page.py
+
+What has not been run to its end (results/fuzz.json by `make fuzz`, results/soak.json by `make
+soak`) is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HOME = Path(__file__).parents[1]
+RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
+RAW, FUZZ, SOAK = (RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak"))
+STEPS = 24  # of a run that is disturbed
+
+
+def write() -> None:
+    """Write the page."""
+    PAGE.write_text(page())
+    print(PAGE)
+
+
+def page() -> str:
+    """docs/reliability.md, from what was found."""
+    kills = "\n".join(
+        f"| {each['name']} | {each['struck']} | {each['struck'] - each['lost']} | "
+        f"{each['lost']} | {each['speechless']} |"
+        for each in read(RAW)
+    )
+    fuzz = FUZZED.format(rows=fuzzed()) if FUZZ.is_file() else ""
+    soak = SOAKED.format(rows=soaked()) if SOAK.is_file() else ""
+    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzz, soak=soak)
+
+
+def read(path: Path) -> Any:
+    """What a benchmark has found."""
+    return json.loads(path.read_text())
+
+
+def fuzzed() -> str:
+    """A line for each reader: cases at random and guided, and what came of them."""
+    lines = []
+    for name, found in read(FUZZ).items():
+        tallies = [Counter(found[way]) for way in ("random", "guided")]
+        came = sum(tallies, Counter())
+        counts = [tally["cases"] for tally in tallies]
+        counts += [came[key] for key in ("understood", "refused", "crashed")]
+        lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |")
+    return "\n".join(lines)
+
+
+def soaked() -> str:
+    """A line for each thing that might have grown, and for what is told of each world."""
+    found = read(SOAK)
+    blocks = found["blocks"]
+    tenth, end = blocks[len(blocks) // 10 - 1], blocks[-1]
+    rows = [
+        ("resident memory, MiB", f"{tenth['resident_mib']:.0f}", f"{end['resident_mib']:.0f}"),
+        ("processor time of a step, ms", *(f"{found['time'][at]:.2f}" for at in ("tenth", "end"))),
+        ("files of the run, MiB", f"{tenth['files_mib']:.1f}", f"{end['files_mib']:.1f}"),
+        ("environments known", str(tenth["environments"]), str(end["environments"])),
+    ]
+    for name, world in found["worlds"].items():
+        for key, title, form in (
+            ("identity", "identity told right", "{:.1%}"),
+            ("position_mse", "squared error of the position", "{:.4f}"),
+            ("reconstruction_nats", "nats of reconstruction", "{:.1f}"),
+        ):
+            both = [world[at][key] for at in ("tenth", "end")]
+            if isinstance(both[0], dict):
+                both = [scores["mlp"] for scores in both]
+            if both[0] is not None:
+                rows.append((f"{name}: {title}", *map(form.format, both)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+FUZZED = """## Bytes that cannot be believed
+
+`make fuzz` spoils what was whole: bytes are changed, cut out, doubled and put in, at random and
+guided by which lines of code they reach. In a forged checkpoint the checksum is right and the
+record or a tensor is not. "Understood" is whatever is read without complaint, for a spoilt pixel
+is a pixel; everything else must be refused in a sentence.
+
+| reader of | cases at random | guided | understood | refused | crashed |
+|---|---|---|---|---|---|
+{rows}
+
+"""
+
+SOAKED = """## A million steps
+
+`make soak` trains a small model on three worlds that take turns every 500 steps. Nothing may grow,
+and what the latents tell may not get worse.
+
+| | after a tenth | at the end |
+|---|---|---|
+{rows}
+
+"""
+
+TEXT = """# Reliability
+
+<!-- Made by `make reliability` from the raw files in results/. -->
+
+## Kills and failing disks
+
+A run that is killed goes on with `vase resume`, and ends as if it had never been: same weights,
+events, metrics and milestones, byte for byte on a CPU. A disk that is full, failing or read-only
+ends it with a sentence, and it goes on likewise once there is room. That is tried, not only meant:
+`make reliability` disturbs runs of {steps} steps that log every second step, save every fifth and
+thin their log out twice. "Inside a write" is half way through each single write, and before each
+single sync and rename.
+
+| what was done | times | recovered | lost | ended without a sentence |
+|---|---|---|---|---|
+{kills}
+
+{fuzz}{soak}## What guards a run
+
+- **One file, one rename.** A checkpoint is written beside the old one, synced, and put in its
+  place. The one before it is kept as `checkpoint-earlier.safetensors`; if a disk gives back other
+  bytes than it was given, the checksum tells, and `vase resume` says so and goes on from there.
+- **`vase check RUN`** reads and verifies settings, checkpoints, milestones, logs and measurements.
+- **One writer.** A second process that would train the same run is refused; the lock is given back
+  when a process ends, however it ends.
+- **No number that is none.** A batch with NaN or infinity in its loss, its gradient, or the images
+  of a world is left out, the weights being as they were (event `skipped`); eight in a row end the
+  run with a sentence. In arrays of your own and in `partial_fit` such values are refused at once.
+- **No byte is believed.** Every reader of files (settings, logs, checkpoints with a right checksum
+  and an odd content, arrays, images, data sets) is given spoilt ones, 200 cases each in the tests
+  and 10,000 by `make fuzz`: understood, or refused in a sentence. A header that promises terabytes,
+  an image that would fill the memory, a file that is nested too deep are refused at once.
+- **No pickle** is read or written; a test looks.
+- **Bounded files.** `metrics.jsonl` keeps at most 10,000 lines, `milestones/` at most 100 files.
+- **What is installed is what was tested.** The tests are installed from files with hashes
+  (`locks/`, made anew by `make lock`); `make audit` asks for known weaknesses of them. Data sets
+  come over TLS and are held to pinned SHA-256 sums, wherever they come from.
+- **The explorer** listens on this machine alone, takes images of at most 20 MB and 50 megapixels,
+  and serves no files.
+"""
+
+
+if __name__ == "__main__":
+    write()
