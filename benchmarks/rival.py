@@ -1,4 +1,4 @@
-"""What a step costs beside pythae's. Guards: learning an image here costs no more than there.
+"""What a step costs beside pythae's, per image: where does a user's time go?
 
     pip install pythae && python benchmarks/rival.py [--threads 2]
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable
 
@@ -30,7 +29,6 @@ from step import BATCH, lifelong, plain_step, ratio, seconds, watchful
 from vase.nets import Architecture, Networks
 
 BATCHES = 10  # of which an epoch is made
-ALLOWED = 1.0
 
 
 class Encoder(BaseEncoder):  # type: ignore[misc]
@@ -116,16 +114,13 @@ def measure(rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one JSON object; the exit status says whether the ratio is allowed."""
+    """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=8)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    found = measure(asked.rounds)
-    print(json.dumps({"threads": asked.threads, "allowed": ALLOWED, **found}, indent=1))
-    if found["learning_over_pythae"] > ALLOWED:
-        sys.exit("Learning costs more than in pythae.")
+    print(json.dumps({"threads": asked.threads, **measure(asked.rounds)}, indent=1))
 
 
 if __name__ == "__main__":
