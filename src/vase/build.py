@@ -261,7 +261,7 @@ def learner(
 def devices(config: Config) -> Devices:
     """All devices of a run, not launched yet; a `ConfigError` where a batch can't be shared out."""
     count, images = config.training.devices, config.stream.batch_size
-    dreams = max(1, round(config.dreaming.share * images)) if config.dreaming.enabled else 0
+    dreams = settings(config).dream.count(images) if config.dreaming.enabled else 0
     for what, shared in (("stream.batch_size", images), ("the dreams of a batch", dreams)):
         if shared % count:
             raise ConfigError(

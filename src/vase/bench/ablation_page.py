@@ -59,8 +59,13 @@ SOURCE: Mapping[str, Mapping[str, tuple[float, float, float, float]]] = {
 
 
 def figure_of(kind: str, readout: str, field: str, scale: float) -> Measure:
-    """A measure: one figure of a record's summary."""
-    return lambda record: scale * record["summary"][kind][readout][field]
+    """A measure: one figure of a record's summary; nan where no world has it."""
+
+    def measure(record: Record) -> float:
+        found = record["summary"][kind][readout][field]
+        return math.nan if found is None else scale * found
+
+    return measure
 
 
 def reconstruction_change(record: Record) -> float:

@@ -7,8 +7,9 @@ and configuration: a sweep that was interrupted goes on, and a finished point is
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -16,12 +17,11 @@ from typing import Any
 
 from vase import config
 from vase.bench import ablation
+from vase.bench.ablation_page import HEADLINE, Record
 from vase.bench.page import spread
 from vase.config import Config
 from vase.errors import ConfigError
 from vase.training.folder import read_json
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,24 +108,14 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
     places: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         places.setdefault((record["preset"], *record["settings"]), []).append(record)
-    head = ["preset", "settings", "seeds", *FIGURES, "environments", "minutes"]
+    head = ["preset", "settings", "seeds", *HEADLINE, "environments", "minutes"]
     return [head, *(_row(place, found) for place, found in places.items())]
-
-
-# Of a run's summary: kind, field, by what it is multiplied, and digits.
-FIGURES: Mapping[str, tuple[str, str, float, int]] = {
-    "identity max %": ("identity", "max", 100, 1),
-    "change": ("identity", "change", 100, 1),
-    "MSE min 1e-4": ("position_mse", "min", 1e4, 1),
-    "MSE change": ("position_mse", "change", 1e4, 1),
-}
 
 
 def _row(place: tuple[str, ...], found: Sequence[Record]) -> list[str]:
     cells = [place[0], ", ".join(place[1:]) or "-", str(len(found))]
-    for kind, field, scale, digits in FIGURES.values():
-        told = [record["summary"][kind]["mlp"][field] for record in found]
-        values = [scale * value for value in told if value is not None]
-        cells.append(spread(values, digits) if values else "-")
+    for measure in HEADLINE.values():
+        values = [value for record in found if not math.isnan(value := measure(record))]
+        cells.append(spread(values) if values else "-")
     cells.append(spread([record["detection"]["environments"] for record in found]))
     return [*cells, spread([record["minutes"]["training"] for record in found])]

@@ -10,7 +10,17 @@ from rich.table import Table
 
 from vase import __version__
 from vase.cli.bench import bench_app
-from vase.cli.options import DataDir, Offline, Run, Seeds, console, data_options
+from vase.cli.options import (
+    Address,
+    DataDir,
+    Jobs,
+    Keep,
+    Offline,
+    Run,
+    Seeds,
+    console,
+    data_options,
+)
 
 app = typer.Typer(
     name="vase",
@@ -214,14 +224,12 @@ def ablate(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of raw files. [default: runs/ablate/SCALE]")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Cells at a time on this machine.", min=1)] = 2,
-    address: Annotated[
-        str | None, typer.Option(help="A Dask scheduler, in place of this machine.")
-    ] = None,
+    jobs: Jobs = 2,
+    address: Address = None,
     together: Annotated[
         int, typer.Option(help="Cells trained as one batched ensemble: for a GPU.", min=1)
     ] = 1,
-    keep: Annotated[bool, typer.Option(help="Keep the run folders of finished cells.")] = False,
+    keep: Keep = False,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
@@ -259,11 +267,9 @@ def sweep(
     out: Annotated[
         Path, typer.Option("--out", help="Folder of raw files, and of the table.")
     ] = Path("runs/sweep"),
-    jobs: Annotated[int, typer.Option(help="Runs at a time on this machine.", min=1)] = 2,
-    address: Annotated[
-        str | None, typer.Option(help="A Dask scheduler, in place of this machine.")
-    ] = None,
-    keep: Annotated[bool, typer.Option(help="Keep the run folders.")] = False,
+    jobs: Jobs = 2,
+    address: Address = None,
+    keep: Keep = False,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -137,9 +138,7 @@ def detect(
     from vase.bench import detect as bench
     from vase.bench import page
 
-    def tell(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
+    tell = _teller(console)
     todo = bench.jobs(names, seeds, detectors, data) if names or not null else []
     bench.prepare(todo, data)
     if null:
@@ -169,9 +168,7 @@ def ablate(
     from vase.bench import ablation, ablation_page, provenance
     from vase.report import style
 
-    def tell(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
+    tell = _teller(console)
     try:
         ablation.run(
             grid,
@@ -206,9 +203,7 @@ def sweep(
     from vase.bench import ablation, page, provenance
     from vase.bench import sweep as sweeps
 
-    def tell(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
+    tell = _teller(console)
     try:
         ablation.run(wanted, (), out, data, tell, workers=workers, address=address, keep=keep)
     finally:
@@ -258,6 +253,11 @@ def every_seed(
             )
     write_bytes(out / "tables.md", (bench.tables(out) + "\n").encode())
     console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    """What prints a line as it is."""
+    return partial(console.print, soft_wrap=True, highlight=False)
 
 
 def _show(table: Sequence[Sequence[str]], console: Console) -> None:

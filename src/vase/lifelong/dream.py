@@ -43,6 +43,10 @@ class DreamRule:
     refresh: int = 0
     stored: int = 0
 
+    def count(self, present: int) -> int:
+        """How many images of the past are gone over again beside so many present ones."""
+        return max(1, round(self.share * present))
+
 
 @dataclass(frozen=True)
 class Dream:

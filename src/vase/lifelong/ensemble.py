@@ -297,7 +297,7 @@ def _lesson(member: Learner, images: Tensor, share: float) -> Lesson:
     """What a member learns from a batch, all of it tensors of one shape for every member."""
     noise, rehearsed = member.material(len(images))
     here, settings, device = member.memory.here, member.settings, images.device
-    count, latents = max(1, round(share * len(images))), noise.shape[1]
+    count, latents = settings.dream.count(len(images)), noise.shape[1]
 
     def number(value: float) -> Tensor:
         return torch.tensor(float(value), device=device)

@@ -129,7 +129,7 @@ class Learner:
     def material(self, present: int) -> tuple[Tensor, Dream | Replay | None]:
         """Noise [B, N] for this process's rows of `present` images, and what is rehearsed."""
         noise = self.witness().noise(present)[own(self.ranks, present)]
-        return noise, self._rehearsal(max(1, round(self.settings.dream.share * present)))
+        return noise, self._rehearsal(self.settings.dream.count(present))
 
     def _look(self, images: Tensor) -> Look:
         with self.autocast():

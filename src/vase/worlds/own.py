@@ -115,9 +115,6 @@ def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None)
     stay as they are. A `DataError` where there is nothing to read.
     """
     _refuse_missing(path)
-    if path.is_dir() and len(found := listed(path)) > MOST_KEPT:
-        (say or _silent)(f"{len(found):,} files in '{path.name}': decoded as they are needed")
-        return cast(Images, FromFiles(found, (size, size, channels)))
     return _kept(path, size, channels, say or _silent) if scaled(path) else array(path)
 
 
@@ -191,6 +188,9 @@ def _kept(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
     """The images of a folder or video: from the cache, or decoded into it."""
     try:
         found = _sources(path)
+        if path.is_dir() and len(found) > MOST_KEPT:
+            say(f"{len(found):,} files in '{path.name}': decoded as they are needed")
+            return cast(Images, FromFiles(found, (size, size, channels)))
         described = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
