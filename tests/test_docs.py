@@ -68,7 +68,7 @@ def test_the_code_of_a_page_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     few = sources.Images(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
-    monkeypatch.setattr(sources, "load", lambda *_: few)  # no page downloads anything here
+    monkeypatch.setattr(sources, "load", lambda *_, **__: few)  # no page downloads anything here
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
     if "verdict" in names:

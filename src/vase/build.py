@@ -76,7 +76,7 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
         return _rendered(name, config.sprites, size, data, split)
     return CanvasWorld(
         name=name,
-        sprites=_sprites(config, data, split),
+        sprites=sprites(config, data, split),
         size=size,
         moving=config.moving,
         inverted=config.inverted,
@@ -124,11 +124,12 @@ def _rendered(
     return rendered.world(name, place, split, data.progress)
 
 
-def _sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
-    sprites = _family(config, data, split)
+def sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:
+    """What a canvas world places."""
+    found = _family(config, data, split)
     if config.classes:
-        sprites = only(sprites, config.classes)
-    return turned(shrunk(sprites, config.shrink), config.turn)
+        found = only(found, config.classes)
+    return turned(shrunk(found, config.shrink), config.turn)
 
 
 def _family(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:

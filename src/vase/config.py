@@ -259,7 +259,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Config:
 def changed(values: dict[str, Any], overrides: Iterable[str], source: str) -> Config:
     """The configuration of a tree of values, with `key=value` overrides applied."""
     for override in overrides:
-        _apply(values, override)
+        assign(values, override)
     return parse(values, source)
 
 
@@ -326,7 +326,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"'{path}' cannot be read as TOML: {error}.") from None
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def assign(values: dict[str, Any], override: str) -> None:
     """Set one dotted key. The value is TOML if it parses as such, otherwise a string."""
     key, equals, text = override.partition("=")
     if not equals or not key:

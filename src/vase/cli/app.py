@@ -135,6 +135,39 @@ def ambiguity(
     sharing.ambiguity(run, first, second, data_options(data_dir, offline), console)
 
 
+@app.command()
+def explore(
+    run: Run,
+    place: Annotated[
+        str,
+        typer.Option(
+            "--in",
+            metavar="ENV",
+            help="A world of the run whose things are at rest, or a Gymnasium environment.",
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value ...]", help="Settings of the environment."),
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="imagination, random, novelty, oracle or nothing.")
+    ] = "imagination",
+    steps: Annotated[int, typer.Option(help="Of each of 64 agents.", min=100)] = 800,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """Imagine what was never seen here, act until the world shows it, and learn from it.
+
+    RUN/exploration/: a film, a map of places, what it was worth, and the model as it is then.
+    """
+    from vase.cli import exploration
+
+    options = data_options(data_dir, offline)
+    exploration.explore(run, place, settings or [], policy, steps, seed, options, console)
+
+
 @app.command("check")
 def check_run(run: Run) -> None:
     """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""

@@ -120,6 +120,27 @@ def share(
     session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
 
 
+@bench_app.command("explore")
+def explore(
+    overrides: Changes = None,
+    out: Tables = Path("runs/explore-bench"),
+    seeds: Seeds = 5,
+    jobs: Processes = 2,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+) -> None:
+    """What is exploring by imagination worth, beside random actions, novelty and an oracle?"""
+    from vase.cli import exploration, session
+
+    exploration.refuse_without_gymnasium()
+    from vase.bench import exploration as bench
+
+    data = data_options(data_dir, offline)
+    session.every_seed(
+        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
+    )
+
+
 @bench_app.command("list")
 def list_scenarios() -> None:
     """List the streams, each with what makes it hard."""

@@ -180,12 +180,12 @@ def home_of(run: Run, model: Model, name: str) -> Environment:
 def frozen_readout(train: Code, mask: NDArray[np.bool_]) -> Readout:
     """A readout of the latents used here and now, to be scored again but never fitted again."""
     used = np.flatnonzero(mask & (train.kl >= USED))
-    return fit_mlp(_examples(train), used if len(used) else None)
+    return fit_mlp(examples(train), used if len(used) else None)
 
 
 def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
     """One world's figures at one milestone."""
-    train, test = _examples(codes.train), _examples(codes.test)
+    train, test = examples(codes.train), examples(codes.test)
     scores = {
         "linear": fit_linear(train).score(test),
         "mlp": fit_mlp(train).score(test),
@@ -205,7 +205,8 @@ def _told(scores: Mapping[str, float | None]) -> Mapping[str, float | None] | No
     return None if scores["mlp"] is None else scores
 
 
-def _examples(code: Code) -> Examples:
+def examples(code: Code) -> Examples:
+    """A code with what a readout may be asked of it."""
     position = None
     if {"x", "y"} <= set(code.factors):
         position = np.stack([code.factors["x"], code.factors["y"]], axis=1)
@@ -214,7 +215,7 @@ def _examples(code: Code) -> Examples:
 
 def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
     """What guessing without a code would score, the mean over worlds."""
-    scores = [chance(_examples(pair.train), _examples(pair.test)) for pair in codes.values()]
+    scores = [chance(examples(pair.train), examples(pair.test)) for pair in codes.values()]
     right = [score.identity for score in scores if score.identity is not None]
     errors = [score.position_mse for score in scores if score.position_mse is not None]
     return {

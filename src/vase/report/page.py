@@ -81,7 +81,8 @@ def command(name: str, path: Path) -> str:
 
 def data_uri(picture: Picture) -> Markup:
     """The picture as the value of `src`."""
-    return Markup("data:image/png;base64,") + base64.b64encode(picture.png).decode()
+    kind = "gif" if picture.png.startswith(b"GIF") else "png"
+    return Markup(f"data:image/{kind};base64,") + base64.b64encode(picture.png).decode()
 
 
 def _template() -> Template:

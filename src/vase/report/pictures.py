@@ -17,6 +17,7 @@ from vase.report import (
     curves,
     decode,
     evidence,
+    exploration,
     facts,
     images,
     latents,
@@ -41,7 +42,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG, its file name without suffix, and what it shows for those who cannot see it."""
+    """A PNG, its file name without suffix, and what it shows for those who cannot see it.
+
+    A film is an animated GIF, which is in a file already.
+    """
 
     name: str
     png: bytes
@@ -59,13 +63,15 @@ class Album:
     reconstructions: tuple[Picture, ...]
     translations: tuple[Picture, ...]
     ambiguity: tuple[Picture, ...]
+    films: tuple[Picture, ...]
+    exploration: tuple[Picture, ...]
     dreams: tuple[Picture, ...]
     readouts: Picture | None
     calibration: Picture | None
     curves: Picture
 
     def all(self) -> tuple[Picture, ...]:
-        """Every picture, in the order of the page."""
+        """Every picture but films, in the order of the page."""
         shown = (
             self.timeline,
             self.evidence,
@@ -74,6 +80,7 @@ class Album:
             *self.reconstructions,
             *self.translations,
             *self.ambiguity,
+            *self.exploration,
             *self.dreams,
             self.readouts,
             self.calibration,
@@ -116,6 +123,8 @@ def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say:
         reconstructions=reconstructions,
         translations=_translations(run, seen),
         ambiguity=_ambiguity(run, seen),
+        films=_films(run),
+        exploration=_exploration(run),
         dreams=dreams,
         readouts=_readouts(run),
         calibration=_calibration(run),
@@ -265,6 +274,29 @@ def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
         found.append(_picture(f"{name}-morphs", strip, alt))
         told = "Belief along the way for different images around, and the variance of the latents."
         found.append(_picture(name, ambiguity.draw(record, colours), told))
+    return tuple(found)
+
+
+def _films(run: Run) -> tuple[Picture, ...]:
+    told = "Above, things where agents imagine them; below, the same things on their way there."
+    return tuple(
+        Picture("film", explored.film, told) for explored in run.exploration if explored.film
+    )
+
+
+def _exploration(run: Run) -> tuple[Picture, ...]:
+    """For every place that was explored: where the agents were, and what it was worth."""
+    records = [explored.record for explored in run.exploration]
+    found = []
+    for place in dict.fromkeys(record["place"] for record in records):
+        own = [record for record in records if record["place"] == place]
+        name = slug(f"exploration-{place}")
+        if any(record["coverage"] for record in own):
+            alt = "Where agents were, and how much of all places they saw over time."
+            found.append(_picture(f"{name}-places", exploration.places(own), alt))
+        if any(record["zero_shot"] for record in own):
+            alt = "How well worlds that were never seen are read, over the steps of exploring."
+            found.append(_picture(f"{name}-worth", exploration.worth(own), alt))
     return tuple(found)
 
 

@@ -35,6 +35,14 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Exploration:
+    """What was written of an exploration, and its film, an animated GIF."""
+
+    record: Record
+    film: bytes | None
+
+
+@dataclass(frozen=True)
 class Run:
     """What a run left behind. `steps`: how many were done. `seconds`: None if not known."""
 
@@ -50,6 +58,7 @@ class Run:
     seconds: float | None
     translation: tuple[Record, ...] = ()
     ambiguity: tuple[Record, ...] = ()
+    exploration: tuple[Exploration, ...] = ()
 
     @cached_property
     def stays(self) -> tuple[Stay, ...]:
@@ -100,6 +109,18 @@ def read(folder: RunFolder) -> Run:
         seconds=wall_clock(folder.tensorboard),
         translation=measured(folder.translation, step),
         ambiguity=measured(folder.ambiguity, step),
+        exploration=explored(folder, step),
+    )
+
+
+def explored(folder: RunFolder, step: int) -> tuple[Exploration, ...]:
+    """What `vase explore` has found, starting from the run at a step."""
+    found = [(path, read_json(path / "exploration.json")) for path in folder.explorations()]
+    return tuple(
+        Exploration(record, film.read_bytes() if film.is_file() else None)
+        for path, record in found
+        if record["began"] == step
+        for film in (path / "film.gif",)
     )
 
 

@@ -67,6 +67,10 @@ class RunFolder:
     def ambiguity(self) -> Path:
         return self.path / "ambiguity.json"
 
+    def explorations(self) -> list[Path]:
+        """What was explored from this run, a folder for each place and policy."""
+        return sorted(path.parent for path in self.path.glob("exploration/*/exploration.json"))
+
     @property
     def report(self) -> Path:
         return self.path / "report.html"

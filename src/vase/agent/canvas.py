@@ -1,0 +1,133 @@
+"""`vase/Canvas-v0`: one sprite on a canvas, to be moved, turned, rescaled and recoloured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from vase import build
+from vase.agent import pose
+from vase.agent.pose import Kind, Pose
+from vase.config import WorldConfig
+from vase.errors import ConfigError
+from vase.worlds.sources import Split
+from vase.worlds.sprites import Sprites
+
+Frame = NDArray[np.uint8]
+Family = Literal["mnist", "fashion-mnist", "solids", "strokes"]
+
+
+class CanvasEnv(gymnasium.Env[Frame, np.int64]):
+    """A sprite that lies at rest in the middle until it is acted upon.
+
+    Every episode has a sprite of its own. Nothing is rewarded, and no episode ends by itself.
+
+    Args:
+        sprites: "mnist", "fashion-mnist", the procedural "solids" and "strokes"; or sprites
+            themselves, to which `shrink`, `split`, `data_dir` and `offline` do not apply.
+        size: side of the canvas, in pixels. shrink: by how much sprites are made smaller.
+        channels: 1 or 3. actions: the kinds there are: "move", "turn", "rescale", "recolour"; by
+            default all, the last on canvases of 3 channels.
+        stride: pixels of a move. sticky: how probable it is that the action before is done again
+            in place of the one that was chosen.
+        split: of the sprites. data_dir, offline: where they are looked for.
+
+    Observations are uint8 [size, size, channels]. `info` holds the true factors and the identity,
+    for scoring; `reset(options={"shuffle": ["x", "y", "hue"]})` draws those anew, evenly.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
+
+    def __init__(
+        self,
+        sprites: Family | Sprites = "mnist",
+        *,
+        size: int = 64,
+        shrink: int = 1,
+        channels: int = 1,
+        actions: Sequence[Kind] | None = None,
+        stride: int = 1,
+        sticky: float = 0.0,
+        split: Split = "train",
+        data_dir: Path | None = None,
+        offline: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        if not 0 <= sticky < 1:
+            raise ConfigError(f"sticky must be in [0, 1), not {sticky}.")
+        if stride < 1:
+            raise ConfigError(f"stride must be at least one pixel, not {stride}.")
+        self.names = pose.actions(actions or pose.kinds(channels), channels)
+        self.sprites = (
+            sprites
+            if isinstance(sprites, Sprites)
+            else _loaded(sprites, shrink, split, data_dir, offline)
+        )
+        self.size, self.channels, self.stride, self.sticky = size, channels, stride, sticky
+        height, width = self.sprites.pixels.shape[1:]
+        if max(height, width) > size:
+            raise ConfigError(
+                f"Sprites of {height}x{width} pixels do not fit a canvas of {size}. "
+                "Make it larger, or shrink them."
+            )
+        self.travel = (size - height, size - width)
+        self.render_mode = render_mode
+        self.observation_space = spaces.Box(0, 255, (size, size, channels), np.uint8)
+        self.action_space = spaces.Discrete(len(self.names))
+        self.chosen, self.last, self.pose = 0, pose.STAY, self._pose(())
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Another sprite, at rest."""
+        super().reset(seed=seed)
+        self.chosen = int(self.np_random.integers(len(self.sprites.pixels)))
+        self.last, self.pose = pose.STAY, self._pose((options or {}).get("shuffle", ()))
+        return self._frame(), self._truth()
+
+    def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Act, or, as often as the world is sticky, do once more what was done before."""
+        if self.np_random.random() >= self.sticky:
+            self.last = self.names[int(action)]
+        self.pose = pose.acted(self.pose, self.last, self.stride, self.travel)
+        return self._frame(), 0.0, False, False, self._truth()
+
+    def render(self) -> Frame:
+        """The frame in colour, [size, size, 3]."""
+        return np.broadcast_to(self._frame(), (self.size, self.size, 3)).copy()
+
+    def _pose(self, shuffled: Iterable[str]) -> Pose:
+        """At rest in the middle, but for the factors that are shuffled."""
+        draw, names = self.np_random.integers, set(shuffled)
+        unknown = names - {"x", "y", "hue"}
+        if unknown:
+            raise ConfigError(f"x, y and hue can be shuffled, and not {sorted(unknown)}.")
+        down, right = self.travel
+        return Pose(
+            top=int(draw(down + 1)) if "y" in names else down // 2,
+            left=int(draw(right + 1)) if "x" in names else right // 2,
+            hue=int(draw(pose.HUES)) if "hue" in names else None,
+        )
+
+    def _frame(self) -> Frame:
+        return pose.shown(self.sprites.pixels[self.chosen], self.pose, self.size, self.channels)
+
+    def _truth(self) -> dict[str, Any]:
+        identity = int(self.sprites.identity[self.chosen])
+        return {**pose.factors(self.pose, self.travel), "identity": identity}
+
+
+@lru_cache(maxsize=8)
+def _loaded(
+    name: Family, shrink: int, split: Split, data_dir: Path | None, offline: bool
+) -> Sprites:
+    """Sprites by name, read once for all environments of a process."""
+    config = WorldConfig(sprites=name, shrink=shrink)
+    return build.sprites(config, build.DataOptions(data_dir, offline), split)

@@ -1,0 +1,248 @@
+"""An expedition: the model of a run is put into an environment, explores it, and is judged.
+
+Nothing of the run is changed. What comes back is a record in plain numbers, the frames of a film,
+and the model as it is afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vase import build
+from vase.agent import account, imagine, judge
+from vase.agent.account import Account
+from vase.agent.explore import AGENTS, Moment, explore, places
+from vase.agent.policies import POLICIES
+from vase.agent.seekers import Imagining
+from vase.config import Config
+from vase.errors import ConfigError, InputError, RunError
+from vase.lifelong import state
+from vase.lifelong.learner import Learner
+from vase.probes import survey
+from vase.probes.translation import last_model
+from vase.training import checkpoint
+from vase.training.folder import RunFolder
+from vase.worlds.canvas import Floats, World
+from vase.worlds.images import to_batch
+
+JUDGED = 4  # times that the model is judged on the way
+FILMED, LENGTH = 8, 80  # agents in the film, and steps
+ARRIVAL = 64  # batches within which a model must know where it is
+OURS = "vase/Canvas-v0"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where to, how, and for how long.
+
+    place: a world of the run whose things are at rest, or the name of a Gymnasium environment.
+    settings: of that environment. policy: one of `POLICIES`. steps: of each of `agents`.
+    """
+
+    place: str
+    settings: Mapping[str, Any]
+    policy: str = "imagination"
+    steps: int = 800
+    agents: int = AGENTS
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One step of the film: what agents see and what they imagine, [K, C, H, W] each in [0, 1]."""
+
+    step: int
+    seen: Floats
+    imagined: Floats
+
+
+class Expedition:
+    """Everything that an expedition needs; what is wrong is said before it begins."""
+
+    def __init__(self, folder: RunFolder, data: build.DataOptions, route: Route) -> None:
+        if route.policy not in POLICIES:
+            raise ConfigError(
+                f"There is no policy '{route.policy}'. There is: {', '.join(POLICIES)}."
+            )
+        torch.set_flush_denormal(True)
+        self.route = route
+        run = survey.read(folder, data)
+        model = last_model(run, folder)
+        self.learner = restored(run.config, folder)
+        self.began = self.learner.step  # of the run, which goes on by itself
+        if route.place in run.train:
+            home = survey.home_of(run, model, route.place).index
+            arrive(self.learner, run.train[route.place], home, route.agents)
+        self.imagined = imagine.imagination(self.learner.memory)
+        name, settings = environment(run.config, route, data)
+        self.envs = places(name, route.agents, self.learner.shape, **settings)
+        self.environment, self.settings = name, settings
+        actions = int(self.envs.single_action_space.n)  # type: ignore[attr-defined]
+        self.policy = POLICIES[route.policy](
+            self.learner, route.agents, actions, np.random.default_rng(route.seed)
+        )
+        if self.policy.shuffles and name != OURS:
+            raise InputError(f"Only {OURS} can shuffle its factors, which the oracle needs.")
+        self.judge = judge.judge(run, model, route.place, self.imagined)
+        self.account = Account()
+        self.verdicts: list[dict[str, Any]] = []
+        self.judged: list[dict[str, Any]] = []
+        self.film: list[Scene] = []
+
+    def moments(self) -> Iterator[Moment]:
+        """Explore, step by step."""
+        self._judge(0)
+        steps = self.route.steps
+        due = {steps * (k + 1) // JUDGED for k in range(JUDGED)}
+        for moment in explore(
+            self.learner, self.envs, self.policy, steps, self.route.seed, self._shuffled()
+        ):
+            self.account.add(moment)
+            if moment.observation is not None:
+                events = (event.to_json() for event in moment.observation.events)
+                self.verdicts += [{**event, "step": moment.step} for event in events]
+            self._film(moment)
+            if moment.step + 1 in due:
+                self._judge(moment.step + 1)
+            yield moment
+        self.envs.close()
+
+    def record(self) -> dict[str, Any]:
+        """What came of it, in plain numbers."""
+        route = self.route
+        return {
+            "place": route.place,
+            "environment": self.environment,
+            "settings": {
+                name: _plain(value)
+                for name, value in self.settings.items()
+                if name != "sprites"  # those of the place
+            },
+            "policy": route.policy,
+            "began": self.began,
+            "agents": route.agents,
+            "steps": route.steps,
+            "seed": route.seed,
+            "imagined": np.flatnonzero(self.imagined.latents).tolist(),
+            "goals": self._goals(),
+            "coverage": account.coverage(self.account.after),
+            "zero_shot": self.judged,
+            "events": self.verdicts,
+        }
+
+    def _goals(self) -> list[dict[str, Any]]:
+        seeker = self.policy.seeker
+        if not isinstance(seeker, Imagining):
+            return []
+        return account.goals(seeker.attempts, self.account, self.judge, self._stride())
+
+    def _shuffled(self) -> Sequence[str]:
+        """What the oracle draws anew: all that can be changed and that the judge asks about."""
+        kinds = self.settings.get("actions") or ("recolour",)
+        colour = self.learner.shape.channels == 3 and "recolour" in kinds
+        return ("x", "y", "hue") if colour else ("x", "y")
+
+    def _stride(self) -> float:
+        """How far one move goes, as a share of the range of travel."""
+        env = self.envs.envs[0].unwrapped if self.environment == OURS else None  # type: ignore[attr-defined]
+        return env.stride / max(*env.travel, 1) if env else 1.0
+
+    def _judge(self, step: int) -> None:
+        if self.judge is not None:
+            worlds = self.judge.asked(self.learner.average, self.learner.memory)
+            self.judged.append({"step": step, "worlds": worlds})
+
+    def _film(self, moment: Moment) -> None:
+        """Keep what the first agents see and imagine, from when they have learnt to act."""
+        seeker = self.policy.seeker
+        if not isinstance(seeker, Imagining) or len(self.film) >= LENGTH:
+            return
+        if seeker.obedient.any():
+            seen = to_batch(moment.frames[:FILMED]).numpy()
+            drawn = pictured(self.learner, seeker.goal[:FILMED], self.imagined.latents)
+            self.film.append(Scene(moment.step, seen, drawn))
+
+
+def restored(config: Config, folder: RunFolder) -> Learner:
+    """The learner of a run, as its checkpoint has it."""
+    tensors, record = checkpoint.read(folder.checkpoint)
+    with checkpoint.understood(folder.checkpoint):
+        shape = record["architecture"]
+        learner = build.learner(config, (shape["channels"], shape["height"], shape["width"]))
+        state.restore(learner, tensors, record)
+    return learner
+
+
+def arrive(learner: Learner, world: World, home: int, count: int) -> None:
+    """Show the learner a world, `count` images at a time, until it knows that it is there again."""
+    generator = np.random.default_rng(learner.step)
+    for _ in range(ARRIVAL):
+        if learner.memory.current == home:
+            return
+        images, _ = world.sample(generator, count)
+        learner.observe(torch.from_numpy(images).to(learner.device))
+    if learner.memory.current != home:
+        raise RunError(
+            f"The model does not know the world '{world.name}' again, where it should explore: "
+            f"after {ARRIVAL} batches it takes it for environment {learner.memory.current}, and "
+            f"not for {home}."
+        )
+
+
+def environment(
+    config: Config, route: Route, data: build.DataOptions
+) -> tuple[str, dict[str, Any]]:
+    """The Gymnasium environment of a place, and its settings."""
+    world = config.stream.worlds.get(route.place)
+    if world is None:
+        if "/" in route.place or ":" in route.place or route.place in gymnasium.registry:
+            return route.place, dict(route.settings)
+        raise InputError(
+            f"'{route.place}' is neither a world of this run, which are "
+            f"{', '.join(config.stream.worlds)}, nor a Gymnasium environment."
+        )
+    if world.sprites in ("own", "dsprites", "hills", "room"):
+        raise InputError(
+            f"Nothing can be done in the world '{route.place}': it is a set of images. Name a "
+            "world with sprites on a canvas, or a Gymnasium environment."
+        )
+    coloured = world.channels == 3 and world.hue != "none"
+    if world.moving or world.inverted or world.brightness < 1 or coloured:
+        raise InputError(
+            f"The world '{route.place}' does not begin with something at rest, white on black, as "
+            f"{OURS} does. Name another, or an environment of your own."
+        )
+    ours = {
+        "sprites": build.sprites(world, data, "train"),
+        "size": config.stream.size,
+        "channels": world.channels,
+    }
+    return OURS, {**ours, **route.settings}
+
+
+@torch.no_grad()
+def pictured(learner: Learner, goal: NDArray[np.float64], latents: NDArray[np.bool_]) -> Floats:
+    """Goals [K, N] as the present environment would show them, [K, C, H, W].
+
+    The mask is lifted from the latents that are imagined: decode( z (used + imagined), s ).
+    """
+    here = learner.memory.here
+    z = torch.from_numpy(goal * (here.used | latents)).float().to(learner.device)
+    index = torch.full((len(z),), here.index, device=learner.device)
+    drawn: Floats = torch.sigmoid(learner.average.decoder(z, index)).cpu().numpy()
+    return drawn
+
+
+def _plain(value: Any) -> Any:
+    return (
+        value
+        if isinstance(value, str | int | float | bool | None | list)
+        else (list(value) if isinstance(value, tuple) else str(value))
+    )

@@ -1,0 +1,131 @@
+"""What exploring was worth: how a model reads worlds that it has never seen.
+
+Readouts are fitted before anything was explored: of position where things moved, of identity where
+the agent stands. They are frozen, and asked about held-out images of worlds that combine both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vase.agent.dynamics import Array
+from vase.agent.imagine import Imagination
+from vase.lifelong.memory import Environment, Memory
+from vase.nets import Networks
+from vase.probes.encode import Code, Model, encode
+from vase.probes.readout import Readout, fit_mlp
+from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, examples, home_of
+from vase.records import Posterior
+from vase.worlds.canvas import CanvasWorld, World
+
+TOLD = 0.5  # R^2 of a latent with a coordinate, from which on it stands for it
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Frozen readouts and the worlds they are asked about.
+
+    coordinates: of latents that stand for a coordinate where they lived, 0 for x and 1 for y.
+    images: of each world, that are asked about.
+    """
+
+    position: Readout
+    identity: Readout
+    coordinates: Mapping[int, int]
+    worlds: Mapping[str, World]
+    images: int
+
+    def asked(self, networks: Networks, memory: Memory) -> dict[str, dict[str, float | None]]:
+        """By world: position MSE, accuracy of identity, and nats, with what is known by now.
+
+        position_mse: of all that the encoder sees. masked_position_mse: of what the model makes use
+        of, without the latents that are masked where it believes each image to be from. The nats
+        are those of the environment that explains the world best.
+        """
+        return {name: self._of(networks, memory, world) for name, world in self.worlds.items()}
+
+    def _of(self, networks: Networks, memory: Memory, world: World) -> dict[str, float | None]:
+        seen = [
+            encode(networks, world, self.images, TEST_SEED, known) for known in memory.environments
+        ]
+        best = min(seen, key=lambda code: float(code.distortion.mean() + code.rate.mean()))
+        shown = examples(best)
+        masked = replace(shown, code=shown.code * believed_masks(networks, memory, best))
+        return {
+            "position_mse": self.position.score(shown).position_mse,
+            "masked_position_mse": self.position.score(masked).position_mse,
+            "identity": self.identity.score(shown).identity,
+            "reconstruction_nats": float(best.distortion.mean(dtype=np.float64)),
+            "kl_nats": float(best.rate.mean(dtype=np.float64)),
+        }
+
+    def positions(self, latents: Array) -> NDArray[np.float64]:
+        """Where latents [B, N] put a thing, x and y in [0, 1], [B, 2]."""
+        return self.position.position(latents.astype(np.float32)).clip(0, 1)
+
+
+@torch.no_grad()
+def believed_masks(networks: Networks, memory: Memory, code: Code) -> NDArray[np.bool_]:
+    """The mask of the environment that each image is believed to be from, [B, N]."""
+    device = next(networks.parameters()).device
+    mean, log_variance = (
+        torch.from_numpy(part).to(device) for part in (code.mean, code.log_variance)
+    )
+    posterior = Posterior(mean, log_variance)
+    known = len(memory.environments)
+    believed = networks.head(posterior, known).argmax(dim=1).cpu().numpy()
+    masks: NDArray[np.bool_] = np.stack([each.mask for each in memory.environments])[believed]
+    return masks
+
+
+def judge(run: Run, model: Model, name: str, imagined: Imagination) -> Judge | None:
+    """The judge of a run that explores its world `name`; None where nothing can be told.
+
+    That is so of worlds that are no canvas, and where what is imagined lived in a world at rest.
+    """
+    place = run.test.get(name)
+    homes = [
+        other for other in run.train if home_of(run, model, other).index == imagined.home.index
+    ]
+    if not isinstance(place, CanvasWorld) or not homes:
+        return None
+    count = run.config.probes.train
+    code = encode(model.networks, run.train[homes[0]], count, TRAIN_SEED)
+    if examples(code).position is None:
+        return None
+    here = encode(model.networks, run.train[name], count, TRAIN_SEED)
+    return Judge(
+        position=_fitted(code, imagined.home),
+        identity=_fitted(here, home_of(run, model, name)),
+        coordinates=_coordinates(code, np.flatnonzero(imagined.latents).tolist()),
+        worlds=combined(place),
+        images=run.config.probes.test,
+    )
+
+
+def combined(place: CanvasWorld) -> dict[str, World]:
+    """What a world at rest would be if its things moved, and if they were tinted, too."""
+    found: dict[str, World] = {f"moving {place.name}": replace(place, moving=True)}
+    if place.channels == 3:
+        found[f"moving, tinted {place.name}"] = replace(place, moving=True, hue="random")
+    return found
+
+
+def _fitted(code: Code, home: Environment) -> Readout:
+    used = np.flatnonzero(home.used)
+    return fit_mlp(examples(code), used if len(used) else None)
+
+
+def _coordinates(code: Code, latents: Sequence[int]) -> dict[int, int]:
+    """For x and y, of some latents the one that tells most of it, if it does tell it."""
+    found = {}
+    for axis, name in enumerate(("x", "y")):
+        told = [np.corrcoef(code.mean[:, n], code.factors[name])[0, 1] ** 2 for n in latents]
+        if max(told) >= TOLD:
+            found[latents[int(np.argmax(told))]] = axis
+    return found

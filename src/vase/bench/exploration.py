@@ -1,0 +1,170 @@
+"""`vase bench explore`: what is exploring by imagination worth, and beside what?
+
+Every seed is trained once on moving clothes and digits at rest. Then agents stand among the digits,
+once with every policy: the same environment, as many steps, as many batches learnt. Before, on the
+way and after, frozen readouts are asked about digits that move, which no model has seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from vase.agent.expedition import Expedition, Route
+from vase.agent.policies import POLICIES
+from vase.bench import provenance
+from vase.bench.ablation import train
+from vase.bench.ablation_page import interval
+from vase.bench.page import spread, table
+from vase.bench.seeds import Job
+from vase.report import exploration, style
+from vase.training.checkpoint import write_bytes
+from vase.training.folder import read_json, rounded, write_json
+
+Record = Mapping[str, Any]
+
+PRESETS = ("explore",)
+PLACE = "mnist"
+STEPS = 1500
+OURS = "imagination"
+DRAWN = 0  # the seed that the film and the maps are of
+
+
+def work(job: Job) -> dict[str, Any]:
+    """Train one seed, or go on with it, and explore with every policy: the raw record."""
+    torch.set_num_threads(1)
+    began = perf_counter()
+    settings, folder = job.run()
+    train(folder, settings, job.data)
+    learnt = perf_counter()
+    found = []
+    for policy in POLICIES:
+        expedition = Expedition(folder, job.data, Route(PLACE, {}, policy, STEPS, seed=job.seed))
+        for _ in expedition.moments():
+            pass
+        found.append(expedition.record())
+        if expedition.film and job.seed == DRAWN:
+            scenes = [(scene.step, scene.imagined, scene.seen) for scene in expedition.film]
+            write_bytes(job.out / "film.gif", exploration.film(scenes))
+    return {
+        "preset": job.preset,
+        "seed": job.seed,
+        "policies": found,
+        "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
+        "versions": provenance.versions(),
+        "config": settings.model_dump(mode="json"),
+    }
+
+
+def write(record: Record, out: Path) -> None:
+    """Write a raw file."""
+    write_json(out / f"seed-{record['seed']}.json", rounded(record))
+
+
+def read(folder: Path) -> list[Record]:
+    """The raw records of a folder, by seed."""
+    return [read_json(path) for path in sorted(folder.glob("seed-*.json"))]
+
+
+def tables(folder: Path) -> str:
+    """What the raw files of a folder show; draws them, too."""
+    records = read(folder)
+    every = [policy for record in records for policy in record["policies"]]
+    drawn = next((each for each in records if each["seed"] == DRAWN), records[0])
+    write_bytes(folder / "places.png", style.png(exploration.places(drawn["policies"])))
+    write_bytes(folder / "worth.png", style.png(exploration.worth(every)))
+    return markdown(records)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """Worth, how much better than other policies, goals, and how much was seen."""
+    return "\n\n".join([worth(records), gains(records), goals(records)])
+
+
+def worth(records: Sequence[Record]) -> str:
+    """A row per policy and world never seen, at the end; and before anything was explored."""
+    worlds = list(_policy(records[0], OURS)["zero_shot"][0]["worlds"])
+    rows = []
+    for world in worlds:
+        rows.append([world, "(before)", *_told(records, OURS, world, 0), "–"])
+        for policy in POLICIES:
+            share = [100 * _policy(record, policy)["coverage"]["share"][-1] for record in records]
+            rows.append([world, policy, *_told(records, policy, world, -1), spread(share, 0)])
+    head = ("never seen", "policy", "position MSE, 1e-4", "identity, %", "nats", "places seen, %")
+    return table(head, rows)
+
+
+def gains(records: Sequence[Record]) -> str:
+    """How many times lower the position error is than with other policies, paired by seed."""
+    rows = []
+    for world in _policy(records[0], OURS)["zero_shot"][0]["worlds"]:
+        for other in POLICIES:
+            if other == OURS:
+                continue
+            logarithms = [
+                math.log(_end(record, other, world) / _end(record, OURS, world))
+                for record in records
+            ]
+            found = interval(logarithms)
+            mean, low, high = (f"{math.exp(x):.2f}" for x in (found.mean, found.low, found.high))
+            rows.append([world, other, mean, f"{low} to {high}", len(records)])
+    head = ("never seen", "policy", "its error over imagination's", "95 % interval", "seeds")
+    return table(head, rows)
+
+
+def goals(records: Sequence[Record]) -> str:
+    """What became of imagined goals: of position, and of what else was imagined."""
+    kinds: dict[str, list[list[float]]] = {}
+    for record in records:
+        for row in _policy(record, OURS)["goals"]:
+            name = f"position, {row['coordinate']}" if "coordinate" in row else "others"
+            twice = row.get("reached_in_twice", math.nan)
+            error = row.get("error")
+            kinds.setdefault(name, []).append(
+                [
+                    row["goals"],
+                    100 * row["reached"],
+                    100 * twice,
+                    row["steps"],
+                    row.get("fewest", math.nan),
+                    math.nan if error is None else 100 * error,
+                ]
+            )
+    rows = []
+    for name, found in sorted(kinds.items(), reverse=True):
+        columns = np.array(found).T
+        cells = [
+            "–" if np.isnan(column).all() else spread(column.tolist(), digits)
+            for column, digits in zip(columns[1:], (1, 1, 1, 1, 1), strict=True)
+        ]
+        rows.append([name, f"{int(columns[0].sum()):,}", *cells])
+    head = (
+        "imagined", "goals", "reached, %", "in twice the fewest steps, %", "steps", "fewest steps",
+        "median error, % of travel",
+    )  # fmt: skip
+    return table(head, rows)
+
+
+def _policy(record: Record, name: str) -> Record:
+    found: Record = next(each for each in record["policies"] if each["policy"] == name)
+    return found
+
+
+def _told(records: Sequence[Record], policy: str, world: str, entry: int) -> list[str]:
+    told = [_policy(record, policy)["zero_shot"][entry]["worlds"][world] for record in records]
+    return [
+        spread([1e4 * each["position_mse"] for each in told]),
+        spread([100 * each["identity"] for each in told]),
+        spread([each["reconstruction_nats"] for each in told], 0),
+    ]
+
+
+def _end(record: Record, policy: str, world: str) -> float:
+    end: float = _policy(record, policy)["zero_shot"][-1]["worlds"][world]["position_mse"]
+    return end

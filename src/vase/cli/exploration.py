@@ -1,0 +1,106 @@
+"""What `vase explore` does: agents act, it shows how far they are, and writes what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vase import build, config
+from vase.errors import ConfigError
+from vase.lifelong import state
+from vase.training import checkpoint
+from vase.training import folder as folders
+from vase.training.checkpoint import write_bytes
+from vase.training.folder import rounded, write_json
+
+
+def explore(
+    path: Path,
+    place: str,
+    settings: Sequence[str],
+    policy: str,
+    steps: int,
+    seed: int,
+    data: build.DataOptions,
+    console: Console,
+) -> None:
+    """Explore an environment with the model of a run, which stays as it is."""
+    refuse_without_gymnasium()
+    from vase.agent.expedition import Expedition, Route
+    from vase.report import exploration, pictures, style
+
+    folder = folders.open_run(path)
+    given: dict[str, Any] = {}
+    for each in settings:
+        config.assign(given, each)
+    with console.status("Fitting readouts, to judge by"):
+        expedition = Expedition(folder, data, Route(place, given, policy, steps, seed=seed))
+    _watch(expedition, steps, console)
+    record = rounded(expedition.record())
+    out = folder.path / "exploration" / f"{pictures.slug(place)}-{policy}"
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "exploration.json", record)
+    checkpoint.write(out / "checkpoint.safetensors", *state.state(expedition.learner))
+    scenes = [(scene.step, scene.imagined, scene.seen) for scene in expedition.film]
+    if scenes:
+        write_bytes(out / "film.gif", exploration.film(scenes))
+    if record["coverage"]:
+        write_bytes(out / "places.png", style.png(exploration.places([record])))
+    if record["zero_shot"]:
+        write_bytes(out / "worth.png", style.png(exploration.worth([record])))
+    for table in (_goals(record), _worth(record)):
+        if table.row_count:
+            console.print(table)
+    for written in sorted(out.iterdir()):
+        console.print(str(written), soft_wrap=True, highlight=False)
+
+
+def refuse_without_gymnasium() -> None:
+    """A `ConfigError` where there are no environments to act in."""
+    if find_spec("gymnasium") is None:
+        raise ConfigError(
+            "Environments to act in are Gymnasium's, which is not installed. "
+            "Install it with: pip install 'vase-lifelong[explore]'"
+        )
+
+
+def _watch(expedition: Any, steps: int, console: Console) -> None:
+    """Go, with a line of progress and a line for everything that the model notices."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("Exploring", total=steps)
+        for moment in expedition.moments():
+            progress.advance(task)
+            for event in moment.observation.events if moment.observation else ():
+                if event.kind != "snapshot":
+                    told = f"step {moment.step}: {event.kind}, environment {event.environment}"
+                    progress.console.print(f"{told}: {event.reason}", soft_wrap=True)
+
+
+def _goals(record: dict[str, Any]) -> Table:
+    table = Table("imagined latent", "goals", "reached", "in twice the fewest steps", box=None)
+    for row in record["goals"]:
+        name = f"{row['latent']}" + (f" ({row['coordinate']})" if "coordinate" in row else "")
+        twice = f"{100 * row['reached_in_twice']:.0f} %" if "coordinate" in row else "–"
+        table.add_row(name, str(row["goals"]), f"{100 * row['reached']:.0f} %", twice)
+    return table
+
+
+def _worth(record: dict[str, Any]) -> Table:
+    table = Table("never seen", "step", "position MSE", "identity", "nats", box=None)
+    for entry in record["zero_shot"]:
+        for world, told in entry["worlds"].items():
+            table.add_row(
+                world,
+                f"{entry['step']:,}",
+                f"{told['position_mse']:.1e}",
+                f"{100 * told['identity']:.1f} %",
+                f"{told['reconstruction_nats']:.0f}",
+            )
+    return table

@@ -1,0 +1,549 @@
+"""Acting: environments, what is learnt of actions, plans, imagined goals, and expeditions."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import vase.agent  # noqa: F401, registers the environments
+from vase import build, config
+from vase.agent import account, dynamics, imagine, plan, pose
+from vase.agent.account import Account
+from vase.agent.canvas import CanvasEnv
+from vase.agent.expedition import Expedition, Route
+from vase.agent.explore import FIRST, Moment, explore, places
+from vase.agent.judge import combined
+from vase.agent.policies import BABBLING, POLICIES
+from vase.agent.pose import ACTIONS, HUES, SIZES, Pose
+from vase.agent.seekers import Attempt
+from vase.bench import exploration as bench
+from vase.cli.app import app
+from vase.errors import ConfigError, InputError
+from vase.lifelong.learner import Learner
+from vase.lifelong.memory import Environment, Memory
+from vase.objective.capacity import Capacity
+from vase.objective.moments import Moments
+from vase.report import exploration as figures
+from vase.training.folder import RunFolder
+from vase.worlds import shapes
+from vase.worlds.canvas import CanvasWorld, place
+from vase.worlds.sprites import Sprites
+
+SPRITES = shapes.sprites("strokes", 40, 8, 0)
+TRAVEL = (8, 8)
+
+
+def canvas(**changes: Any) -> CanvasEnv:
+    return CanvasEnv(SPRITES, **{"size": 16, **changes})
+
+
+def sprite(side: int = 8) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (side, side), dtype=np.uint8)
+
+
+# ---- environments to act in --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.filterwarnings("ignore:.*render modes:UserWarning")
+def test_the_canvas_is_a_gymnasium_environment(channels: int) -> None:
+    made = gymnasium.make(
+        "vase/Canvas-v0", sprites="strokes", size=32, channels=channels, render_mode="rgb_array"
+    )
+    check_env(made.unwrapped)
+    assert made.action_space.n == 1 + sum(map(len, ACTIONS.values())) - 2 * (channels == 1)
+    made.reset(seed=0)
+    frame = made.render()
+    assert isinstance(frame, np.ndarray)
+    assert frame.shape == (32, 32, 3)
+
+
+@given(st.integers(0, 39), st.integers(0, 8), st.integers(0, 8))
+def test_a_pose_looks_as_the_world_draws_it(chosen: int, top: int, left: int) -> None:
+    pixels = SPRITES.pixels[chosen]
+    shown = pose.shown(pixels, Pose(top, left), 16, 1)[:, :, 0] / np.float32(255)
+    drawn = place(pixels[None], np.array([top]), np.array([left]), 16)[0]
+    np.testing.assert_allclose(shown, drawn, atol=1e-6)
+
+
+def test_moves_shift_by_the_stride_and_end_at_the_edge() -> None:
+    env = canvas(stride=3)
+    _, truth = env.reset(seed=0)
+    assert (truth["x"], truth["y"]) == (0.5, 0.5)
+    seen = [env.step(np.int64(env.names.index("right")))[4]["x"] for _ in range(3)]
+    assert seen == [7 / 8, 1.0, 1.0]
+    seen = [env.step(np.int64(env.names.index("up")))[4]["y"] for _ in range(3)]
+    assert seen == [1 / 8, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [("up", "down"), ("left", "right"), ("turn left", "turn right"), ("smaller", "larger")],
+)
+def test_every_action_is_undone_by_another(there: str, back: str) -> None:
+    began = Pose(4, 4, turn=2, hue=3)
+    gone = pose.acted(began, there, 2, TRAVEL)
+    assert gone != began
+    assert pose.acted(gone, back, 2, TRAVEL) == began
+    assert pose.acted(began, pose.STAY, 2, TRAVEL) == began
+
+
+def test_colours_go_round_and_turns_too_and_sizes_end() -> None:
+    there = Pose(4, 4)
+    for _ in range(HUES + 1):
+        there = pose.acted(there, "next hue", 1, TRAVEL)
+    assert there.hue == 0
+    assert pose.acted(there, "previous hue", 1, TRAVEL).hue == HUES - 1
+    for _ in range(360 // pose.TURN):
+        there = pose.acted(there, "turn left", 1, TRAVEL)
+    assert there.turn == 0
+    for _ in range(10):
+        there = pose.acted(there, "smaller", 1, TRAVEL)
+    assert there.size == SIZES[0]
+
+
+def test_six_turns_to_the_left_are_a_quarter() -> None:
+    pixels = sprite()
+    quarter = pose.shown(pixels, Pose(4, 4, turn=90 // pose.TURN), 16, 1)[4:12, 4:12, 0]
+    off = np.abs(quarter.astype(int) - np.rot90(pixels).astype(int))
+    assert off.max() <= 1  # of 255: interpolated at points that are off by rounding
+
+
+def test_a_larger_sprite_has_as_much_more_ink() -> None:
+    pixels = np.full((40, 40), 200, dtype=np.uint8)
+    ink = [pose.shown(pixels, Pose(12, 12, size=size), 64, 1).sum() for size in (-2, 2)]
+    assert ink[1] / ink[0] == pytest.approx(pose.GROWTH**8, rel=0.05)
+
+
+def test_colour_is_that_of_the_world_and_white_before() -> None:
+    world = CanvasWorld("w", SPRITES, size=16, channels=3, hue=0.25)
+    pixels = SPRITES.pixels[0]
+    white = pose.shown(pixels, Pose(4, 4), 16, 3)
+    assert (white[..., 0] == white[..., 1]).all()
+    shown = pose.shown(pixels, Pose(4, 4, hue=3), 16, 3).astype(float)
+    drawn, truth = world.sample(np.random.default_rng(0), 1)
+    inked = drawn[0].max(axis=0) > 0.5
+    ratio = drawn[0][:, inked] / drawn[0][:, inked].max(axis=0)
+    ours = np.moveaxis(shown, -1, 0)[:, shown.max(-1) > 128]
+    np.testing.assert_allclose((ours / ours.max(axis=0)).mean(1), ratio.mean(1), atol=0.02)
+    assert truth.factors == {}
+
+
+def test_a_sticky_world_does_the_same_again() -> None:
+    env = canvas(sticky=0.5)
+    env.reset(seed=0)
+    followed = 0
+    for step in range(400):
+        chosen = int(env.np_random.integers(len(env.names)))
+        before = env.last
+        env.step(np.int64(chosen))
+        assert env.last in (before, env.names[chosen])
+        followed += step > 0 and env.last == env.names[chosen] != before
+    assert 0.35 < followed / 400 < 0.55  # half, less where both are the same
+
+
+def test_what_is_shuffled_is_drawn_evenly_and_the_rest_stays_at_rest() -> None:
+    env = canvas(channels=3)
+    seen = [env.reset(options={"shuffle": ["x"]})[1] for _ in range(400)]
+    assert len({truth["x"] for truth in seen}) == 9
+    assert np.mean([truth["x"] for truth in seen]) == pytest.approx(0.5, abs=0.06)
+    assert {truth["y"] for truth in seen} == {0.5}
+    assert {truth["saturation"] for truth in seen} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"actions": ("jump",)}, "Actions are of the kinds move, turn"),
+        ({"actions": ("recolour",)}, "A grey canvas cannot be recoloured"),
+        ({"sticky": 1.0}, "sticky must be in"),
+        ({"stride": 0}, "at least one pixel"),
+        ({"size": 4}, "do not fit a canvas of 4"),
+    ],
+)
+def test_a_canvas_that_cannot_be_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        canvas(**changes)
+    with pytest.raises(ConfigError, match="can be shuffled"):
+        canvas().reset(options={"shuffle": ["size"]})
+
+
+# ---- what actions do, and plans ----------------------------------------------------------------
+
+
+def tried(weights: Any, count: int, noise: float = 0.0) -> tuple[dynamics.Dynamics, Any]:
+    """What is known after random actions in a world whose changes are affine."""
+    generator = np.random.default_rng(1)
+    actions, latents = len(weights), weights.shape[2]
+    known = dynamics.inexperienced(actions, latents)
+    for _ in range(count):
+        z = generator.standard_normal((32, latents))
+        action = generator.integers(actions, size=32)
+        led = dynamics.after(weights, z)[np.arange(32), action]
+        led = led + noise * generator.standard_normal(led.shape)
+        known = dynamics.experienced(known, z, action, led)
+    return known, weights
+
+
+def world_of_moves(step: float = 0.25) -> Any:
+    """Stay, left, right, up, down in latents 0 and 1; nothing moves the others."""
+    weights = np.zeros((5, 5, 4))
+    for action, (latent, way) in enumerate([(0, -1), (0, 1), (1, -1), (1, 1)], start=1):
+        weights[action, -1, latent] = way * step
+    return weights
+
+
+def test_affine_effects_are_found() -> None:
+    """A shift, and a turn by a tenth of a circle, which is what a hue does."""
+    weights = np.zeros((3, 3, 2))
+    weights[1, 2] = (0.5, -0.2)
+    angle = 2 * np.pi / 10
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    weights[2, :2] = turn - np.eye(2)
+    known, _ = tried(weights, 60)
+    np.testing.assert_allclose(dynamics.effects(known), weights, atol=0.01)
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    known, _ = tried(world_of_moves(0.25), 40)
+    for _ in range(8):  # the encoder has changed: the same actions go the other way
+        z = np.zeros((320, 4))
+        action = np.tile(np.arange(5), 64)
+        led = dynamics.after(world_of_moves(-0.25), z)[np.arange(320), action]
+        for _ in range(30):
+            known = dynamics.experienced(known, z, action, led)
+    np.testing.assert_allclose(
+        dynamics.effects(known)[:, -1], world_of_moves(-0.25)[:, -1], atol=0.02
+    )
+
+
+def test_obedient_is_what_actions_account_for() -> None:
+    known, _ = tried(world_of_moves(), 60, noise=0.05)
+    told = dynamics.obedience(known)
+    assert (told[:2] > 0.9).all()  # 2/5 * 0.25^2 = 0.025 of 0.0275 nats is signal
+    assert (told[2:] < 0.1).all()
+    assert (dynamics.obedience(dynamics.inexperienced(3, 2)) == 0).all()
+
+
+@given(st.integers(0, 2**31))
+def test_a_plan_is_as_short_as_can_be(seed: int) -> None:
+    """On a grid the fewest steps are the sum of the distances along both axes."""
+    generator = np.random.default_rng(seed)
+    weights = world_of_moves()
+    z = 0.25 * generator.integers(-6, 7, (16, 4)).astype(float)
+    goal = 0.25 * generator.integers(-6, 7, (16, 4)).astype(float)
+    wanted = np.broadcast_to(np.array([True, True, False, False]), z.shape)
+    fewest = (np.abs(z - goal)[:, :2] / 0.25).sum(1).round().astype(int)
+    for step in range(fewest.max() + 1):
+        there = plan.distance(z, goal, wanted) < 1e-9
+        assert (there == (step >= fewest)).all()
+        action = plan.chosen(weights, z, goal, wanted)
+        assert (action[there] == 0).all()  # there is nothing better than to stay
+        z = dynamics.after(weights, z)[np.arange(16), action]
+
+
+def test_one_action_reaches_as_far_as_the_strongest() -> None:
+    reach = plan.reach(world_of_moves(), np.random.default_rng(0).standard_normal((9, 4)))
+    np.testing.assert_allclose(reach, [0.25, 0.25, 0, 0])
+
+
+# ---- imagining ---------------------------------------------------------------------------------
+
+
+def known(index: int, kl: list[float], masked: tuple[int, ...] = ()) -> Environment:
+    size = len(kl)
+    mask = np.array([latent not in masked for latent in range(size)])
+    moments = Moments(np.zeros(size + 2), np.ones(size + 2), 64.0)
+    return Environment(index, mask, moments, Capacity(5.0), batches=20, kl=np.array(kl))
+
+
+def test_idle_is_what_carries_nothing_here_and_lived_elsewhere() -> None:
+    clothes = known(0, [4.0, 4.0, 2.0, 0.1])
+    digits = known(1, [3.0, 0.2, 1.0, 0.1], masked=(0,))
+    found = imagine.imagination(Memory((clothes, digits), current=1))
+    assert found.latents.tolist() == [True, True, False, False]
+    assert found.home.index == 0
+
+
+@pytest.mark.parametrize(
+    ("memory", "sentence"),
+    [
+        (Memory((known(0, [4.0, 4.0]),), 0), "knows one environment only"),
+        (
+            Memory((known(0, [4.0, 0.0]), known(1, [2.0, 2.0])), 1),
+            "every latent that lives elsewhere is in use in environment 1",
+        ),
+    ],
+)
+def test_where_there_is_nothing_to_imagine_a_sentence_says_why(
+    memory: Memory, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=f"nothing to imagine: .*{sentence}"):
+        imagine.imagination(memory)
+
+
+# ---- the account -------------------------------------------------------------------------------
+
+
+def test_places_count_when_they_are_first_seen() -> None:
+    corner, other = np.array([[0.0, 0.0]]), np.array([[1.0, 0.5]])
+    found = account.coverage([corner, corner, other])
+    assert found is not None
+    assert found["share"] == [1 / 144, 1 / 144, 2 / 144]
+    visits = np.array(found["map"])
+    assert visits[0, 0] == 2
+    assert visits[6, 11] == 1
+    assert account.coverage([]) is None
+
+
+class Straight:
+    """A judge whose latents are the positions themselves."""
+
+    coordinates = {0: 0, 1: 1}  # noqa: RUF012
+
+    def positions(self, latents: Any) -> Any:
+        return latents[:, :2].clip(0, 1)
+
+
+def test_goals_are_told_by_where_the_thing_truly_was() -> None:
+    trail = [np.array([[0.1 * step, 0.5]]) for step in range(11)]
+    told = Account(before=trail[:-1], after=trail[1:])
+    attempts = [
+        Attempt(0, 0, np.array([0.5, 0.9]), 0, 5, reached=True),  # as short as can be
+        Attempt(0, 0, np.array([0.3, 0.9]), 5, 6, reached=True),  # two short of it: 0.6, not 0.3
+        Attempt(0, 0, np.array([0.7, 0.9]), 6, 9, reached=True),  # three steps for one
+        Attempt(0, 2, np.array([0.7, 0.9]), 9, 10, reached=False),
+    ]
+    (x, other) = account.goals(attempts, told, Straight(), stride=0.1)  # type: ignore[arg-type]
+    assert x["coordinate"] == "x"
+    assert (x["goals"], x["reached"], x["steps"]) == (3, 1.0, 3.0)
+    assert x["fewest"] == pytest.approx((5 + 2 + 1) / 3)
+    assert x["reached_in_twice"] == pytest.approx(2 / 3)
+    assert x["error"] == pytest.approx(0.2)
+    assert other == {"latent": 2, "goals": 1, "reached": 0.0, "steps": 1.0}
+
+
+def test_worlds_that_combine_are_what_was_never_seen() -> None:
+    still = CanvasWorld("digits", SPRITES, size=16, channels=3, hue="none")
+    moving, tinted = combined(still).values()
+    assert set(moving.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y"}
+    assert set(tinted.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y", "hue"}
+    assert len(combined(replace(still, channels=1))) == 1
+
+
+# ---- exploring ---------------------------------------------------------------------------------
+
+SETTINGS = config.nested(
+    {
+        "stream.schedule": [["moving", 300], ["still", 200]],
+        "stream.size": 16,
+        "stream.batch_size": 32,
+        "stream.worlds": {
+            "moving": {"sprites": "solids", "moving": True, "side": 8, "count": 400},
+            "still": {"sprites": "strokes", "side": 8, "count": 400},
+        },
+        "model.latents": 8,
+        "model.features": 16,
+        "model.hidden": 32,
+        "model.cells": 16,
+        "model.fold": 2,
+        "objective.growth": 0.1,
+        "training.checkpoint_every": 500,
+        "probes.train": 400,
+        "probes.test": 400,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that has seen solids move and strokes at rest."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "run.toml").write_text(config.to_toml(config.parse(SETTINGS, "test")))
+    arguments = ["train", str(folder / "run.toml"), "--out", str(folder / "run"), "--no-report"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    return RunFolder(folder / "run")
+
+
+def learner() -> Learner:
+    """One that knows two environments, of which the first uses two latents that this does not."""
+    settings = config.parse(SETTINGS, "test")
+    made = build.learner(settings, (1, 16, 16))
+    made.observe(torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+    here = made.memory.here
+    kl = np.array([4.0, 4.0, *[0.0] * 6])
+    elsewhere = replace(here, index=1, kl=kl, batches=20)
+    made.memory = Memory((here, elsewhere), current=0)
+    return made
+
+
+def moments(policy: str, steps: int = BABBLING + 20) -> list[Moment]:
+    made = learner()
+    envs = places("vase/Canvas-v0", 6, made.shape, sprites=SPRITES, size=16)
+    chosen = POLICIES[policy](made, 6, len(canvas().names), np.random.default_rng(0))
+    return list(explore(made, envs, chosen, steps, seed=3))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_agents_act_on_what_they_stand_before(policy: str) -> None:
+    """What is before an action is what was after the last, but for who begins anew."""
+    found = moments(policy)
+    rest = 0
+    for one, next_ in pairwise(found):
+        same = next_.before["x"] == one.after["x"]
+        rest += int((~same & (next_.before["x"] == 0.5)).sum())
+        if policy != "oracle":
+            assert (same | (next_.before["x"] == 0.5)).all()
+    moved = any((moment.before["x"] != moment.after["x"]).any() for moment in found)
+    assert moved == (policy != "nothing")
+    again = moments(policy)
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_the_learner_takes_in_one_batch_a_step_once_enough_was_seen() -> None:
+    found = moments("random", BABBLING + FIRST + 3)
+    learnt = [moment.observation is not None for moment in found]
+    assert learnt == [False] * (BABBLING + FIRST - 1) + [True] * 4
+
+
+class Blind(gymnasium.Env[Any, Any]):
+    """Shows no images."""
+
+    observation_space = spaces.Box(-1.0, 1.0, (3,))
+    action_space = spaces.Discrete(3)
+
+
+class Fluid(gymnasium.Env[Any, Any]):
+    """Has actions that are no list."""
+
+    observation_space = spaces.Box(0, 255, (16, 16, 1), np.uint8)
+    action_space = spaces.Box(-1.0, 1.0, (2,))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "sentence"),
+    [
+        ("Blind-v0", {}, InputError, r"the model learns images of uint8 \[16, 16, 1\]"),
+        ("vase/Canvas-v0", {"sprites": "strokes", "size": 32}, InputError, "Give it that size"),
+        ("Fluid-v0", {}, InputError, "planning takes two or more discrete"),
+        ("Nowhere-v0", {}, ConfigError, "cannot be made"),
+        ("vase/Canvas-v0", {"colour": "red"}, ConfigError, "cannot be made.*colour"),
+    ],
+)
+def test_environments_that_do_not_fit_are_refused(
+    name: str, settings: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    for made in (Blind, Fluid):
+        if f"{made.__name__}-v0" not in gymnasium.registry:
+            gymnasium.register(f"{made.__name__}-v0", entry_point=made)
+    with pytest.raises(error, match=sentence):
+        places(name, 2, learner().shape, **settings)
+
+
+@pytest.mark.parametrize(
+    ("route", "sentence"),
+    [
+        (Route("moving", {}), "every latent that lives elsewhere|does not begin with"),
+        (Route("attic", {}), "neither a world of this run, which are moving, still"),
+        (Route("still", {}, policy="luck"), "There is no policy 'luck'. There is: imagination"),
+    ],
+)
+def test_expeditions_that_cannot_be_are_refused(
+    run: RunFolder, route: Route, sentence: str
+) -> None:
+    with pytest.raises((InputError, ConfigError), match=sentence):
+        Expedition(run, build.DataOptions(), route)
+
+
+def test_an_expedition_leaves_the_run_as_it_was_and_a_film_behind(run: RunFolder) -> None:
+    before = run.checkpoint.read_bytes()
+    arguments = ["explore", str(run.path), "--in", "still", "--steps", "130"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert run.checkpoint.read_bytes() == before
+    out = run.path / "exploration" / "still-imagination"
+    written = {path.name for path in out.iterdir()}
+    assert written == {
+        "exploration.json", "checkpoint.safetensors", "film.gif", "places.png", "worth.png",
+    }  # fmt: skip
+    record = json.loads((out / "exploration.json").read_text())
+    assert [entry["step"] for entry in record["zero_shot"]] == [0, 32, 65, 97, 130]
+    assert record["goals"]
+    assert record["coverage"]["share"][-1] > record["coverage"]["share"][0]
+    assert record["settings"] == {"size": 16, "channels": 1}
+
+
+def test_the_film_shows_what_is_imagined_above_what_is_seen(tmp_path: Path) -> None:
+    from PIL import Image
+
+    dark, light = np.zeros((2, 1, 8, 8), np.float32), np.ones((2, 1, 8, 8), np.float32)
+    path = tmp_path / "film.gif"
+    path.write_bytes(figures.film([(0, light, dark), (1, dark, light)]))
+    with Image.open(path) as film:
+        assert film.n_frames == 2
+        head, side = figures.HEAD, 8 * figures.SCALE
+        for step, (above, below) in enumerate([(255, 0), (0, 255)]):
+            film.seek(step)
+            pixels = np.asarray(film.convert("L")).astype(int)
+            assert abs(pixels[head + side // 2, side // 2] - above) < 8
+            assert abs(pixels[2 * head + side + side // 2, side // 2] - below) < 8
+
+
+# ---- the benchmark -----------------------------------------------------------------------------
+
+
+def seed(number: int, errors: dict[str, float]) -> dict[str, Any]:
+    def entry(step: int, error: float) -> dict[str, Any]:
+        told = {"position_mse": error, "identity": 0.5, "reconstruction_nats": 90.0}
+        return {"step": step, "worlds": {"moving": told}}
+
+    return {
+        "seed": number,
+        "policies": [
+            {
+                "policy": policy,
+                "zero_shot": [entry(0, 0.01), entry(10, error)],
+                "coverage": {"share": [0.1, 0.5], "map": [[1]]},
+                "goals": [{"latent": 0, "goals": 5, "reached": 1.0, "steps": 4.0}],
+            }
+            for policy, error in errors.items()
+        ],
+    }
+
+
+def test_gains_are_ratios_paired_by_seed() -> None:
+    """Errors that differ from seed to seed, always by the same factor: an interval of no width."""
+    factors = {"imagination": 1, "random": 2, "novelty": 3, "oracle": 0.5, "nothing": 6}
+    records = [
+        seed(number, {policy: 1e-4 * (1 + number) * factor for policy, factor in factors.items()})
+        for number in range(3)
+    ]
+    rows = [line.split(" | ") for line in bench.gains(records).splitlines()[2:]]
+    assert {row[1]: (row[2], row[3]) for row in rows} == {
+        "random": ("2.00", "2.00 to 2.00"),
+        "novelty": ("3.00", "3.00 to 3.00"),
+        "oracle": ("0.50", "0.50 to 0.50"),
+        "nothing": ("6.00", "6.00 to 6.00"),
+    }
+    assert "| others | 15 | 100.0 ± 0.0 |" in bench.goals(records)
+
+
+def test_sprites_of_a_place_are_those_of_its_world(run: RunFolder) -> None:
+    envs = Expedition(run, build.DataOptions(), Route("still", {})).envs
+    ours: Sprites = envs.envs[0].unwrapped.sprites  # type: ignore[attr-defined]
+    world = build.stream(config.load(str(run.config)), build.DataOptions()).worlds["still"]
+    assert isinstance(world, CanvasWorld)
+    np.testing.assert_array_equal(ours.pixels, world.sprites.pixels)
