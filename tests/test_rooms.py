@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from vase import ConfigError, DataError, build, config
+from vase.agent.place import ACTIONS, changed
 from vase.worlds import rendered, scenery
 
 Frames = NDArray[np.uint8]
@@ -60,7 +61,7 @@ def graphics() -> None:
 
 def photographed(place: scenery.Place) -> Frames:
     """Two poses, each with a red and with a blue object, [2, 2, 64, 64, 3]."""
-    camera = rendered._camera(place)
+    camera = rendered.camera(place)
     pose = dict.fromkeys(scenery.RANGES, 0.4)
     return np.stack(
         [
@@ -105,6 +106,45 @@ def test_bearing_is_to_the_left_and_the_rest_of_the_places_differs(
     outside = ~(where(frames["hills"][0]) | where(frames["room"][0]))
     difference = np.abs(frames["hills"][0, 0].astype(int) - frames["room"][0, 0])
     assert difference[outside].mean() > 20
+
+
+def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
+    """What every action makes of the factors, and what is said of a second place."""
+    import gymnasium
+    from gymnasium.utils.env_checker import check_env
+
+    import vase.agent  # noqa: F401, registers the environments
+    from vase.agent.place import PlaceEnv
+
+    env = gymnasium.make(f"vase/{place.title()}-v0", render_mode="rgb_array").unwrapped
+    assert isinstance(env, PlaceEnv)
+    check_env(env)
+    found: dict[str, Any] = {}
+    for number, name in enumerate(env.names):
+        rest, before = env.reset(seed=0)
+        frame, _, _, _, after = env.step(np.int64(number))
+        differing = [factor for factor in before if before[factor] != after[factor]]
+        found[name] = (differing, bool((frame != rest).any()))
+    try:
+        PlaceEnv(other)
+    except ConfigError as error:
+        found["other"] = str(error)
+    return found
+
+
+def test_a_place_to_act_in_shows_what_was_done(frames: dict[str, Frames]) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = pool.submit(visited, "room", "hills").result()
+    assert "another process" in found.pop("other")
+    assert found.pop("stay") == ([], False)
+    assert {name: seen for name, (_, seen) in found.items() if not seen} == {}
+    assert [factors for factors, _ in found.values()] == [[ACTIONS[name][0]] for name in found]
+
+
+def test_a_factor_ends_at_its_range_and_hue_goes_round() -> None:
+    there = {"pitch": 0.95, "hue": 0.95}
+    assert changed(there, "look up", 0.1) == {"pitch": 1.0, "hue": 0.95}
+    assert changed(there, "next hue", 0.1)["hue"] == pytest.approx(0.05)
 
 
 # --- the world, and the cache -------------------------------------------------------------------

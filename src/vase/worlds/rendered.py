@@ -107,11 +107,7 @@ def recipe(place: Place) -> str:
 
 def _render(place: Place, count: int, path: Path, say: Say) -> None:
     """Render into a file beside the target, whole or not at all."""
-    if find_spec("mujoco") is None:
-        raise ConfigError(
-            f"The world '{place}' is rendered by MuJoCo, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[rooms]'"
-        )
+    refuse_without_mujoco(place)
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     opened = _opened(part)
     try:
@@ -159,16 +155,34 @@ def _frames(job: tuple[Place, int, int]) -> Frames:
     """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
     place, count, start = job
     factors, kinds = scenery.drawn(np.random.default_rng(SEED), count)
-    try:
-        camera = _camera(place)
-    except Exception as error:
-        raise DataError(_unable(place, str(error))) from None
+    shown = camera(place)
     return np.stack(
         [
-            camera.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
+            shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
             for row in range(start, min(count, start + CHUNK))
         ]
     )
+
+
+def camera(place: Place) -> scenery.Camera:
+    """What renders a place in this process, in which no other may be rendered.
+
+    A `ConfigError` where MuJoCo is missing, a `DataError` where the graphics do not work.
+    """
+    refuse_without_mujoco(place)
+    try:
+        return _camera(place)
+    except Exception as error:
+        raise DataError(_unable(place, str(error))) from None
+
+
+def refuse_without_mujoco(place: Place) -> None:
+    """A `ConfigError` where nothing can be rendered."""
+    if find_spec("mujoco") is None:
+        raise ConfigError(
+            f"The world '{place}' is rendered by MuJoCo, which is not installed. Install it with: "
+            "pip install 'vase-lifelong[rooms]'"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,122 @@
+"""`vase/Hills-v0` and `vase/Room-v0`: turn, look up, walk, and push an object, in first person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from vase.errors import ConfigError
+from vase.worlds import rendered
+from vase.worlds.scenery import KINDS, RANGES, SIDE, Place
+
+Frame = NDArray[np.uint8]
+
+# What an action changes, and which way: factors are those of `scenery.RANGES`, and hue.
+ACTIONS: Mapping[str, tuple[str, int]] = {
+    "stay": ("x", 0),
+    "forwards": ("x", 1),
+    "backwards": ("x", -1),
+    "to the left": ("y", 1),
+    "to the right": ("y", -1),
+    "turn left": ("heading", 1),
+    "turn right": ("heading", -1),
+    "look up": ("pitch", 1),
+    "look down": ("pitch", -1),
+    "push": ("distance", 1),
+    "pull": ("distance", -1),
+    "push left": ("bearing", 1),
+    "push right": ("bearing", -1),
+    "next hue": ("hue", 1),
+    "previous hue": ("hue", -1),
+}
+REST = 0.5  # where every factor is when an episode begins
+
+
+class PlaceEnv(gymnasium.Env[Frame, np.int64]):
+    """A viewer in one place, and one object in front of it.
+
+    Every episode has an object of its own, straight ahead in the middle of the place. Nothing is
+    rewarded, and no episode ends by itself. Walking takes the object along.
+
+    Args:
+        place: "hills" or "room"; in one process all environments must be of the same.
+        stride: how far an action changes a factor, as a share of its range.
+        sticky: how probable it is that the action before is done again in place of the one chosen.
+
+    Observations are uint8 [64, 64, 3]. `info` holds the true factors in [0, 1] and the kind of the
+    object, for scoring; `reset(options={"shuffle": ["heading", ...]})` draws those anew, evenly.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
+    opened: Place | None = None  # by this process
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        stride: float = 1 / 16,
+        sticky: float = 0.0,
+        render_mode: str | None = None,
+    ) -> None:
+        if not (0 < stride <= 1 and 0 <= sticky < 1):
+            raise ConfigError(
+                f"stride must be in (0, 1], and sticky in [0, 1); they are {stride} and {sticky}."
+            )
+        if PlaceEnv.opened not in (None, place):
+            raise ConfigError(
+                f"This process shows '{PlaceEnv.opened}', and can show only one place. Act in "
+                f"'{place}' from another process."
+            )
+        self.camera = rendered.camera(place)
+        PlaceEnv.opened = place
+        self.names = tuple(ACTIONS)
+        self.stride, self.sticky, self.render_mode = stride, sticky, render_mode
+        self.observation_space = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
+        self.action_space = spaces.Discrete(len(self.names))
+        self.kind, self.last = 0, "stay"
+        self.factors = self._factors(())
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Another object, and everything at rest but what is shuffled."""
+        super().reset(seed=seed)
+        self.kind, self.last = int(self.np_random.integers(len(KINDS))), "stay"
+        self.factors = self._factors((options or {}).get("shuffle", ()))
+        return self._frame(), self._truth()
+
+    def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Act, or, as often as the world is sticky, do once more what was done before."""
+        if self.np_random.random() >= self.sticky:
+            self.last = self.names[int(action)]
+        self.factors = changed(self.factors, self.last, self.stride)
+        return self._frame(), 0.0, False, False, self._truth()
+
+    def render(self) -> Frame:
+        """The frame, [64, 64, 3]."""
+        return self._frame()
+
+    def _factors(self, shuffled: Iterable[str]) -> dict[str, float]:
+        names, drawn = (*RANGES, "hue"), set(shuffled)
+        unknown = drawn - set(names)
+        if unknown:
+            raise ConfigError(f"{', '.join(names)} can be shuffled, and not {sorted(unknown)}.")
+        return {name: float(self.np_random.random()) if name in drawn else REST for name in names}
+
+    def _frame(self) -> Frame:
+        return self.camera.frame(self.factors, self.kind).copy()
+
+    def _truth(self) -> dict[str, Any]:
+        return {**self.factors, "identity": self.kind}
+
+
+def changed(factors: Mapping[str, float], action: str, stride: float) -> dict[str, float]:
+    """Factors in [0, 1] after an action; hue goes all the way round, all else ends at its range."""
+    name, way = ACTIONS[action]
+    moved = factors[name] + way * stride
+    return {**factors, name: moved % 1 if name == "hue" else min(max(moved, 0.0), 1.0)}
