@@ -507,7 +507,8 @@ def test_the_film_shows_what_is_imagined_above_what_is_seen(tmp_path: Path) -> N
 
 def seed(number: int, errors: dict[str, float]) -> dict[str, Any]:
     def entry(step: int, error: float) -> dict[str, Any]:
-        told = {"position_mse": error, "identity": 0.5, "reconstruction_nats": 90.0}
+        told = {"position_mse": error, "masked_position_mse": error**2}
+        told |= {"identity": 0.5, "reconstruction_nats": 90.0}
         return {"step": step, "worlds": {"moving": told}}
 
     return {
@@ -533,10 +534,10 @@ def test_gains_are_ratios_paired_by_seed() -> None:
     ]
     rows = [line.split(" | ") for line in bench.gains(records).splitlines()[2:]]
     assert {row[1]: (row[2], row[3]) for row in rows} == {
-        "random": ("2.00", "2.00 to 2.00"),
-        "novelty": ("3.00", "3.00 to 3.00"),
-        "oracle": ("0.50", "0.50 to 0.50"),
-        "nothing": ("6.00", "6.00 to 6.00"),
+        "random": ("2.00 [2.00, 2.00]", "4.00 [4.00, 4.00]"),
+        "novelty": ("3.00 [3.00, 3.00]", "9.00 [9.00, 9.00]"),
+        "oracle": ("0.50 [0.50, 0.50]", "0.25 [0.25, 0.25]"),
+        "nothing": ("6.00 [6.00, 6.00]", "36.00 [36.00, 36.00]"),
     }
     assert "| others | 15 | 100.0 ± 0.0 |" in bench.goals(records)
 

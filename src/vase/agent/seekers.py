@@ -15,6 +15,7 @@ from vase.agent.plan import Flags
 from vase.lifelong.learner import Learner
 
 OBEDIENT = 0.25  # share of a latent's changes that actions account for, if it obeys
+FAR = 3  # actions that a goal is away at least: what is nearer need not be imagined
 PATIENCE = 64  # steps after which a goal is given up
 BITS = 16  # of the code by which latents are counted
 
@@ -110,9 +111,10 @@ class Imagining:
             self.obedient = self.imagined.latents & told
         if not self.obedient.any():
             return None
+        weights = dynamics.effects(known)
         if not self.busy.all():
-            self._imagine(z, ~self.busy, step)
-        return plan.chosen(dynamics.effects(known), z, self.goal, self.wanted)
+            self._imagine(z, plan.reach(weights, z), step)
+        return plan.chosen(weights, z, self.goal, self.wanted)
 
     def arrive(self, known: Dynamics, z: Array, ended: Flags, step: int) -> None:
         """End the attempts that have arrived, and those that have taken too long."""
@@ -134,14 +136,16 @@ class Imagining:
         ]
         self.began[over] = -1
 
-    def _imagine(self, z: Array, agents: Flags, step: int) -> None:
-        """New goals for some of the agents, which stand at z [B, N]."""
+    def _imagine(self, z: Array, reach: Array, step: int) -> None:
+        """New goals for agents that have none; who draws one that is near waits for the next."""
         worth = self._worth()
         latent = self.generator.choice(len(worth), size=len(z), p=worth / worth.sum())
         wanted = np.arange(len(worth)) == latent[:, None]
         plausible = imagine.plausible(self.learner.average, self.imagined, len(z), self.dreams)
-        self.goal[agents] = np.where(wanted, plausible, z)[agents]
-        self.wanted[agents], self.began[agents] = wanted[agents], step
+        goal = np.where(wanted, plausible, z)
+        new = ~self.busy & (plan.distance(z, goal, wanted) > FAR * (wanted @ reach))
+        self.wanted[~self.busy] = False
+        self.goal[new], self.wanted[new], self.began[new] = goal[new], wanted[new], step
 
     def _worth(self) -> Array:
         size = len(self.obedient)

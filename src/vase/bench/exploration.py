@@ -31,8 +31,9 @@ Record = Mapping[str, Any]
 
 PRESETS = ("explore",)
 PLACE = "mnist"
-STEPS = 1500
+STEPS = 1000
 OURS = "imagination"
+ERRORS = ("position_mse", "masked_position_mse")
 DRAWN = 0  # the seed that the film and the maps are of
 
 
@@ -96,26 +97,35 @@ def worth(records: Sequence[Record]) -> str:
         for policy in POLICIES:
             share = [100 * _policy(record, policy)["coverage"]["share"][-1] for record in records]
             rows.append([world, policy, *_told(records, policy, world, -1), spread(share, 0)])
-    head = ("never seen", "policy", "position MSE, 1e-4", "identity, %", "nats", "places seen, %")
+    head = (
+        "never seen", "policy", "position MSE, 1e-4", "masked, 1e-4", "identity, %", "nats",
+        "places seen, %",
+    )  # fmt: skip
     return table(head, rows)
 
 
 def gains(records: Sequence[Record]) -> str:
-    """How many times lower the position error is than with other policies, paired by seed."""
+    """How many times lower position errors are than with other policies, paired by seed."""
     rows = []
     for world in _policy(records[0], OURS)["zero_shot"][0]["worlds"]:
         for other in POLICIES:
-            if other == OURS:
-                continue
-            logarithms = [
-                math.log(_end(record, other, world) / _end(record, OURS, world))
-                for record in records
-            ]
-            found = interval(logarithms)
-            mean, low, high = (f"{math.exp(x):.2f}" for x in (found.mean, found.low, found.high))
-            rows.append([world, other, mean, f"{low} to {high}", len(records)])
-    head = ("never seen", "policy", "its error over imagination's", "95 % interval", "seeds")
+            if other != OURS:
+                told = [_ratio(records, other, world, name) for name in ERRORS]
+                rows.append([world, other, *told, len(records)])
+    head = ("never seen", "policy", "its error over imagination's", "masked", "seeds")
     return table(head, rows)
+
+
+def _ratio(records: Sequence[Record], other: str, world: str, name: str) -> str:
+    """The geometric mean over seeds with its 95 % interval."""
+    found = interval(
+        [
+            math.log(_end(record, other, world)[name] / _end(record, OURS, world)[name])
+            for record in records
+        ]
+    )
+    mean, low, high = (f"{math.exp(x):.2f}" for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def goals(records: Sequence[Record]) -> str:
@@ -160,11 +170,12 @@ def _told(records: Sequence[Record], policy: str, world: str, entry: int) -> lis
     told = [_policy(record, policy)["zero_shot"][entry]["worlds"][world] for record in records]
     return [
         spread([1e4 * each["position_mse"] for each in told]),
+        spread([1e4 * each["masked_position_mse"] for each in told]),
         spread([100 * each["identity"] for each in told]),
         spread([each["reconstruction_nats"] for each in told], 0),
     ]
 
 
-def _end(record: Record, policy: str, world: str) -> float:
-    end: float = _policy(record, policy)["zero_shot"][-1]["worlds"][world]["position_mse"]
+def _end(record: Record, policy: str, world: str) -> Record:
+    end: Record = _policy(record, policy)["zero_shot"][-1]["worlds"][world]
     return end

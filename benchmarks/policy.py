@@ -1,0 +1,146 @@
+"""Guards a choice: agents plan with a model of their actions, in place of a learnt policy.
+
+    vase train explore --out runs/explore
+    python benchmarks/policy.py runs/explore [--out results/policy.json]
+
+The same goals for both: the latents of place as they are in dreams of moving clothes. In the one
+corner `vase.agent`, which has babbled for 24 steps with 64 agents; in the other DQN with hindsight
+replay (stable-baselines3, which is not among the packages that the tests need), after more and
+more steps. Asked is how many of 200 goals are reached within 64 steps, and in how many.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN, HerReplayBuffer
+
+from vase import build
+from vase.agent import dynamics, imagine, plan
+from vase.agent.canvas import CanvasEnv
+from vase.agent.expedition import Expedition, Route
+from vase.agent.explore import latents
+from vase.agent.policies import BABBLING
+from vase.training.folder import RunFolder, rounded, write_json
+
+GOALS, LIMIT = 200, 64
+BUDGETS = (1_536, 6_400, 25_600)  # steps; the first is what babbling takes
+Act = Callable[[Any, Any], int]
+
+
+class Goals(gymnasium.Env[Any, np.int64]):
+    """To bring some latents to where a dream has them. Rewarded with -1 until it is there."""
+
+    def __init__(self, expedition: Expedition, wanted: Any, reach: float, seed: int) -> None:
+        self.canvas = CanvasEnv(expedition.settings["sprites"], size=expedition.settings["size"])
+        self.learner, self.imagined = expedition.learner, expedition.imagined
+        self.wanted, self.reach = wanted, reach
+        self.dreams = torch.Generator().manual_seed(seed)
+        size = self.learner.shape.latents
+        box = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        near = spaces.Box(-np.inf, np.inf, (int(wanted.sum()),), np.float32)
+        self.observation_space = spaces.Dict(
+            {"observation": box, "achieved_goal": near, "desired_goal": near}
+        )
+        self.action_space = self.canvas.action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:  # noqa: ARG002
+        super().reset(seed=seed)
+        frame, _ = self.canvas.reset(seed=seed)
+        goal = imagine.plausible(self.learner.average, self.imagined, 1, self.dreams)
+        self.goal, self.step_ = goal[0, self.wanted], 0
+        return self._seen(frame), {}
+
+    def step(self, action: np.int64) -> tuple[Any, float, bool, bool, Any]:
+        frame, *_ = self.canvas.step(action)
+        seen, self.step_ = self._seen(frame), self.step_ + 1
+        reward = float(self.compute_reward(seen["achieved_goal"], self.goal, {}))
+        return seen, reward, reward == 0, self.step_ >= LIMIT, {}
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:  # noqa: ARG002
+        apart = np.linalg.norm(achieved - desired, axis=-1)
+        return -(apart > self.reach).astype(np.float32)
+
+    def _seen(self, frame: Any) -> Any:
+        z = latents(self.learner.average, frame[None], self.learner.device)[0]
+        return {
+            "observation": z.astype(np.float32),
+            "achieved_goal": z[self.wanted].astype(np.float32),
+            "desired_goal": self.goal.astype(np.float32),
+        }
+
+
+def asked(env: Goals, act: Act) -> dict[str, float]:
+    """How many of `GOALS` are reached, and in how many steps those are."""
+    steps = []
+    for k in range(GOALS):
+        seen, _ = env.reset(seed=1000 + k)
+        for step in range(LIMIT + 1):
+            if env.compute_reward(seen["achieved_goal"], env.goal, {}) == 0:
+                steps.append(step)
+                break
+            seen, *_ = env.step(np.int64(act(env, seen)))
+    return {"reached": len(steps) / GOALS, "steps": float(np.mean(steps)) if steps else LIMIT}
+
+
+def main() -> None:
+    """Plan, then learn, and print what either reaches."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    route = Route("mnist", {}, "imagination", steps=BABBLING)
+    expedition = Expedition(RunFolder(chosen.run), build.DataOptions(), route)
+    began = perf_counter()
+    for _ in expedition.moments():
+        pass
+    babbled = perf_counter() - began
+    known = expedition.policy.known
+    weights = dynamics.effects(known)
+    wanted = np.zeros(expedition.learner.shape.latents, dtype=bool)
+    wanted[list(expedition.judge.coordinates)] = True
+    rest, _ = expedition.envs.reset(seed=0)
+    z = latents(expedition.learner.average, rest, expedition.learner.device)
+    reach = float(np.linalg.norm(plan.reach(weights, z)[wanted]))
+
+    def planned(env: Goals, seen: Any) -> int:
+        goal = np.zeros((1, len(wanted)))
+        goal[0, wanted] = env.goal
+        at = seen["observation"][None].astype(float)
+        return int(plan.chosen(weights, at, goal, wanted[None])[0])
+
+    found = [{"policy": "planning", "steps": BABBLING * route.agents, "seconds": babbled}]
+    found[0] |= asked(Goals(expedition, wanted, reach, 1), planned)
+    print(found[0])
+    model = DQN(
+        "MultiInputPolicy",
+        Goals(expedition, wanted, reach, 0),
+        replay_buffer_class=HerReplayBuffer,
+        learning_starts=500,
+        exploration_fraction=0.3,
+        seed=0,
+        device="cpu",
+    )
+    began, done = perf_counter(), 0
+    for budget in BUDGETS:
+        model.learn(budget - done, reset_num_timesteps=done == 0)
+        done = budget
+        told = {"policy": "DQN + HER", "steps": budget, "seconds": perf_counter() - began}
+        test = Goals(expedition, wanted, reach, 1)
+        told |= asked(test, lambda _, seen: int(model.predict(seen, deterministic=True)[0]))
+        print(told)
+        found.append(told)
+    if chosen.out:
+        write_json(chosen.out, {"policies": rounded(found)})
+
+
+if __name__ == "__main__":
+    main()
