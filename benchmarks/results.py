@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from vase.bench import ablation_page, disentanglement, sharing, split
+from vase.bench import ablation_page, disentanglement, exploration, sharing, split
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
@@ -245,6 +245,7 @@ def page(folder: Path) -> str:
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
             *disentangled(folder / "disentangle"),
             *(part for name in SHARED for part in shared(folder / name)),
+            *explored(folder / "explore"),
             *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
@@ -321,6 +322,28 @@ def shared(folder: Path) -> list[str]:
         f"![Images between the two](results/{folder.name}/disentangled-morphs.png)",
         f"![What is believed of them](results/{folder.name}/disentangled-belief.png)",
         sharing.markdown(records),
+    ]
+
+
+def explored(folder: Path) -> list[str]:
+    """What exploring by imagination is worth, if there are raw files of it."""
+    records = exploration.read(folder)
+    if not records:
+        return []
+    minutes = spread(record["minutes"]["all"] for record in records)
+    return [
+        "## Exploring by imagination",
+        "A model has seen clothes move and digits at rest, 64 x 64. 64 agents stand among the "
+        f"digits for {records[0]['policies'][0]['steps']:,} steps and can move, turn and rescale "
+        "them. Then digits that move, which no model has seen, are read by readouts that were "
+        "fitted and frozen before. *Masked*: without the latents that are masked where the model "
+        f"believes an image to be from. {minutes} minutes a seed on one CPU thread, with all "
+        "policies. Mean and standard deviation over seeds; ratios are geometric means with 95 % "
+        "intervals, paired by seed. [How it is done](docs/exploration.md).",
+        f"    vase bench explore --seeds {len(records)}",
+        "![Where agents were](results/explore/places.png)",
+        "![What it was worth](results/explore/worth.png)",
+        exploration.markdown(records),
     ]
 
 

@@ -126,7 +126,7 @@ def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
         differing = [factor for factor in before if before[factor] != after[factor]]
         found[name] = (differing, bool((frame != rest).any()))
     try:
-        PlaceEnv(other)
+        rendered.camera(other)
     except ConfigError as error:
         found["other"] = str(error)
     return found

@@ -27,13 +27,14 @@ class Account:
 
     def add(self, moment: Moment) -> None:
         """Write down one step; nothing where the environment does not tell positions."""
-        if {"x", "y"} <= set(moment.after):
-            self.before.append(_positions(moment.before))
-            self.after.append(_positions(moment.after))
+        before, after = _positions(moment.before), _positions(moment.after)
+        if before is not None and after is not None:
+            self.before.append(before)
+            self.after.append(after)
 
 
 def coverage(trail: Sequence[Trail]) -> dict[str, Any] | None:
-    """How much of the places there are has been seen: the share of cells by step, and a map.
+    """How many cells of a grid of `CELLS` a side have been seen: their share by step, and a map.
 
     map: visits to each cell, the rows from top to bottom. None of an environment without positions.
     """
@@ -85,5 +86,9 @@ def goals(
     return found
 
 
-def _positions(truth: Truths) -> Trail:
-    return np.stack([truth["x"], truth["y"]], axis=1)
+def _positions(truth: Truths) -> Trail | None:
+    """x and y, [B, 2]; None where they are not told, or are no share of a range."""
+    if not {"x", "y"} <= set(truth):
+        return None
+    found: Trail = np.stack([truth["x"], truth["y"]], axis=1).astype(np.float64)
+    return found if ((found >= 0) & (found <= 1)).all() else None

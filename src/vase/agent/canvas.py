@@ -35,8 +35,7 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         size: side of the canvas, in pixels. shrink: by how much sprites are made smaller.
         channels: 1 or 3. actions: the kinds there are: "move", "turn", "rescale", "recolour"; by
             default all, the last on canvases of 3 channels.
-        stride: pixels of a move. sticky: how probable it is that the action before is done again
-            in place of the one that was chosen.
+        stride: pixels of a move.
         split: of the sprites. data_dir, offline: where they are looked for.
 
     Observations are uint8 [size, size, channels]. `info` holds the true factors and the identity,
@@ -54,23 +53,23 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         channels: int = 1,
         actions: Sequence[Kind] | None = None,
         stride: int = 1,
-        sticky: float = 0.0,
         split: Split = "train",
         data_dir: Path | None = None,
         offline: bool = False,
         render_mode: str | None = None,
     ) -> None:
-        if not 0 <= sticky < 1:
-            raise ConfigError(f"sticky must be in [0, 1), not {sticky}.")
-        if stride < 1:
-            raise ConfigError(f"stride must be at least one pixel, not {stride}.")
+        if channels not in (1, 3):
+            raise ConfigError(f"channels must be 1 or 3, not {channels}.")
+        for what, pixels in (("stride", stride), ("size", size)):
+            if int(pixels) != pixels or pixels < 1:
+                raise ConfigError(f"{what} must be a whole number of pixels, not {pixels}.")
         self.names = pose.actions(actions or pose.kinds(channels), channels)
         self.sprites = (
             sprites
             if isinstance(sprites, Sprites)
             else _loaded(sprites, shrink, split, data_dir, offline)
         )
-        self.size, self.channels, self.stride, self.sticky = size, channels, stride, sticky
+        self.size, self.channels, self.stride = int(size), channels, int(stride)
         height, width = self.sprites.pixels.shape[1:]
         if max(height, width) > size:
             raise ConfigError(
@@ -81,7 +80,7 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0, 255, (size, size, channels), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))
-        self.chosen, self.last, self.pose = 0, pose.STAY, self._pose(())
+        self.chosen, self.pose = 0, self._pose(())
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -89,14 +88,12 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         """Another sprite, at rest."""
         super().reset(seed=seed)
         self.chosen = int(self.np_random.integers(len(self.sprites.pixels)))
-        self.last, self.pose = pose.STAY, self._pose((options or {}).get("shuffle", ()))
+        self.pose = self._pose((options or {}).get("shuffle", ()))
         return self._frame(), self._truth()
 
     def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Act, or, as often as the world is sticky, do once more what was done before."""
-        if self.np_random.random() >= self.sticky:
-            self.last = self.names[int(action)]
-        self.pose = pose.acted(self.pose, self.last, self.stride, self.travel)
+        """Act; the truth is that of the frame after."""
+        self.pose = pose.acted(self.pose, self.names[int(action)], self.stride, self.travel)
         return self._frame(), 0.0, False, False, self._truth()
 
     def render(self) -> Frame:

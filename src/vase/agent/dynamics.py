@@ -35,6 +35,11 @@ class Dynamics:
     cross: Array
     squares: Array
 
+    @property
+    def transitions(self) -> float:
+        """How many there were, older ones counting less."""
+        return float(self.gram[:, -1, -1].sum())
+
 
 def inexperienced(actions: int, latents: int) -> Dynamics:
     """What is known before anything was tried."""
@@ -59,8 +64,12 @@ def experienced(known: Dynamics, before: Array, action: Actions, after: Array) -
 
 def effects(known: Dynamics) -> Array:
     """W, [A, N + 1, N]: ridge regression of the change on where the latents are."""
-    prior = RIDGE * np.eye(known.gram.shape[1])
-    return np.linalg.solve(known.gram + prior, known.cross).astype(np.float64)
+    return _ridge(known.gram, known.cross)
+
+
+def _ridge(gram: Array, cross: Array) -> Array:
+    prior = RIDGE * np.eye(gram.shape[-1])
+    return np.linalg.solve(gram + prior, cross).astype(np.float64, copy=False)
 
 
 def after(weights: Array, z: Array) -> Array:
@@ -71,14 +80,28 @@ def after(weights: Array, z: Array) -> Array:
 
 
 def obedience(known: Dynamics) -> Array:
-    """The share of each latent's changes that the actions account for, [N], in [0, 1].
+    """The share of each latent's changes that the choice of the action accounts for, [N].
 
-    sum_a (W_a^T G_a W_a)_nn / sum (z' - z)_n^2
+    Of what one regression W_0 for all actions leaves, what a regression W_a for each explains:
 
-    with G_a the gram matrix of [z, 1]: near 0 of a latent that does as it likes, and of one that
-    never changes; 1 of one that does as it is told.
+        1 - ( S - sum_a E_a ) / ( S - E_0 ) * ( T - K ) / ( T - A K ),   E = (W^T G W)_nn
+
+    with S the sum of squared changes, G the gram matrix of [z, 1], T transitions and K = N + 1
+    coefficients: an adjusted R^2. About 0 of a latent that does as it likes, also of one that
+    returns to where it was by itself; 1 of one that does as it is told; 0 before T > A K.
     """
-    weights = effects(known)
-    explained = np.einsum("ain,aij,ajn->n", weights, known.gram, weights)
-    share: Array = explained / np.maximum(known.squares, 1e-9)
+    total, size = known.transitions, known.gram.shape[-1]
+    if total <= size * len(known.gram):
+        return np.zeros(size - 1)
+    left = known.squares - _explained(known.gram.sum(0)[None], known.cross.sum(0)[None])
+    more = known.squares - _explained(known.gram, known.cross)
+    freedom = (total - size) / (total - size * len(known.gram))
+    share: Array = np.where(left > 1e-9, 1 - freedom * more / np.maximum(left, 1e-9), 0.0)
     return share
+
+
+def _explained(gram: Array, cross: Array) -> Array:
+    """(W^T G W)_nn, summed over regressions, [N]."""
+    weights = _ridge(gram, cross)
+    explained: Array = np.einsum("ain,aij,ajn->n", weights, gram, weights)
+    return explained

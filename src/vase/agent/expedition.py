@@ -7,7 +7,9 @@ and the model as it is afterwards.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -16,15 +18,17 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build
-from vase.agent import account, imagine, judge
+from vase.agent import account, imagine, judge, pose
 from vase.agent.account import Account
 from vase.agent.explore import AGENTS, Moment, explore, places
-from vase.agent.policies import POLICIES
+from vase.agent.imagine import Imagination
+from vase.agent.policies import IMAGINATION, ORACLE, POLICIES
 from vase.agent.seekers import Imagining
 from vase.config import Config
 from vase.errors import ConfigError, InputError, RunError
 from vase.lifelong import state
 from vase.lifelong.learner import Learner
+from vase.lifelong.memory import Memory
 from vase.probes import survey
 from vase.probes.translation import last_model
 from vase.training import checkpoint
@@ -75,22 +79,20 @@ class Expedition:
         self.route = route
         run = survey.read(folder, data)
         model = last_model(run, folder)
-        self.learner = restored(run.config, folder)
-        self.began = self.learner.step  # of the run, which goes on by itself
+        self.learner = learner = restored(run.config, folder)
+        self.began = learner.step  # of the run, which goes on by itself
+        self.environment, settings = environment(run.config, route, data)
+        self.envs = places(self.environment, route.agents, learner.shape, settings)
+        if route.policy == ORACLE and self.environment != OURS:
+            raise InputError(f"Only {OURS} can shuffle its factors, which the oracle needs.")
         if route.place in run.train:
             home = survey.home_of(run, model, route.place).index
-            arrive(self.learner, run.train[route.place], home, route.agents)
-        self.imagined = imagine.imagination(self.learner.memory)
-        name, settings = environment(run.config, route, data)
-        self.envs = places(name, route.agents, self.learner.shape, **settings)
-        self.environment, self.settings = name, settings
+            arrive(learner, run.train[route.place], home, route.agents)
+        self.imagined = possible(learner.memory, needed=route.policy == IMAGINATION)
+        self.judge = judge.judge(run, model, route.place, self.imagined) if self.imagined else None
         actions = int(self.envs.single_action_space.n)  # type: ignore[attr-defined]
-        self.policy = POLICIES[route.policy](
-            self.learner, route.agents, actions, np.random.default_rng(route.seed)
-        )
-        if self.policy.shuffles and name != OURS:
-            raise InputError(f"Only {OURS} can shuffle its factors, which the oracle needs.")
-        self.judge = judge.judge(run, model, route.place, self.imagined)
+        noise = np.random.default_rng([route.seed, 0])
+        self.policy = POLICIES[route.policy](learner, route.agents, actions, noise)
         self.account = Account()
         self.verdicts: list[dict[str, Any]] = []
         self.judged: list[dict[str, Any]] = []
@@ -101,18 +103,19 @@ class Expedition:
         self._judge(0)
         steps = self.route.steps
         due = {steps * (k + 1) // JUDGED for k in range(JUDGED)}
-        for moment in explore(
+        found = explore(
             self.learner, self.envs, self.policy, steps, self.route.seed, self._shuffled()
-        ):
-            self.account.add(moment)
-            if moment.observation is not None:
-                events = (event.to_json() for event in moment.observation.events)
-                self.verdicts += [{**event, "step": moment.step} for event in events]
-            self._film(moment)
-            if moment.step + 1 in due:
-                self._judge(moment.step + 1)
-            yield moment
-        self.envs.close()
+        )
+        with closing(self.envs):
+            for moment in found:
+                self.account.add(moment)
+                if moment.observation is not None:
+                    events = (event.to_json() for event in moment.observation.events)
+                    self.verdicts += [{**event, "step": moment.step} for event in events]
+                self._film(moment)
+                if moment.step + 1 in due:
+                    self._judge(moment.step + 1)
+                yield moment
 
     def record(self) -> dict[str, Any]:
         """What came of it, in plain numbers."""
@@ -120,17 +123,13 @@ class Expedition:
         return {
             "place": route.place,
             "environment": self.environment,
-            "settings": {
-                name: _plain(value)
-                for name, value in self.settings.items()
-                if name != "sprites"  # those of the place
-            },
+            "settings": {name: _told(value) for name, value in route.settings.items()},
             "policy": route.policy,
             "began": self.began,
             "agents": route.agents,
             "steps": route.steps,
             "seed": route.seed,
-            "imagined": np.flatnonzero(self.imagined.latents).tolist(),
+            "imagined": np.flatnonzero(self.imagined.latents).tolist() if self.imagined else [],
             "goals": self._goals(),
             "coverage": account.coverage(self.account.after),
             "zero_shot": self.judged,
@@ -144,10 +143,9 @@ class Expedition:
         return account.goals(seeker.attempts, self.account, self.judge, self._stride())
 
     def _shuffled(self) -> Sequence[str]:
-        """What the oracle draws anew: all that can be changed and that the judge asks about."""
-        kinds = self.settings.get("actions") or ("recolour",)
-        colour = self.learner.shape.channels == 3 and "recolour" in kinds
-        return ("x", "y", "hue") if colour else ("x", "y")
+        """What the oracle draws anew: the place, and the colour where that can be changed."""
+        kinds = self.route.settings.get("actions") or pose.kinds(self.learner.shape.channels)
+        return ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
 
     def _stride(self) -> float:
         """How far one move goes, as a share of the range of travel."""
@@ -166,18 +164,30 @@ class Expedition:
             return
         if seeker.obedient.any():
             seen = to_batch(moment.frames[:FILMED]).numpy()
-            drawn = pictured(self.learner, seeker.goal[:FILMED], self.imagined.latents)
+            drawn = pictured(self.learner, seeker.goal[:FILMED], seeker.imagined.latents)
             self.film.append(Scene(moment.step, seen, drawn))
 
 
 def restored(config: Config, folder: RunFolder) -> Learner:
-    """The learner of a run, as its checkpoint has it."""
+    """The learner of a run, as its checkpoint has it, on one device."""
     tensors, record = checkpoint.read(folder.checkpoint)
+    training = config.training.model_copy(update={"devices": 1})
+    alone = config.model_copy(update={"training": training})
     with checkpoint.understood(folder.checkpoint):
         shape = record["architecture"]
-        learner = build.learner(config, (shape["channels"], shape["height"], shape["width"]))
+        learner = build.learner(alone, (shape["channels"], shape["height"], shape["width"]))
         state.restore(learner, tensors, record)
     return learner
+
+
+def possible(memory: Memory, *, needed: bool) -> Imagination | None:
+    """What can be imagined where the learner stands; None if nothing can, and need not."""
+    try:
+        return imagine.imagination(memory)
+    except InputError:
+        if needed:
+            raise
+        return None
 
 
 def arrive(learner: Learner, world: World, home: int, count: int) -> None:
@@ -203,7 +213,8 @@ def environment(
     world = config.stream.worlds.get(route.place)
     if world is None:
         if "/" in route.place or ":" in route.place or route.place in gymnasium.registry:
-            return route.place, dict(route.settings)
+            where = {"data_dir": data.folder, "offline": data.offline}
+            return route.place, {**(where if route.place == OURS else {}), **route.settings}
         raise InputError(
             f"'{route.place}' is neither a world of this run, which are "
             f"{', '.join(config.stream.worlds)}, nor a Gymnasium environment."
@@ -223,6 +234,8 @@ def environment(
         "sprites": build.sprites(world, data, "train"),
         "size": config.stream.size,
         "channels": world.channels,
+        "data_dir": data.folder,
+        "offline": data.offline,
     }
     return OURS, {**ours, **route.settings}
 
@@ -240,9 +253,8 @@ def pictured(learner: Learner, goal: NDArray[np.float64], latents: NDArray[np.bo
     return drawn
 
 
-def _plain(value: Any) -> Any:
-    return (
-        value
-        if isinstance(value, str | int | float | bool | None | list)
-        else (list(value) if isinstance(value, tuple) else str(value))
-    )
+def _told(value: Any) -> Any:
+    """A setting as it is written down: of a path, which is nobody else's business, the name."""
+    if isinstance(value, str | Path) and Path(value).is_absolute():
+        return Path(value).name
+    return value if isinstance(value, int | float | list) else str(value)

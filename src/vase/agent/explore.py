@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vase.agent.dynamics import Array
 from vase.agent.policies import BABBLING, Policy
-from vase.errors import ConfigError, InputError, reason
+from vase.errors import ConfigError, InputError, VaseError, reason
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
 from vase.records import Observation
@@ -52,7 +52,7 @@ class Moment:
     observation: Observation | None
 
 
-def places(name: str, agents: int, shape: Architecture, **settings: Any) -> VectorEnv:
+def places(name: str, agents: int, shape: Architecture, settings: Mapping[str, Any]) -> VectorEnv:
     """Copies of a Gymnasium environment in which agents of a model can act.
 
     A `ConfigError` where there is no such environment, an `InputError` where its observations or
@@ -68,7 +68,9 @@ def places(name: str, agents: int, shape: Architecture, **settings: Any) -> Vect
             vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
             **settings,
         )
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except VaseError:
+        raise
+    except Exception as error:  # of an environment that may be anyone's
         raise ConfigError(f"The environment '{name}' cannot be made: {reason(error)}.") from None
     _refuse_unfit(name, found, shape)
     return found
@@ -100,12 +102,13 @@ def explore(
     """Let agents act for `steps` steps, and the learner take in what they see.
 
     shuffled: the factors that are drawn anew at every step where the policy does not act.
-    While it only tries out what actions do, and `FIRST` steps after, the learner takes in nothing.
+    While agents only try out what actions do, nothing is kept; the learner takes in its first batch
+    once `FIRST` steps were.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, 1])
     late: deque[NDArray[np.uint8]] = deque(maxlen=LATE)
     age = np.arange(envs.num_envs) * EPISODE // envs.num_envs  # they do not all begin anew at once
-    frames, info = envs.reset(seed=seed)
+    frames, info = envs.reset(seed=int(generator.integers(2**31)))
     before = truths(info)
     for step in range(steps):
         z = latents(learner.average, frames, learner.device)
@@ -118,7 +121,7 @@ def explore(
             observation = learner.observe(to_batch(_drawn(late, generator)).to(learner.device))
         yield Moment(step, frames, before, after, observation)
         age += 1
-        ended |= (age >= EPISODE) & _free(policy, envs.num_envs)
+        ended |= (age >= EPISODE) & ~policy.busy
         age[ended] = 0
         frames, before = _anew(envs, frames, after, ended)
 
@@ -142,22 +145,20 @@ def _anew(
         return frames, truth
     frames, info = envs.reset(options={"reset_mask": ended})
     begun = truths(info)
-    return frames, {name: np.where(ended, begun[name], truth[name]) for name in truth}
+    both = [name for name in truth if name in begun]
+    return frames, {name: np.where(ended, begun[name], truth[name]) for name in both}
 
 
 def truths(info: Mapping[str, Any]) -> Truths:
-    """The factors in a vector environment's `info`: numbers that every copy has."""
+    """The factors in a vector environment's `info`: one number of each copy, [B] each.
+
+    Of copies that have none, and of those that were not asked, it has a 0.
+    """
     return {
         name: values
         for name, values in info.items()
-        if isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and values.ndim == 1
     }
-
-
-def _free(policy: Policy, agents: int) -> NDArray[np.bool_]:
-    """Agents that are not on their way anywhere."""
-    busy = policy.seeker.busy if policy.seeker is not None else None
-    return np.ones(agents, dtype=bool) if busy is None else ~busy
 
 
 def _drawn(seen: Sequence[NDArray[np.uint8]], generator: np.random.Generator) -> NDArray[np.uint8]:

@@ -24,10 +24,10 @@ from vase.nets import Networks
 class Imagination:
     """What can be imagined in an environment.
 
-    home: the environment where it was learnt. latents: [N], which are set to what they are there.
+    home: the index of that where it lived. latents: [N], which are set to what they are there.
     """
 
-    home: Environment
+    home: int
     latents: NDArray[np.bool_]
 
 
@@ -49,13 +49,13 @@ def imagination(memory: Memory) -> Imagination:
             f"There is nothing to imagine: {why}. Explore where something is at rest that moves "
             "elsewhere, with a run that has seen both."
         )
-    return Imagination(home, home.used & idle)
+    return Imagination(home.index, home.used & idle)
 
 
 def plausible(
-    networks: Networks, imagined: Imagination, count: int, generator: torch.Generator
+    networks: Networks, home: Environment, count: int, generator: torch.Generator
 ) -> Array:
-    """Latents [count, N] as they may be elsewhere: of dreams of that environment, encoded."""
-    dreamed = dream(networks, [imagined.home], count, "marginal", generator)
+    """Latents [count, N] as they may be at home: of dreams of that environment, encoded."""
+    dreamed = dream(networks, [home], count, "marginal", generator)
     seen: Array = dreamed.posterior.mean.double().cpu().numpy()
     return seen

@@ -89,9 +89,7 @@ def judge(run: Run, model: Model, name: str, imagined: Imagination) -> Judge | N
     That is so of worlds that are no canvas, and where what is imagined lived in a world at rest.
     """
     place = run.test.get(name)
-    homes = [
-        other for other in run.train if home_of(run, model, other).index == imagined.home.index
-    ]
+    homes = [other for other in run.train if home_of(run, model, other).index == imagined.home]
     if not isinstance(place, CanvasWorld) or not homes:
         return None
     count = run.config.probes.train
@@ -100,7 +98,7 @@ def judge(run: Run, model: Model, name: str, imagined: Imagination) -> Judge | N
         return None
     here = encode(model.networks, run.train[name], count, TRAIN_SEED)
     return Judge(
-        position=_fitted(code, imagined.home),
+        position=_fitted(code, home_of(run, model, homes[0])),
         identity=_fitted(here, home_of(run, model, name)),
         coordinates=_coordinates(code, np.flatnonzero(imagined.latents).tolist()),
         worlds=combined(place),
@@ -123,9 +121,20 @@ def _fitted(code: Code, home: Environment) -> Readout:
 
 def _coordinates(code: Code, latents: Sequence[int]) -> dict[int, int]:
     """For x and y, of some latents the one that tells most of it, if it does tell it."""
-    found = {}
-    for axis, name in enumerate(("x", "y")):
-        told = [np.corrcoef(code.mean[:, n], code.factors[name])[0, 1] ** 2 for n in latents]
-        if max(told) >= TOLD:
-            found[latents[int(np.argmax(told))]] = axis
+    told = {
+        (axis, latent): _r2(code.mean[:, latent], code.factors[name])
+        for axis, name in enumerate(("x", "y"))
+        for latent in latents
+    }
+    found: dict[int, int] = {}
+    for axis, latent in sorted(told, key=lambda pair: -told[pair]):
+        if told[axis, latent] >= TOLD and latent not in found and axis not in found.values():
+            found[latent] = axis
     return found
+
+
+def _r2(latent: NDArray[np.float32], factor: NDArray[np.float64]) -> float:
+    """Squared correlation; 0 where either is always the same."""
+    if latent.std() == 0 or factor.std() == 0:
+        return 0.0
+    return float(np.corrcoef(latent, factor)[0, 1] ** 2)

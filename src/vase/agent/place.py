@@ -46,39 +46,27 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
     Args:
         place: "hills" or "room"; in one process all environments must be of the same.
         stride: how far an action changes a factor, as a share of its range.
-        sticky: how probable it is that the action before is done again in place of the one chosen.
 
     Observations are uint8 [64, 64, 3]. `info` holds the true factors in [0, 1] and the kind of the
     object, for scoring; `reset(options={"shuffle": ["heading", ...]})` draws those anew, evenly.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
-    opened: Place | None = None  # by this process
 
     def __init__(
         self,
         place: Place,
         *,
         stride: float = 1 / 16,
-        sticky: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        if not (0 < stride <= 1 and 0 <= sticky < 1):
-            raise ConfigError(
-                f"stride must be in (0, 1], and sticky in [0, 1); they are {stride} and {sticky}."
-            )
-        if PlaceEnv.opened not in (None, place):
-            raise ConfigError(
-                f"This process shows '{PlaceEnv.opened}', and can show only one place. Act in "
-                f"'{place}' from another process."
-            )
+        if not 0 < stride <= 1:
+            raise ConfigError(f"stride must be in (0, 1], not {stride}.")
         self.camera = rendered.camera(place)
-        PlaceEnv.opened = place
-        self.names = tuple(ACTIONS)
-        self.stride, self.sticky, self.render_mode = stride, sticky, render_mode
+        self.names, self.stride, self.render_mode = tuple(ACTIONS), stride, render_mode
         self.observation_space = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))
-        self.kind, self.last = 0, "stay"
+        self.kind = 0
         self.factors = self._factors(())
 
     def reset(
@@ -86,15 +74,13 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
     ) -> tuple[Frame, dict[str, Any]]:
         """Another object, and everything at rest but what is shuffled."""
         super().reset(seed=seed)
-        self.kind, self.last = int(self.np_random.integers(len(KINDS))), "stay"
+        self.kind = int(self.np_random.integers(len(KINDS)))
         self.factors = self._factors((options or {}).get("shuffle", ()))
         return self._frame(), self._truth()
 
     def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Act, or, as often as the world is sticky, do once more what was done before."""
-        if self.np_random.random() >= self.sticky:
-            self.last = self.names[int(action)]
-        self.factors = changed(self.factors, self.last, self.stride)
+        """Act; the truth is that of the frame after."""
+        self.factors = changed(self.factors, self.names[int(action)], self.stride)
         return self._frame(), 0.0, False, False, self._truth()
 
     def render(self) -> Frame:

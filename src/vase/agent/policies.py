@@ -18,21 +18,24 @@ from vase.agent.seekers import Imagining, Novelty, Seeker
 from vase.lifelong.learner import Learner
 
 BABBLING = 24  # steps of random actions, from which agents learn what their actions do
-CURIOSITY = 0.05  # of all later actions: random, so that the model stays true
+CURIOSITY = 0.02  # of all later actions: random, so that the model stays true
 
 
 class Policy(Protocol):
     """Chooses actions [B] from latents [B, N], and learns from what came of them.
 
-    shuffles: whether factors are drawn anew in place of acting. seeker: what it is after, if
-    anything. `saw` is told the latents before and after the actions that were chosen last, and
-    whose episode has ended.
+    shuffles: whether factors are drawn anew in place of acting. busy: agents [B] that must not be
+    put elsewhere now. seeker: what they are after, if anything. `saw` is told the latents before
+    and after the actions that were chosen last, and whose episode has ended.
     """
 
     shuffles: bool
 
     @property
     def seeker(self) -> Seeker | None: ...
+
+    @property
+    def busy(self) -> Flags: ...
 
     def act(self, z: Array) -> Actions: ...
 
@@ -48,7 +51,7 @@ class Aimless:
         self, agents: int, actions: int, generator: np.random.Generator, *, shuffles: bool = False
     ) -> None:
         self.agents, self.actions, self.generator = agents, actions, generator
-        self.shuffles = shuffles
+        self.shuffles, self.busy = shuffles, np.zeros(agents, dtype=bool)
 
     def act(self, z: Array) -> Actions:  # noqa: ARG002
         return self.generator.integers(self.actions, size=self.agents)
@@ -66,6 +69,10 @@ class Planning:
         self.known, self.seeker, self.babble = known, seeker, babble
         self.taken = np.zeros(babble.agents, dtype=np.int64)
         self.step = 0
+
+    @property
+    def busy(self) -> Flags:
+        return self.seeker.busy
 
     def act(self, z: Array) -> Actions:
         random = self.babble.act(z)
@@ -93,7 +100,7 @@ def _imagination(learner: Learner, agents: int, actions: int, noise: np.random.G
 
 
 def _novelty(learner: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    seeker = Novelty(learner.shape.latents, noise)
+    seeker = Novelty(agents, learner.shape.latents, noise)
     return _planning(seeker, learner, agents, actions, noise)
 
 
@@ -116,10 +123,11 @@ def _nothing(_: Learner, agents: int, __: int, noise: np.random.Generator) -> Po
     return Aimless(agents, 1, noise)
 
 
+IMAGINATION, ORACLE = "imagination", "oracle"
 POLICIES: Mapping[str, Make] = {
-    "imagination": _imagination,
+    IMAGINATION: _imagination,
     "random": _random,
     "novelty": _novelty,
-    "oracle": _oracle,
+    ORACLE: _oracle,
     "nothing": _nothing,
 }

@@ -28,7 +28,7 @@ class Seeker(Protocol):
     """
 
     @property
-    def busy(self) -> Flags | None: ...
+    def busy(self) -> Flags: ...
 
     def choose(self, known: Dynamics, z: Array, step: int) -> Actions | None: ...
 
@@ -42,10 +42,8 @@ class Novelty:
     `BITS` random projections. The action with the largest expected bonus is taken.
     """
 
-    busy = None
-
-    def __init__(self, latents: int, generator: np.random.Generator) -> None:
-        self.generator = generator
+    def __init__(self, agents: int, latents: int, generator: np.random.Generator) -> None:
+        self.busy, self.generator = np.zeros(agents, dtype=bool), generator
         self.projection = generator.standard_normal((latents, BITS))
         self.counts = np.zeros(2**BITS)
 
@@ -106,13 +104,11 @@ class Imagining:
         return self.began >= 0
 
     def choose(self, known: Dynamics, z: Array, step: int) -> Actions | None:
-        if not self.obedient.any():
-            told = dynamics.obedience(known) >= OBEDIENT
-            self.obedient = self.imagined.latents & told
-        if not self.obedient.any():
+        self.obedient = self.imagined.latents & (dynamics.obedience(known) >= OBEDIENT)
+        if not (self.obedient.any() or self.busy.any()):
             return None
         weights = dynamics.effects(known)
-        if not self.busy.all():
+        if self.obedient.any() and not self.busy.all():
             self._imagine(z, plan.reach(weights, z), step)
         return plan.chosen(weights, z, self.goal, self.wanted)
 
@@ -134,17 +130,17 @@ class Imagining:
             )
             for agent in np.flatnonzero(over)
         ]
-        self.began[over] = -1
+        self.began[over], self.wanted[over] = -1, False
 
     def _imagine(self, z: Array, reach: Array, step: int) -> None:
         """New goals for agents that have none; who draws one that is near waits for the next."""
         worth = self._worth()
         latent = self.generator.choice(len(worth), size=len(z), p=worth / worth.sum())
         wanted = np.arange(len(worth)) == latent[:, None]
-        plausible = imagine.plausible(self.learner.average, self.imagined, len(z), self.dreams)
+        home = self.learner.memory.environments[self.imagined.home]
+        plausible = imagine.plausible(self.learner.average, home, len(z), self.dreams)
         goal = np.where(wanted, plausible, z)
         new = ~self.busy & (plan.distance(z, goal, wanted) > FAR * (wanted @ reach))
-        self.wanted[~self.busy] = False
         self.goal[new], self.wanted[new], self.began[new] = goal[new], wanted[new], step
 
     def _worth(self) -> Array:

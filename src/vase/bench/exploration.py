@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from vase.agent.expedition import Expedition, Route
+from vase.agent.policies import IMAGINATION as OURS
 from vase.agent.policies import POLICIES
 from vase.bench import provenance
 from vase.bench.ablation import train
@@ -32,7 +33,6 @@ Record = Mapping[str, Any]
 PRESETS = ("explore",)
 PLACE = "mnist"
 STEPS = 1000
-OURS = "imagination"
 ERRORS = ("position_mse", "masked_position_mse")
 DRAWN = 0  # the seed that the film and the maps are of
 
@@ -171,7 +171,7 @@ def _told(records: Sequence[Record], policy: str, world: str, entry: int) -> lis
     return [
         spread([1e4 * each["position_mse"] for each in told]),
         spread([1e4 * each["masked_position_mse"] for each in told]),
-        spread([100 * each["identity"] for each in told]),
+        spread([100 * (each["identity"] or math.nan) for each in told]),
         spread([each["reconstruction_nats"] for each in told], 0),
     ]
 

@@ -12,12 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from vase import build, config
-from vase.errors import ConfigError
+from vase.errors import ConfigError, RunError
 from vase.lifelong import state
 from vase.training import checkpoint
 from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
-from vase.training.folder import rounded, write_json
+from vase.training.folder import RunFolder, rounded, write_json
+
+# What is written; the record last, for it says that the rest is whole.
+WRITTEN = ("film.gif", "places.png", "worth.png", "checkpoint.safetensors", "exploration.json")
 
 
 def explore(
@@ -39,13 +42,13 @@ def explore(
     given: dict[str, Any] = {}
     for each in settings:
         config.assign(given, each)
+    out = _folder(folder, f"{pictures.slug(place)}-{policy}")
     with console.status("Fitting readouts, to judge by"):
         expedition = Expedition(folder, data, Route(place, given, policy, steps, seed=seed))
     _watch(expedition, steps, console)
     record = rounded(expedition.record())
-    out = folder.path / "exploration" / f"{pictures.slug(place)}-{policy}"
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "exploration.json", record)
+    for name in WRITTEN:
+        (out / name).unlink(missing_ok=True)
     checkpoint.write(out / "checkpoint.safetensors", *state.state(expedition.learner))
     scenes = [(scene.step, scene.imagined, scene.seen) for scene in expedition.film]
     if scenes:
@@ -54,11 +57,23 @@ def explore(
         write_bytes(out / "places.png", style.png(exploration.places([record])))
     if record["zero_shot"]:
         write_bytes(out / "worth.png", style.png(exploration.worth([record])))
+    write_json(out / "exploration.json", record)
     for table in (_goals(record), _worth(record)):
         if table.row_count:
             console.print(table)
-    for written in sorted(out.iterdir()):
-        console.print(str(written), soft_wrap=True, highlight=False)
+    for name in WRITTEN:
+        if (out / name).is_file():
+            console.print(str(out / name), soft_wrap=True, highlight=False)
+
+
+def _folder(folder: RunFolder, name: str) -> Path:
+    """Where it will be written, which is there before anything is explored."""
+    out = folder.path / "exploration" / name
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The folder '{out}' cannot be made: {error.strerror}.") from None
+    return out
 
 
 def refuse_without_gymnasium() -> None:
@@ -93,14 +108,17 @@ def _goals(record: dict[str, Any]) -> Table:
 
 
 def _worth(record: dict[str, Any]) -> Table:
-    table = Table("never seen", "step", "position MSE", "identity", "nats", box=None)
+    from vase.report.facts import percent
+
+    table = Table("never seen", "step", "position MSE", "masked", "identity", "nats", box=None)
     for entry in record["zero_shot"]:
         for world, told in entry["worlds"].items():
             table.add_row(
                 world,
                 f"{entry['step']:,}",
                 f"{told['position_mse']:.1e}",
-                f"{100 * told['identity']:.1f} %",
+                f"{told['masked_position_mse']:.1e}",
+                percent(told["identity"]),
                 f"{told['reconstruction_nats']:.0f}",
             )
     return table

@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO
+from typing import IO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ SEED = 0
 
 Say = Callable[[str], None]
 Frames = NDArray[np.uint8]
+
+_OPENED: set[Place] = set()  # by this process
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def recipe(place: Place) -> str:
 
 def _render(place: Place, count: int, path: Path, say: Say) -> None:
     """Render into a file beside the target, whole or not at all."""
-    refuse_without_mujoco(place)
+    _refuse_without_mujoco(place)
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     opened = _opened(part)
     try:
@@ -167,16 +169,26 @@ def _frames(job: tuple[Place, int, int]) -> Frames:
 def camera(place: Place) -> scenery.Camera:
     """What renders a place in this process, in which no other may be rendered.
 
-    A `ConfigError` where MuJoCo is missing, a `DataError` where the graphics do not work.
+    A `ConfigError` where MuJoCo is missing or another place is rendered, a `DataError` where the
+    graphics do not work.
     """
-    refuse_without_mujoco(place)
+    _refuse_without_mujoco(place)
+    if place not in get_args(Place):
+        raise ConfigError(f"There is no place '{place}'. There is: {', '.join(get_args(Place))}.")
+    if _OPENED - {place}:
+        raise ConfigError(
+            f"This process renders '{_OPENED.copy().pop()}', and can render one place only. Use "
+            f"'{place}' in another process."
+        )
     try:
-        return _camera(place)
+        found = _camera(place)
     except Exception as error:
         raise DataError(_unable(place, str(error))) from None
+    _OPENED.add(place)
+    return found
 
 
-def refuse_without_mujoco(place: Place) -> None:
+def _refuse_without_mujoco(place: Place) -> None:
     """A `ConfigError` where nothing can be rendered."""
     if find_spec("mujoco") is None:
         raise ConfigError(
