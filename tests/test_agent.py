@@ -632,7 +632,8 @@ def test_gains_are_ratios_paired_by_seed() -> None:
         "oracle": ("0.50 [0.50, 0.50]", "0.25 [0.25, 0.25]"),
         "nothing": ("6.00 [6.00, 6.00]", "36.00 [36.00, 36.00]"),
     }
-    assert "| others | 15 | 100.0 ± 0.0 |" in bench.goals(records)
+    assert "| other latents | 15 | 100.0 ± 0.0 | – | 4.0 ± 0.0 |" in bench.goals(records)
+    assert "2.00 | 4.00" in bench.gains(records[:1])
 
 
 def test_sprites_of_a_place_are_those_of_its_world(run: RunFolder) -> None:

@@ -34,6 +34,8 @@ PRESETS = ("explore",)
 PLACE = "mnist"
 STEPS = 1000
 ERRORS = ("position_mse", "masked_position_mse")
+# What is told of goals, and the scale that it is printed in.
+GOALS = {"reached": 100, "reached_in_twice": 100, "steps": 1, "fewest": 1, "error": 100}
 DRAWN = 0  # the seed that the film and the maps are of
 
 
@@ -70,7 +72,8 @@ def write(record: Record, out: Path) -> None:
 
 def read(folder: Path) -> list[Record]:
     """The raw records of a folder, by seed."""
-    return [read_json(path) for path in sorted(folder.glob("seed-*.json"))]
+    records = [read_json(path) for path in folder.glob("seed-*.json")]
+    return sorted(records, key=lambda record: int(record["seed"]))
 
 
 def tables(folder: Path) -> str:
@@ -125,40 +128,36 @@ def _ratio(records: Sequence[Record], other: str, world: str, name: str) -> str:
         ]
     )
     mean, low, high = (f"{math.exp(x):.2f}" for x in (found.mean, found.low, found.high))
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if len(records) > 1 else mean
 
 
 def goals(records: Sequence[Record]) -> str:
-    """What became of imagined goals: of position, and of what else was imagined."""
-    kinds: dict[str, list[list[float]]] = {}
-    for record in records:
-        for row in _policy(record, OURS)["goals"]:
-            name = f"position, {row['coordinate']}" if "coordinate" in row else "others"
-            twice = row.get("reached_in_twice", math.nan)
-            error = row.get("error")
-            kinds.setdefault(name, []).append(
-                [
-                    row["goals"],
-                    100 * row["reached"],
-                    100 * twice,
-                    row["steps"],
-                    row.get("fewest", math.nan),
-                    math.nan if error is None else 100 * error,
-                ]
-            )
+    """What became of imagined goals: of position, and of whatever else was imagined."""
     rows = []
-    for name, found in sorted(kinds.items(), reverse=True):
-        columns = np.array(found).T
-        cells = [
-            "–" if np.isnan(column).all() else spread(column.tolist(), digits)
-            for column, digits in zip(columns[1:], (1, 1, 1, 1, 1), strict=True)
+    for kind, told in (("position", True), ("other latents", False)):
+        every = [
+            [row for row in _policy(record, OURS)["goals"] if ("coordinate" in row) == told]
+            for record in records
         ]
-        rows.append([name, f"{int(columns[0].sum()):,}", *cells])
+        seeds = [own for own in every if own]
+        if seeds:
+            names = GOALS if told else [name for name in GOALS if name in ("reached", "steps")]
+            cells = [
+                spread([scale * _mean(own, name) for own in seeds]) if name in names else "–"
+                for name, scale in GOALS.items()
+            ]
+            rows.append([kind, f"{sum(row['goals'] for own in seeds for row in own):,}", *cells])
     head = (
         "imagined", "goals", "reached, %", "in twice the fewest steps, %", "steps", "fewest steps",
         "median error, % of travel",
     )  # fmt: skip
     return table(head, rows)
+
+
+def _mean(rows: Sequence[Record], name: str) -> float:
+    """A figure over latents, each weighing as much as it has goals."""
+    known = [row for row in rows if row[name] is not None]
+    return float(np.average([row[name] for row in known], weights=[row["goals"] for row in known]))
 
 
 def _policy(record: Record, name: str) -> Record:

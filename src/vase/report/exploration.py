@@ -105,16 +105,17 @@ def _map(axes: Axes, record: Record) -> None:
 def worth(records: Sequence[Record]) -> Figure:
     """Zero-shot figures of worlds never seen, over the steps of exploring, a line per policy.
 
-    Of several seeds the mean, and a band of a standard deviation.
+    Of several seeds the mean, and a band of one standard deviation.
     """
     asked = [record for record in records if record["zero_shot"]]
     worlds = list(asked[0]["zero_shot"][0]["worlds"])
     figures = (
-        ("position_mse", "position error, MSE in 1e-4", 1e4),
+        ("position_mse", "position, MSE in 1e-4", 1e4),
+        ("masked_position_mse", "as it is masked", 1e4),
         ("identity", "identity read, %", 100.0),
-        ("reconstruction_nats", "reconstruction, nats", 1.0),
+        ("reconstruction_nats", "nats", 1.0),
     )
-    figure = Figure(figsize=(style.FULL, 0.5 + 2.5 * len(worlds)), layout="constrained")
+    figure = Figure(figsize=(style.FULL, 0.6 + 2.3 * len(worlds)), layout="constrained")
     grid = figure.subplots(len(worlds), len(figures), squeeze=False)
     for world, row in zip(worlds, grid, strict=True):
         for (name, title, factor), axes in zip(figures, row, strict=True):
@@ -126,7 +127,8 @@ def worth(records: Sequence[Record]) -> Figure:
         row[0].set_ylabel(world)
     for axes in grid[-1]:
         axes.set_xlabel("steps of every agent")
-    grid[0, 0].legend()
+    lines, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=len(names))
     return figure
 
 
@@ -141,6 +143,4 @@ def _line(axes: Axes, own: Sequence[Record], world: str, name: str, factor: floa
     if len(own) > 1:
         spread = values.std(0, ddof=1)
         low, high = values.mean(0) - spread, values.mean(0) + spread
-        axes.fill_between(
-            steps, np.maximum(low, values.min(0) / 2), high, color=COLOURS[policy], alpha=0.15
-        )
+        axes.fill_between(steps, low, high, color=COLOURS[policy], alpha=0.15)

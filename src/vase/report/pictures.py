@@ -278,9 +278,15 @@ def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
 
 
 def _films(run: Run) -> tuple[Picture, ...]:
-    told = "Above, things where agents imagine them; below, the same things on their way there."
     return tuple(
-        Picture("film", explored.film, told) for explored in run.exploration if explored.film
+        Picture(
+            "film",
+            explored.film,
+            f"{explored.record['place']}: above, what agents imagine; below, what they see on the "
+            "way there.",
+        )
+        for explored in run.exploration
+        if explored.film
     )
 
 

@@ -7,7 +7,7 @@ tensorboard/             the same numbers for TensorBoard
 checkpoint.safetensors   everything needed to go on, bit for bit
 checkpoint-earlier.safetensors   the one before, should that one be damaged
 milestones/              averaged weights along the way, for the probes
-probes.json  translation.json  ambiguity.json  report.html  figures/
+probes.json  translation.json  ambiguity.json  exploration/  report.html  figures/
 """
 
 from __future__ import annotations
