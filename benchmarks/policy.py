@@ -40,7 +40,8 @@ class Goals(gymnasium.Env[Any, np.int64]):
     """To bring some latents to where a dream has them. Rewarded with -1 until it is there."""
 
     def __init__(self, expedition: Expedition, wanted: Any, reach: float, seed: int) -> None:
-        self.canvas = CanvasEnv(expedition.settings["sprites"], size=expedition.settings["size"])
+        ours = expedition.envs.envs[0].unwrapped
+        self.canvas = CanvasEnv(ours.sprites, size=ours.size)
         self.learner, self.imagined = expedition.learner, expedition.imagined
         self.wanted, self.reach = wanted, reach
         self.dreams = torch.Generator(self.learner.device).manual_seed(seed)

@@ -109,7 +109,7 @@ def results(preset: Path) -> list[Result]:
             read_lines(folder / "events.jsonl"),
             read_json(folder / "cost.json"),
         )
-        for folder in sorted(preset.glob("seed-*"))
+        for folder in sorted(preset.glob("seed-*/"))
     ]
 
 
@@ -229,7 +229,7 @@ def state(carried: dict[str, Any], name: str) -> str:
 
 def page(folder: Path) -> str:
     """RESULTS.md."""
-    presets = [path for path in sorted(folder.iterdir()) if list(path.glob("seed-*"))]
+    presets = [path for path in sorted(folder.iterdir()) if list(path.glob("seed-*/"))]
     notes = (folder / "notes.md").read_text(encoding="utf-8").strip()
     return "\n\n".join(
         [
