@@ -330,16 +330,17 @@ def explored(folder: Path) -> list[str]:
     records = exploration.read(folder)
     if not records:
         return []
-    minutes = spread(record["minutes"]["all"] for record in records)
+    minutes = spread(record["minutes"]["all"] - record["minutes"]["training"] for record in records)
     return [
         "## Exploring by imagination",
         "A model has seen clothes move and digits at rest, 64 x 64. 64 agents stand among the "
         f"digits for {records[0]['policies'][0]['steps']:,} steps and can move, turn and rescale "
         "them. Then digits that move, which no model has seen, are read by readouts that were "
         "fitted and frozen before. *Masked*: without the latents that are masked where the model "
-        f"believes an image to be from. {minutes} minutes a seed on one CPU thread, with all "
-        "policies. Mean and standard deviation over seeds; ratios are geometric means with 95 % "
-        "intervals, paired by seed. [How it is done](docs/exploration.md).",
+        f"believes an image to be from. {minutes} minutes a seed for all policies on one CPU "
+        "thread beside other work, without training. Mean and standard deviation over seeds; "
+        "ratios are geometric means with 95 % intervals, paired by seed. "
+        "[How it is done](docs/exploration.md).",
         f"    vase bench explore --seeds {len(records)}",
         "![Where agents were](results/explore/places.png)",
         "![What it was worth](results/explore/worth.png)",

@@ -222,7 +222,7 @@ def environment(
     if world.sprites in ("own", "dsprites", "hills", "room"):
         raise InputError(
             f"Nothing can be done in the world '{route.place}': it is a set of images. Name a "
-            "world with sprites on a canvas, or a Gymnasium environment."
+            "world with sprites on a canvas, or a Gymnasium environment such as vase/Room-v0."
         )
     coloured = world.channels == 3 and world.hue != "none"
     if world.moving or world.inverted or world.brightness < 1 or coloured:

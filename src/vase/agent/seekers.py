@@ -133,7 +133,7 @@ class Imagining:
         self.began[over], self.wanted[over] = -1, False
 
     def _imagine(self, z: Array, reach: Array, step: int) -> None:
-        """New goals for agents that have none; who draws one that is near waits for the next."""
+        """New goals for agents that have none; whose would be too near draws again next time."""
         worth = self._worth()
         latent = self.generator.choice(len(worth), size=len(z), p=worth / worth.sum())
         wanted = np.arange(len(worth)) == latent[:, None]

@@ -143,7 +143,7 @@ def explore(
         typer.Option(
             "--in",
             metavar="ENV",
-            help="A world of the run whose things are at rest, or a Gymnasium environment.",
+            help="A world of the run whose things are at rest, or [MODULE:]NAME of Gymnasium.",
         ),
     ],
     settings: Annotated[
@@ -160,7 +160,7 @@ def explore(
 ) -> None:
     """Imagine what was never seen here, act until the world shows it, and learn from it.
 
-    RUN/exploration/: a film, a map of places, what it was worth, and the model as it is then.
+    RUN/exploration/ENV-POLICY: a film, a map of places, what it was worth, the model as it is then.
     """
     from vase.cli import exploration
 
