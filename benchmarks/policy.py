@@ -12,7 +12,8 @@ more steps. Asked is how many of 200 goals are reached within 64 steps, and in h
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,7 +25,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN, HerReplayBuffer
 
 from vase import build
-from vase.agent import dynamics, imagine, plan
+from vase.agent import imagine, plan
 from vase.agent.canvas import CanvasEnv
 from vase.agent.expedition import Expedition, Route
 from vase.agent.explore import explore, latents
@@ -93,27 +94,20 @@ def asked(env: Goals, act: Act) -> dict[str, float]:
     return {"reached": len(steps) / GOALS, "steps": float(np.mean(steps)) if steps else LIMIT}
 
 
-def main() -> None:
-    """Plan, then learn, and print what either reaches."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
-    route = Route("mnist", {}, "imagination", steps=BABBLING)
-    expedition = Expedition(RunFolder(chosen.run), build.DataOptions(), route)
+def task(expedition: Expedition) -> tuple[Any, float]:
+    """The latents that are wanted, [N], and how near to a goal one action reaches in them."""
     if expedition.judge is None or len(expedition.judge.coordinates) < 2:
         raise SystemExit("In this run no two latents tell where a thing is.")
-    began = perf_counter()
-    for _ in explore(expedition.learner, expedition.envs, expedition.policy, BABBLING, seed=0):
-        pass
-    babbled = perf_counter() - began
-    known = expedition.policy.known
-    weights = dynamics.effects(known)
-    wanted = np.zeros(expedition.learner.shape.latents, dtype=bool)
+    learner = expedition.learner
+    wanted = np.zeros(learner.shape.latents, dtype=bool)
     wanted[list(expedition.judge.coordinates)] = True
     rest, _ = expedition.envs.reset(seed=0)
-    z = latents(expedition.learner.average, rest, expedition.learner.device)
-    reach = float(np.linalg.norm(plan.reach(weights, z)[wanted]))
+    z = latents(learner.average, rest, learner.device)
+    return wanted, float(np.linalg.norm(plan.reach(expedition.policy.known.effects, z)[wanted]))
+
+
+def planner(weights: Any, wanted: Any) -> Act:
+    """Chooses as the agent does, with what it has learnt by babbling."""
 
     def planned(env: Goals, seen: Any) -> int:
         goal = np.zeros((1, len(wanted)))
@@ -121,12 +115,14 @@ def main() -> None:
         at = seen["observation"][None].astype(float)
         return int(plan.chosen(weights, at, goal, wanted[None])[0])
 
-    found = [{"policy": "planning", "steps": BABBLING * route.agents, "seconds": babbled}]
-    found[0] |= asked(Goals(expedition, wanted, reach, 1), planned)
-    print(found[0])
+    return planned
+
+
+def learnt(train: Goals, test: Callable[[], Goals]) -> Iterator[dict[str, Any]]:
+    """What DQN with hindsight replay reaches after each of `BUDGETS`."""
     model = DQN(
         "MultiInputPolicy",
-        Goals(expedition, wanted, reach, 0),
+        train,
         replay_buffer_class=HerReplayBuffer,
         learning_starts=500,
         exploration_fraction=0.3,
@@ -138,9 +134,29 @@ def main() -> None:
         began = perf_counter()
         model.learn(budget - done, reset_num_timesteps=done == 0)
         done, seconds = budget, seconds + perf_counter() - began
-        told = {"policy": "DQN + HER", "steps": budget, "seconds": seconds}
-        test = Goals(expedition, wanted, reach, 1)
-        told |= asked(test, lambda _, seen: int(model.predict(seen, deterministic=True)[0]))
+        reached = asked(test(), lambda _, seen: int(model.predict(seen, deterministic=True)[0]))
+        yield {"policy": "DQN + HER", "steps": budget, "seconds": seconds, **reached}
+
+
+def main() -> None:
+    """Plan, then learn, and print what either reaches."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    route = Route("mnist", {}, "imagination", steps=BABBLING)
+    expedition = Expedition(RunFolder(chosen.run), build.DataOptions(), route)
+    began = perf_counter()
+    for _ in explore(expedition.learner, expedition.envs, expedition.policy, BABBLING, seed=0):
+        pass
+    babbled = perf_counter() - began
+    wanted, reach = task(expedition)
+    goals = partial(Goals, expedition, wanted, reach)
+    reached = asked(goals(seed=1), planner(expedition.policy.known.effects, wanted))
+    steps = BABBLING * route.agents
+    found = [{"policy": "planning", "steps": steps, "seconds": babbled, **reached}]
+    print(found[0])
+    for told in learnt(goals(seed=0), partial(goals, seed=1)):
         print(told)
         found.append(told)
     if chosen.out:

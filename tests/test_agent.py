@@ -201,7 +201,7 @@ def test_affine_effects_are_found() -> None:
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     weights[2, :2] = turn - np.eye(2)
     known, _ = tried(weights, 60)
-    np.testing.assert_allclose(dynamics.effects(known), weights, atol=0.01)
+    np.testing.assert_allclose(known.effects, weights, atol=0.01)
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
@@ -212,9 +212,7 @@ def test_what_was_long_ago_is_forgotten() -> None:
         led = dynamics.after(world_of_moves(-0.25), z)[np.arange(320), action]
         for _ in range(30):
             known = dynamics.experienced(known, z, action, led)
-    np.testing.assert_allclose(
-        dynamics.effects(known)[:, -1], world_of_moves(-0.25)[:, -1], atol=0.02
-    )
+    np.testing.assert_allclose(known.effects[:, -1], world_of_moves(-0.25)[:, -1], atol=0.02)
 
 
 def test_obedient_is_what_actions_account_for() -> None:

@@ -12,6 +12,7 @@ for a colour, which goes round a circle: a rotation is a matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,11 @@ class Dynamics:
     gram: Array
     cross: Array
     squares: Array
+
+    @cached_property
+    def effects(self) -> Array:
+        """W, [A, N + 1, N]: ridge regression of the change on where the latents are."""
+        return _ridge(self.gram, self.cross)
 
     @property
     def transitions(self) -> float:
@@ -62,11 +68,6 @@ def experienced(known: Dynamics, before: Array, action: Actions, after: Array) -
     )
 
 
-def effects(known: Dynamics) -> Array:
-    """W, [A, N + 1, N]: ridge regression of the change on where the latents are."""
-    return _ridge(known.gram, known.cross)
-
-
 def _ridge(gram: Array, cross: Array) -> Array:
     prior = RIDGE * np.eye(gram.shape[-1])
     return np.linalg.solve(gram + prior, cross).astype(np.float64, copy=False)
@@ -93,15 +94,15 @@ def obedience(known: Dynamics) -> Array:
     total, size = known.transitions, known.gram.shape[-1]
     if total <= size * len(known.gram):
         return np.zeros(size - 1)
-    left = known.squares - _explained(known.gram.sum(0)[None], known.cross.sum(0)[None])
-    more = known.squares - _explained(known.gram, known.cross)
+    gram, cross = known.gram.sum(0)[None], known.cross.sum(0)[None]
+    left = known.squares - _explained(gram, _ridge(gram, cross))
+    more = known.squares - _explained(known.gram, known.effects)
     freedom = (total - size) / (total - size * len(known.gram))
     share: Array = np.where(left > 1e-9, 1 - freedom * more / np.maximum(left, 1e-9), 0.0)
     return share
 
 
-def _explained(gram: Array, cross: Array) -> Array:
+def _explained(gram: Array, weights: Array) -> Array:
     """(W^T G W)_nn, summed over regressions, [N]."""
-    weights = _ridge(gram, cross)
     explained: Array = np.einsum("ain,aij,ajn->n", weights, gram, weights)
     return explained

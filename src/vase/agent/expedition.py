@@ -33,7 +33,7 @@ from vase.probes import survey
 from vase.probes.translation import last_model
 from vase.training import checkpoint
 from vase.training.folder import RunFolder
-from vase.worlds.canvas import Floats, World
+from vase.worlds.canvas import CanvasWorld, Floats, World
 from vase.worlds.images import to_batch
 
 JUDGED = 4  # times that the model is judged on the way
@@ -58,17 +58,11 @@ class Route:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """One step of the film: what agents see and what they imagine, [K, C, H, W] each in [0, 1]."""
-
-    step: int
-    seen: Floats
-    imagined: Floats
-
-
 class Expedition:
-    """Everything that an expedition needs; what is wrong is said before it begins."""
+    """Everything that an expedition needs; what is wrong is said before it begins.
+
+    film: by step what agents imagined and what they saw, [K, C, H, W] each in [0, 1].
+    """
 
     def __init__(self, folder: RunFolder, data: build.DataOptions, route: Route) -> None:
         if route.policy not in POLICIES:
@@ -81,7 +75,7 @@ class Expedition:
         model = last_model(run, folder)
         self.learner = learner = restored(run.config, folder)
         self.began = learner.step  # of the run, which goes on by itself
-        self.environment, settings = environment(run.config, route, data)
+        self.environment, settings = environment(run.train, route, data)
         self.envs = places(self.environment, route.agents, learner.shape, settings)
         if route.policy == ORACLE and self.environment != OURS:
             raise InputError(f"Only {OURS} can shuffle its factors, which the oracle needs.")
@@ -96,7 +90,7 @@ class Expedition:
         self.account = Account()
         self.verdicts: list[dict[str, Any]] = []
         self.judged: list[dict[str, Any]] = []
-        self.film: list[Scene] = []
+        self.film: list[tuple[int, Floats, Floats]] = []
 
     def moments(self) -> Iterator[Moment]:
         """Explore, step by step."""
@@ -165,7 +159,7 @@ class Expedition:
         if seeker.obedient.any():
             seen = to_batch(moment.frames[:FILMED]).numpy()
             drawn = pictured(self.learner, seeker.goal[:FILMED], seeker.imagined.latents)
-            self.film.append(Scene(moment.step, seen, drawn))
+            self.film.append((moment.step, drawn, seen))
 
 
 def restored(config: Config, folder: RunFolder) -> Learner:
@@ -207,19 +201,19 @@ def arrive(learner: Learner, world: World, home: int, count: int) -> None:
 
 
 def environment(
-    config: Config, route: Route, data: build.DataOptions
+    worlds: Mapping[str, World], route: Route, data: build.DataOptions
 ) -> tuple[str, dict[str, Any]]:
-    """The Gymnasium environment of a place, and its settings."""
-    world = config.stream.worlds.get(route.place)
+    """The Gymnasium environment of a place, and its settings. worlds: those of the run."""
+    where = {"data_dir": data.folder, "offline": data.offline}
+    world = worlds.get(route.place)
     if world is None:
         if "/" in route.place or ":" in route.place or route.place in gymnasium.registry:
-            where = {"data_dir": data.folder, "offline": data.offline}
             return route.place, {**(where if route.place == OURS else {}), **route.settings}
         raise InputError(
             f"'{route.place}' is neither a world of this run, which are "
-            f"{', '.join(config.stream.worlds)}, nor a Gymnasium environment."
+            f"{', '.join(worlds)}, nor a Gymnasium environment."
         )
-    if world.sprites in ("own", "dsprites", "hills", "room"):
+    if not isinstance(world, CanvasWorld):
         raise InputError(
             f"Nothing can be done in the world '{route.place}': it is a set of images. Name a "
             "world with sprites on a canvas, or a Gymnasium environment such as vase/Room-v0."
@@ -230,14 +224,8 @@ def environment(
             f"The world '{route.place}' does not begin with something at rest, white on black, as "
             f"{OURS} does. Name another, or an environment of your own."
         )
-    ours = {
-        "sprites": build.sprites(world, data, "train"),
-        "size": config.stream.size,
-        "channels": world.channels,
-        "data_dir": data.folder,
-        "offline": data.offline,
-    }
-    return OURS, {**ours, **route.settings}
+    ours = {"sprites": world.sprites, "size": world.size, "channels": world.channels}
+    return OURS, {**ours, **where, **route.settings}
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from vase.agent.dynamics import Array
 from vase.agent.imagine import Imagination
-from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.memory import Memory
 from vase.nets import Networks
 from vase.probes.encode import Code, Model, encode
-from vase.probes.readout import Readout, fit_mlp
-from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, examples, home_of
+from vase.probes.readout import Readout
+from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, examples, frozen_readout, home_of
 from vase.records import Posterior
 from vase.worlds.canvas import CanvasWorld, World
 
@@ -98,8 +98,8 @@ def judge(run: Run, model: Model, name: str, imagined: Imagination) -> Judge | N
         return None
     here = encode(model.networks, run.train[name], count, TRAIN_SEED)
     return Judge(
-        position=_fitted(code, home_of(run, model, homes[0])),
-        identity=_fitted(here, home_of(run, model, name)),
+        position=frozen_readout(code, home_of(run, model, homes[0]).mask),
+        identity=frozen_readout(here, home_of(run, model, name).mask),
         coordinates=_coordinates(code, np.flatnonzero(imagined.latents).tolist()),
         worlds=combined(place),
         images=run.config.probes.test,
@@ -112,11 +112,6 @@ def combined(place: CanvasWorld) -> dict[str, World]:
     if place.channels == 3:
         found[f"moving, tinted {place.name}"] = replace(place, moving=True, hue="random")
     return found
-
-
-def _fitted(code: Code, home: Environment) -> Readout:
-    used = np.flatnonzero(home.used)
-    return fit_mlp(examples(code), used if len(used) else None)
 
 
 def _coordinates(code: Code, latents: Sequence[int]) -> dict[int, int]:

@@ -93,9 +93,9 @@ def acted(pose: Pose, action: str, stride: int, travel: tuple[int, int]) -> Pose
 
 def shown(sprite: NDArray[np.uint8], pose: Pose, size: int, channels: int) -> NDArray[np.uint8]:
     """The sprite [h, w] in its pose on a square canvas of `size`, [size, size, channels]."""
-    height, width = sprite.shape
-    canvas = np.zeros((size, size), dtype=np.uint8)
     if pose.turn == pose.size == 0:
+        height, width = sprite.shape
+        canvas = np.zeros((size, size), dtype=np.uint8)
         canvas[pose.top : pose.top + height, pose.left : pose.left + width] = sprite
     else:
         canvas = _warped(sprite, pose, size)

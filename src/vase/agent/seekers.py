@@ -48,7 +48,7 @@ class Novelty:
         self.counts = np.zeros(2**BITS)
 
     def choose(self, known: Dynamics, z: Array, step: int) -> Actions:  # noqa: ARG002
-        seen = self.counts[self._code(dynamics.after(dynamics.effects(known), z))]
+        seen = self.counts[self._code(dynamics.after(known.effects, z))]
         least: Actions = (seen + self.generator.random(seen.shape)).argmin(axis=1)
         return least
 
@@ -107,7 +107,7 @@ class Imagining:
         self.obedient = self.imagined.latents & (dynamics.obedience(known) >= OBEDIENT)
         if not (self.obedient.any() or self.busy.any()):
             return None
-        weights = dynamics.effects(known)
+        weights = known.effects
         if self.obedient.any() and not self.busy.all():
             self._imagine(z, plan.reach(weights, z), step)
         return plan.chosen(weights, z, self.goal, self.wanted)
@@ -116,7 +116,7 @@ class Imagining:
         """End the attempts that have arrived, and those that have taken too long."""
         if not self.busy.any():
             return
-        reach = plan.reach(dynamics.effects(known), z)
+        reach = plan.reach(known.effects, z)
         there = plan.distance(z, self.goal, self.wanted) <= self.wanted @ reach
         over = self.busy & (there | ended | (step - self.began >= PATIENCE))
         self.attempts += [

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build, metrics
-from vase.bench import provenance
-from vase.bench.ablation import train
 from vase.bench.page import spread, table
 from vase.bench.seeds import Job
 from vase.lifelong.memory import USED
@@ -66,23 +63,20 @@ def measures(code: Code) -> dict[str, float | None]:
 
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and measure it: the raw record. Codes stay in its run."""
-    torch.set_num_threads(1)
-    began = perf_counter()
-    settings, folder = job.run()
-    train(folder, settings, job.data)
+    run = job.trained()
     worlds = {}
-    for name, (then, now) in _then_and_now(folder, job.data).items():
+    for name, (then, now) in _then_and_now(run.folder, job.data).items():
         np.savez(_codes(job.out, name, job.seed), mean=now.mean, kl=now.kl)
         before = measures(then)
         after = before if now is then else measures(now)
         worlds[name] = {"factors": list(varying(now)), "then": before, "now": after}
+    origin = run.origin()
     return {
         "seed": job.seed,
-        "steps": sum(steps for _, steps in settings.stream.schedule),
+        "steps": run.learner.step,
         "worlds": worlds,
-        "minutes": (perf_counter() - began) / 60,
-        "versions": provenance.versions(),
-        "config": settings.model_dump(mode="json"),
+        **origin,
+        "minutes": origin["minutes"]["all"],
     }
 
 

@@ -10,17 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 
 from vase.agent.expedition import Expedition, Route
 from vase.agent.policies import IMAGINATION as OURS
 from vase.agent.policies import POLICIES
-from vase.bench import provenance
-from vase.bench.ablation import train
 from vase.bench.ablation_page import interval
 from vase.bench.page import spread, table
 from vase.bench.seeds import Job
@@ -41,27 +37,21 @@ DRAWN = 0  # the seed that the film and the maps are of
 
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and explore with every policy: the raw record."""
-    torch.set_num_threads(1)
-    began = perf_counter()
-    settings, folder = job.run()
-    train(folder, settings, job.data)
-    learnt = perf_counter()
+    run = job.trained()
     found = []
     for policy in POLICIES:
-        expedition = Expedition(folder, job.data, Route(PLACE, {}, policy, STEPS, seed=job.seed))
+        route = Route(PLACE, {}, policy, STEPS, seed=job.seed)
+        expedition = Expedition(run.folder, job.data, route)
         for _ in expedition.moments():
             pass
         found.append(expedition.record())
         if expedition.film and job.seed == DRAWN:
-            scenes = [(scene.step, scene.imagined, scene.seen) for scene in expedition.film]
-            write_bytes(job.out / "film.gif", exploration.film(scenes))
+            write_bytes(job.out / "film.gif", exploration.film(expedition.film))
     return {
         "preset": job.preset,
         "seed": job.seed,
         "policies": found,
-        "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
-        "versions": provenance.versions(),
-        "config": settings.model_dump(mode="json"),
+        **run.origin(),
     }
 
 

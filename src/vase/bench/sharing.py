@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import torch
-
 from vase import build
-from vase.bench import provenance
-from vase.bench.ablation import train
 from vase.bench.page import spread, table
 from vase.bench.seeds import Job
 from vase.errors import RunError
@@ -46,19 +41,13 @@ def half_of(preset: str) -> str:
 
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and measure both: the raw record."""
-    torch.set_num_threads(1)
-    began = perf_counter()
-    settings, folder = job.run()
-    train(folder, settings, job.data)
-    learnt = perf_counter()
+    run = job.trained()
     return {
         "preset": job.preset,
         "seed": job.seed,
-        "steps": sum(steps for _, steps in settings.stream.schedule),
-        **_measured(job, folder),
-        "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
-        "versions": provenance.versions(),
-        "config": settings.model_dump(mode="json"),
+        "steps": run.learner.step,
+        **_measured(job, run.folder),
+        **run.origin(),
     }
 
 

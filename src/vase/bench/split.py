@@ -15,19 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
 from vase import build
-from vase.bench import provenance
-from vase.bench.ablation import train as trained
 from vase.bench.page import table
 from vase.bench.seeds import Job
 from vase.config import ProbeConfig, WorldConfig
@@ -84,11 +80,8 @@ def bits_per_dimension(nats: Numbers, dimensions: int = DIMENSIONS) -> float:
 
 def work(job: Job) -> dict[str, Any]:
     """Train one seed, or go on with it, and score it: the raw record."""
-    torch.set_num_threads(1)
-    began = perf_counter()
-    settings, folder = job.run()
-    learner = trained(folder, settings, job.data)
-    learnt = perf_counter()
+    run = job.trained()
+    settings, folder, learner = run.settings, run.folder, run.learner
     schedule = build.stream(settings, job.data).schedule
     events, metrics = read_lines(folder.events), read_lines(folder.metrics)
     found = detection(schedule, events, metrics, learner.step)
@@ -103,9 +96,7 @@ def work(job: Job) -> dict[str, Any]:
         "false": len(found["false_alarms"]),
         "mean_delay": found["mean_delay"],
         **scores(learner.average, learner.memory, train, test, settings.probes),
-        "minutes": {"training": (learnt - began) / 60, "all": (perf_counter() - began) / 60},
-        "versions": provenance.versions(),
-        "config": settings.model_dump(mode="json"),
+        **run.origin(),
     }
 
 

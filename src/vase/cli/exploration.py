@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from vase import build, config
+from vase.cli.progress import describe
 from vase.errors import ConfigError, RunError
 from vase.lifelong import state
 from vase.training import checkpoint
@@ -50,9 +52,8 @@ def explore(
     for name in WRITTEN:
         (out / name).unlink(missing_ok=True)
     checkpoint.write(out / "checkpoint.safetensors", *state.state(expedition.learner))
-    scenes = [(scene.step, scene.imagined, scene.seen) for scene in expedition.film]
-    if scenes:
-        write_bytes(out / "film.gif", exploration.film(scenes))
+    if expedition.film:
+        write_bytes(out / "film.gif", exploration.film(expedition.film))
     if record["coverage"]:
         write_bytes(out / "places.png", style.png(exploration.places([record])))
     if record["zero_shot"]:
@@ -94,8 +95,8 @@ def _watch(expedition: Any, steps: int, console: Console) -> None:
             progress.advance(task)
             for event in moment.observation.events if moment.observation else ():
                 if event.kind != "snapshot":
-                    told = f"step {moment.step}: {event.kind}, environment {event.environment}"
-                    progress.console.print(f"{told}: {event.reason}", soft_wrap=True)
+                    told = describe(replace(event, step=moment.step))
+                    progress.console.print(told, soft_wrap=True, highlight=False)
 
 
 def _goals(record: dict[str, Any]) -> Table:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vase.report import style
 from vase.report.decode import Floats
+from vase.report.images import mosaic
 
 Record = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ COLOURS = {
     "nothing": style.PALETTE[7],
 }
 BESIDE = 3  # maps
-SCALE, GAP, HEAD = 2, 4, 22  # of the film, in pixels
+SCALE, HEAD = 2, 22  # of the film, and pixels above each of its rows
 PAUSE = 120  # milliseconds
 
 
@@ -44,24 +44,20 @@ def film(scenes: Sequence[tuple[int, Floats, Floats]]) -> bytes:
 
 def _scene(step: int, imagined: Floats, seen: Floats) -> Image.Image:
     rows = [_row(images) for images in (imagined, seen)]
-    height, width = rows[0].shape[:2]
+    width, height = rows[0].size
     page = Image.new("RGB", (width, 2 * (height + HEAD)), style.INK)
     words = ImageDraw.Draw(page)
     for k, (row, title) in enumerate(zip(rows, ("what it imagines", "what it sees"), strict=True)):
         words.text((6, k * (height + HEAD) + 3), title, fill="white", font_size=14)
-        page.paste(Image.fromarray(row), (0, k * (height + HEAD) + HEAD))
+        page.paste(row, (0, k * (height + HEAD) + HEAD))
     words.text((width - 6, 3), f"step {step}", fill=style.FAINT, font_size=14, anchor="ra")
     return page
 
 
-def _row(images: Floats) -> NDArray[np.uint8]:
-    """Images side by side, enlarged, a gap between them."""
-    colour = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
-    pixels = np.round(np.moveaxis(colour, 1, -1) * 255).astype(np.uint8)
-    large = pixels.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
-    spaced = np.pad(large, ((0, 0), (0, 0), (0, GAP), (0, 0)), constant_values=90)
-    row: NDArray[np.uint8] = np.concatenate(list(spaced), axis=1)[:, :-GAP]
-    return row
+def _row(images: Floats) -> Image.Image:
+    """Images side by side, enlarged."""
+    row = Image.fromarray(np.round(255 * mosaic(images[None])).astype(np.uint8))
+    return row.resize((SCALE * row.width, SCALE * row.height), Image.Resampling.NEAREST)
 
 
 @style.styled

@@ -115,13 +115,12 @@ def read(folder: RunFolder) -> Run:
 
 def explored(folder: RunFolder, step: int) -> tuple[Exploration, ...]:
     """What `vase explore` has found, starting from the run at a step."""
-    found = [(path, read_json(path / "exploration.json")) for path in folder.explorations()]
-    return tuple(
-        Exploration(record, film.read_bytes() if film.is_file() else None)
-        for path, record in found
-        if record["began"] == step
-        for film in (path / "film.gif",)
-    )
+    found = []
+    for path in folder.explorations():
+        record, film = read_json(path / "exploration.json"), path / "film.gif"
+        if record["began"] == step:
+            found.append(Exploration(record, film.read_bytes() if film.is_file() else None))
+    return tuple(found)
 
 
 def measured(path: Path, step: int) -> tuple[Record, ...]:

@@ -40,7 +40,7 @@ SEED = 0
 Say = Callable[[str], None]
 Frames = NDArray[np.uint8]
 
-_OPENED: set[Place] = set()  # by this process
+_CAMERAS: dict[Place, scenery.Camera] = {}  # of this process: one at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,17 +175,19 @@ def camera(place: Place) -> scenery.Camera:
     _refuse_without_mujoco(place)
     if place not in get_args(Place):
         raise ConfigError(f"There is no place '{place}'. There is: {', '.join(get_args(Place))}.")
-    if _OPENED - {place}:
+    if others := [other for other in _CAMERAS if other != place]:
         raise ConfigError(
-            f"This process renders '{_OPENED.copy().pop()}', and can render one place only. Use "
-            f"'{place}' in another process."
+            f"This process renders '{others[0]}', and can render one place only. Use '{place}' in "
+            "another process."
         )
-    try:
-        found = _camera(place)
-    except Exception as error:
-        raise DataError(_unable(place, str(error))) from None
-    _OPENED.add(place)
-    return found
+    if place not in _CAMERAS:
+        if sys.platform == "linux":  # elsewhere MuJoCo knows by itself what works
+            os.environ.setdefault("MUJOCO_GL", "egl")
+        try:
+            _CAMERAS[place] = scenery.Camera(place)
+        except Exception as error:
+            raise DataError(_unable(place, str(error))) from None
+    return _CAMERAS[place]
 
 
 def _refuse_without_mujoco(place: Place) -> None:
@@ -195,13 +197,6 @@ def _refuse_without_mujoco(place: Place) -> None:
             f"The world '{place}' is rendered by MuJoCo, which is not installed. Install it with: "
             "pip install 'vase-lifelong[rooms]'"
         )
-
-
-@lru_cache(maxsize=1)
-def _camera(place: Place) -> scenery.Camera:
-    if sys.platform == "linux":  # elsewhere MuJoCo knows by itself what works
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    return scenery.Camera(place)
 
 
 def _unable(place: Place, why: str) -> str:
