@@ -7,8 +7,11 @@ All figures are ratios within one run, since machines and their moods differ:
 - lifelong / plain: one step with dreams, detection and all, over one step of a plain VAE with the
   same networks and optimizer, written out by hand below.
 - learning / plain: the same without dreams, in the first environment.
-- share of the matrix rate: floating-point operations of the lifelong step, counted by PyTorch, per
-  second, over this machine's rate for 1024 x 1024 matrix products, measured beside it.
+- step / floor: the lifelong step over the time in which its floating-point operations, counted by
+  PyTorch, would be done at this machine's rate for 1024 x 1024 matrix products, measured beside it.
+- products / floor: of that, its matrix products and convolutions alone, as the profiler times them.
+  No change of what is around them can bring the step below.
+- bf16 / 32: the lifelong step with `training.precision=bf16-mixed` over the usual one.
 
 The steps are timed in turn, and the median of the paired ratios is printed. Denormals are flushed:
 the learner does so, and the benchmark says whether it took.
@@ -25,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from vase.lifelong.detector import DetectorRule
@@ -36,6 +40,11 @@ from vase.objective.likelihood import reconstruction
 
 BATCH = 64
 ALLOWED = 2.2
+PROFILED = 10  # steps
+PRODUCTS = {  # PyTorch's names of what does floating-point operations
+    "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm",
+    "aten::mkldnn_convolution", "aten::convolution_backward",
+}  # fmt: skip
 
 
 def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:
@@ -79,15 +88,27 @@ def matrix_rate() -> float:
     return 2 * 1024**3 / min(seconds(lambda: a @ a) for _ in range(10))
 
 
+def share_of_products(step: Callable[[], object]) -> float:
+    """The share of a step's time that its matrix products and convolutions take."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(PROFILED):
+            step()
+    times = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+    return sum(times[name] for name in PRODUCTS & times.keys()) / sum(times.values())
+
+
 def measure(rounds: int) -> dict[str, float]:
     """Time the steps in turn, `rounds` times, and the matrix product beside them."""
     images = torch.rand(BATCH, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     dreaming, first, networks = lifelong(images), watchful(), Networks(Architecture())
+    halved = lifelong(images)
+    halved.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
     steps = {
         "plain": lambda: plain_step(networks, optimizer, images),
         "learning": lambda: first.observe(images),
         "lifelong": lambda: dreaming.observe(images),
+        "bf16": lambda: halved.observe(images),
     }
     with FlopCounterMode(display=False) as counter:
         dreaming.observe(images)
@@ -97,7 +118,9 @@ def measure(rounds: int) -> dict[str, float]:
         for name, step in steps.items():
             times[name].append(seconds(step))
         rates.append(matrix_rate())
-    typical, rate = statistics.median(times["lifelong"]), statistics.median(rates)
+    typical = statistics.median(times["lifelong"])
+    floor = counter.get_total_flops() / statistics.median(rates)
+    products = typical * share_of_products(steps["lifelong"])
     return {
         "denormals_flushed": bool((torch.tensor(1e-38) / 1e3 == 0).item()),
         "plain_ms": round(1e3 * statistics.median(times["plain"]), 1),
@@ -105,8 +128,10 @@ def measure(rounds: int) -> dict[str, float]:
         "learning_over_plain": ratio(times["learning"], times["plain"]),
         "lifelong_over_plain": ratio(times["lifelong"], times["plain"]),
         "gflop_per_lifelong_step": round(counter.get_total_flops() / 1e9, 2),
-        "matrix_gflops": round(rate / 1e9, 1),
-        "share_of_matrix_rate": round(counter.get_total_flops() / typical / rate, 3),
+        "matrix_gflops": round(statistics.median(rates) / 1e9, 1),
+        "step_over_floor": round(typical / floor, 2),
+        "products_over_floor": round(products / floor, 2),
+        "bf16_over_32": ratio(times["bf16"], times["lifelong"]),
     }
 
 
