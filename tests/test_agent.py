@@ -320,6 +320,17 @@ class Straight:
         return latents[:, :2].clip(0, 1)
 
 
+def test_an_account_is_of_the_factors_that_are_a_position() -> None:
+    truth = {"x": np.zeros(3), "bearing": np.array([0.0, 0.5, 1.0]), "pitch": np.full(3, 0.5)}
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    told = Account(("bearing", "pitch"))
+    told.add(Moment(0, frames, truth, truth, None))
+    np.testing.assert_array_equal(told.after[0], [[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]])
+    told = Account()
+    told.add(Moment(0, frames, truth, truth, None))
+    assert told.after == []  # x without y is no position
+
+
 def test_goals_are_told_by_where_the_thing_truly_was() -> None:
     trail = [np.array([[0.1 * step, 0.5]]) for step in range(11)]
     told = Account(before=trail[:-1], after=trail[1:])

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from vase import ConfigError, DataError, build, config
+from vase import ConfigError, DataError, InputError, build, config
 from vase.agent.place import ACTIONS, changed
 from vase.worlds import rendered, scenery
 
@@ -42,6 +42,13 @@ def test_factors_are_uniform_independent_and_the_same_for_everyone() -> None:
     assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.06
     assert np.bincount(kinds).min() > 900
     np.testing.assert_array_equal(factors["hue"], again["hue"])
+
+
+def test_at_rest_only_objects_differ() -> None:
+    factors, kinds = scenery.drawn(np.random.default_rng(0), 400, at_rest=True)
+    assert {name for name, values in factors.items() if np.ptp(values) > 0} == {"hue"}
+    assert all((factors[name] == scenery.REST).all() for name in scenery.RANGES)
+    assert len(np.unique(kinds)) == len(scenery.KINDS)
 
 
 # --- frames -----------------------------------------------------------------------------------
@@ -109,7 +116,7 @@ def test_bearing_is_to_the_left_and_the_rest_of_the_places_differs(
 
 
 def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
-    """What every action makes of the factors, and what is said of a second place."""
+    """What actions make of the factors, how episodes begin, and what is said of a second place."""
     import gymnasium
     from gymnasium.utils.env_checker import check_env
 
@@ -125,6 +132,8 @@ def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
         frame, _, _, _, after = env.step(np.int64(number))
         differing = [factor for factor in before if before[factor] != after[factor]]
         found[name] = (differing, bool((frame != rest).any()))
+    found["begun"] = [env.reset(seed=seed)[1] for seed in range(20)]
+    found["shuffled"] = env.reset(options={"shuffle": ["bearing"]})[1]
     try:
         rendered.camera(other)
     except ConfigError as error:
@@ -136,6 +145,11 @@ def test_a_place_to_act_in_shows_what_was_done(frames: dict[str, Frames]) -> Non
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         found = pool.submit(visited, "room", "hills").result()
     assert "another process" in found.pop("other")
+    begun, shuffled = found.pop("begun"), found.pop("shuffled")
+    assert len({truth["hue"] for truth in begun}) == len(begun)  # an object of its own
+    assert len({truth["identity"] for truth in begun}) == len(scenery.KINDS)
+    assert {truth[name] for truth in begun for name in scenery.RANGES} == {scenery.REST}
+    assert [name for name in scenery.RANGES if shuffled[name] != scenery.REST] == ["bearing"]
     assert found.pop("stay") == ([], False)
     assert {name: seen for name, (_, seen) in found.items() if not seen} == {}
     assert [factors for factors, _ in found.values()] == [[ACTIONS[name][0]] for name in found]
@@ -154,7 +168,9 @@ def test_a_world_shows_its_own_rows_with_their_factors() -> None:
     frames = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
     frames = frames.repeat(3, 3)
     values = np.arange(10) / 10
-    world = rendered.RenderedWorld("w", frames, {"x": values}, np.arange(10), np.array([3, 7]))
+    world = rendered.RenderedWorld(
+        "w", "room", frames, {"x": values}, np.arange(10), np.array([3, 7])
+    )
     images, truth = world.sample(np.random.default_rng(0), 50)
     assert images.shape == (50, 3, 64, 64)
     assert images.dtype == np.float32
@@ -171,8 +187,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     rendered.frames.cache_clear()
 
 
-def grey(place: str, count: int) -> Iterator[tuple[int, Frames]]:
-    for start in range(0, count, 2):
+def grey(job: Any) -> Iterator[tuple[int, Frames]]:
+    for start in range(0, job.count, 2):
         yield start, np.full((2, 64, 64, 3), start, np.uint8)
 
 
@@ -190,7 +206,7 @@ def test_frames_are_rendered_once_and_kept(cache: Path, monkeypatch: pytest.Monk
 def test_what_is_cut_off_leaves_nothing_behind(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(place: str, count: int) -> Iterator[tuple[int, Frames]]:
+    def dies(job: Any) -> Iterator[tuple[int, Frames]]:
         yield 0, np.zeros((2, 64, 64, 3), np.uint8)
         raise DataError("the lights went out")
 
@@ -248,6 +264,10 @@ def test_without_graphics_a_sentence_says_what_to_do(
     [
         ({"shrink": 2}, "room has whole images: leave out shrink"),
         ({"moving": True}, "leave out moving"),
+        (
+            {"sprites": "mnist", "at_rest": True},
+            "at_rest is for hills and room; mnist rests unless",
+        ),
     ],
 )
 def test_settings_of_sprites_are_refused(change: dict[str, Any], sentence: str) -> None:
@@ -260,3 +280,28 @@ def test_another_canvas_is_refused() -> None:
     stream = {"size": 32, "schedule": [["r", 5]], "worlds": {"r": {"sprites": "room"}}}
     with pytest.raises(ConfigError, match="frames of 64 pixels on a canvas of 32"):
         build.stream(config.parse({"stream": stream}, "test"), build.DataOptions())
+
+
+@pytest.mark.parametrize("place", ["hills", "room"])
+def test_a_place_at_rest_is_one_to_act_in_and_is_judged_where_all_varies(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, place: scenery.Place
+) -> None:
+    pytest.importorskip("gymnasium")
+    from vase.agent import expedition, judge
+
+    monkeypatch.setattr(rendered, "_chunks", grey)
+    for count in ("COUNT", "HELD_OUT"):
+        monkeypatch.setattr(rendered, count, {"COUNT": 6, "HELD_OUT": 2}[count])
+    monkeypatch.setattr(rendered, "RESTING", (4, 2))
+    still = rendered.world("here", place, "test", None, at_rest=True)
+    assert len(list(cache.iterdir())) == 1
+    route = expedition.Route("here", {"stride": 0.1})
+    found = expedition.environment({"here": still}, route, build.DataOptions())
+    assert found == (f"vase/{place.title()}-v0", {"stride": 0.1})
+    ((name, moving),) = judge.combined(still).items()
+    assert name == "moving here"
+    truth = moving.sample(np.random.default_rng(0), 50)[1]
+    assert all(len(np.unique(values)) == 2 for values in truth.factors.values())
+    assert len(list(cache.iterdir())) == 2  # at rest and not are files of their own
+    with pytest.raises(InputError, match="at_rest=true"):
+        expedition.environment({"here": moving}, route, build.DataOptions())

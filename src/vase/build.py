@@ -73,7 +73,7 @@ def world(name: str, config: WorldConfig, size: int, data: DataOptions, split: S
     if config.sprites == "own":
         return _own(name, config, size, data, split)
     if config.sprites == "hills" or config.sprites == "room":  # noqa: PLR1714, narrows
-        return _rendered(name, config.sprites, size, data, split)
+        return _rendered(name, config.sprites, size, data, split, at_rest=config.at_rest)
     return CanvasWorld(
         name=name,
         sprites=sprites(config, data, split),
@@ -114,14 +114,14 @@ def _dsprites(
 
 
 def _rendered(
-    name: str, place: scenery.Place, size: int, data: DataOptions, split: Split
+    name: str, place: scenery.Place, size: int, data: DataOptions, split: Split, *, at_rest: bool
 ) -> rendered.RenderedWorld:
     if size != scenery.SIDE:
         raise ConfigError(
             f"World '{name}': frames of {scenery.SIDE} pixels on a canvas of {size}. Set "
             f"stream.size to {scenery.SIDE}."
         )
-    return rendered.world(name, place, split, data.progress)
+    return rendered.world(name, place, split, data.progress, at_rest=at_rest)
 
 
 def sprites(config: WorldConfig, data: DataOptions, split: Split) -> Sprites:

@@ -46,9 +46,8 @@ class WorldConfig(Section):
     classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
     sprites. "dsprites", "hills", "room" and "own" are worlds of whole images: `shrink` applies to
-    the first, nothing to the next two (`vase.worlds.rendered`), and to the last `path`, a folder of
-    images or an array in a file, for a folder `channels`, and `digest`, which names what was found
-    there when a run began (`vase.worlds.own`).
+    the first, `at_rest` to the next two (`worlds.rendered`), and to the last `path`, images in a
+    folder or an array, `channels`, and `digest`, what was found when a run began (`worlds.own`).
     """
 
     sprites: Literal[
@@ -60,6 +59,7 @@ class WorldConfig(Section):
     shrink: PositiveInt = 1
     turn: Annotated[int, Field(ge=0, le=3)] = 0
     moving: bool = False
+    at_rest: bool = False
     inverted: bool = False
     columns: tuple[Share, Share] = (0.0, 1.0)
     brightness: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -72,14 +72,15 @@ class WorldConfig(Section):
     def _whole_images_are_not_placed(self) -> Self:
         others = {name: known.default for name, known in type(self).model_fields.items()}
         changed = [name for name in others if getattr(self, name) != others[name]]
-        own = {"path", "digest", "channels"}
-        applies = {"dsprites": {"shrink"}, "hills": set(), "room": set(), "own": own}
+        place, own = {"at_rest"}, {"path", "digest", "channels"}
+        applies = {"dsprites": {"shrink"}, "hills": place, "room": place, "own": own}
         if (self.sprites == "own") != bool(self.path):
             raise ValueError('sprites="own" and `path` go together: give both, or neither')
-        if self.sprites in applies:
-            idle = sorted(set(changed) - {"sprites"} - applies[self.sprites])
-            if idle:
-                raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
+        if self.at_rest and applies.get(self.sprites) is not place:
+            raise ValueError(f"at_rest is for hills and room; {self.sprites} rests unless `moving`")
+        idle = sorted(set(changed) - {"sprites"} - applies.get(self.sprites, set(changed)))
+        if idle:
+            raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
         return self
 
 

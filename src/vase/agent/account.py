@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vase.agent.explore import Moment, Truths
 from vase.agent.judge import Judge
 from vase.agent.seekers import Attempt
+from vase.probes.survey import POSITION, Axes
 
 CELLS = 12  # a side: the grid on which places are counted
 
@@ -20,14 +21,18 @@ Trail = NDArray[np.float64]
 
 @dataclass
 class Account:
-    """Positions x, y in [0, 1] of B agents at every step, before and after it, [T, B, 2] each."""
+    """Positions in [0, 1] of B agents at every step, before and after it, [T, B, 2] each.
 
+    axes: the two factors that are a position.
+    """
+
+    axes: Axes = POSITION
     before: list[Trail] = field(default_factory=list)
     after: list[Trail] = field(default_factory=list)
 
     def add(self, moment: Moment) -> None:
         """Write down one step; nothing where the environment does not tell positions."""
-        before, after = _positions(moment.before), _positions(moment.after)
+        before, after = (_positions(truth, self.axes) for truth in (moment.before, moment.after))
         if before is not None and after is not None:
             self.before.append(before)
             self.after.append(after)
@@ -77,7 +82,7 @@ def goals(
             end = np.array([account.after[each.ended - 1][each.agent, axis] for each in own])
             fewest = np.maximum(np.round(np.abs(wanted - start) / stride), 1)
             record |= {
-                "coordinate": "xy"[axis],
+                "coordinate": account.axes[axis],
                 "fewest": float(fewest.mean()),
                 "reached_in_twice": float((reached & (taken <= 2 * fewest)).mean()),
                 "error": float(np.median(np.abs(wanted - end)[reached])) if reached.any() else None,
@@ -86,9 +91,9 @@ def goals(
     return found
 
 
-def _positions(truth: Truths) -> Trail | None:
-    """x and y, [B, 2]; None where they are not told, or are no share of a range."""
-    if not {"x", "y"} <= set(truth):
+def _positions(truth: Truths, axes: Axes) -> Trail | None:
+    """Two factors, [B, 2]; None where they are not told, or are no share of a range."""
+    if not set(axes) <= set(truth):
         return None
-    found: Trail = np.stack([truth["x"], truth["y"]], axis=1).astype(np.float64)
+    found: Trail = np.stack([truth[name] for name in axes], axis=1).astype(np.float64)
     return found if ((found >= 0) & (found <= 1)).all() else None

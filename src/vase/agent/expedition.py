@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from vase import build
 from vase.agent import account, imagine, judge, pose
 from vase.agent.account import Account
+from vase.agent.canvas import CanvasEnv
 from vase.agent.explore import AGENTS, Moment, explore, places
 from vase.agent.imagine import Imagination
+from vase.agent.judge import IN_VIEW
+from vase.agent.place import PlaceEnv
 from vase.agent.policies import IMAGINATION, ORACLE, POLICIES
 from vase.agent.seekers import Imagining
 from vase.config import Config
@@ -30,16 +33,21 @@ from vase.lifelong import state
 from vase.lifelong.learner import Learner
 from vase.lifelong.memory import Memory
 from vase.probes import survey
+from vase.probes.survey import POSITION
 from vase.probes.translation import last_model
 from vase.training import checkpoint
 from vase.training.folder import RunFolder
+from vase.worlds import scenery
 from vase.worlds.canvas import CanvasWorld, Floats, World
 from vase.worlds.images import to_batch
+from vase.worlds.rendered import RenderedWorld
 
 JUDGED = 4  # times that the model is judged on the way
 FILMED, LENGTH = 8, 80  # agents in the film, and steps
 ARRIVAL = 64  # batches within which a model must know where it is
-OURS = "vase/Canvas-v0"
+CANVAS = "vase/Canvas-v0"
+PLACES: Mapping[scenery.Place, str] = {"hills": "vase/Hills-v0", "room": "vase/Room-v0"}
+OURS = (CANVAS, *PLACES.values())
 
 
 @dataclass(frozen=True)
@@ -77,17 +85,23 @@ class Expedition:
         self.began = learner.step  # of the run, which goes on by itself
         self.environment, settings = environment(run.train, route, data)
         self.envs = places(self.environment, route.agents, learner.shape, settings)
-        if route.policy == ORACLE and self.environment != OURS:
-            raise InputError(f"Only {OURS} can shuffle its factors, which the oracle needs.")
+        if route.policy == ORACLE and self.environment not in OURS:
+            raise InputError(
+                f"Only {', '.join(OURS)} can shuffle their factors, which the oracle needs."
+            )
         if route.place in run.train:
             home = survey.home_of(run, model, route.place).index
             arrive(learner, run.train[route.place], home, route.agents)
         self.imagined = possible(learner.memory, needed=route.policy == IMAGINATION)
-        self.judge = judge.judge(run, model, route.place, self.imagined) if self.imagined else None
+        self.judge = (
+            judge.judge(run, model, route.place, self.imagined, data.progress)
+            if self.imagined
+            else None
+        )
         actions = int(self.envs.single_action_space.n)  # type: ignore[attr-defined]
         noise = np.random.default_rng([route.seed, 0])
         self.policy = POLICIES[route.policy](learner, route.agents, actions, noise)
-        self.account = Account()
+        self.account = Account(IN_VIEW if self.environment in PLACES.values() else POSITION)
         self.verdicts: list[dict[str, Any]] = []
         self.judged: list[dict[str, Any]] = []
         self.film: list[tuple[int, Floats, Floats]] = []
@@ -126,6 +140,7 @@ class Expedition:
             "imagined": np.flatnonzero(self.imagined.latents).tolist() if self.imagined else [],
             "goals": self._goals(),
             "coverage": account.coverage(self.account.after),
+            "axes": list(self.account.axes),
             "zero_shot": self.judged,
             "events": self.verdicts,
         }
@@ -138,13 +153,17 @@ class Expedition:
 
     def _shuffled(self) -> Sequence[str]:
         """What the oracle draws anew: the place, and the colour where that can be changed."""
+        if self.environment in PLACES.values():
+            return tuple(scenery.RANGES)
         kinds = self.route.settings.get("actions") or pose.kinds(self.learner.shape.channels)
         return ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
 
     def _stride(self) -> float:
         """How far one move goes, as a share of the range of travel."""
-        env = self.envs.envs[0].unwrapped if self.environment == OURS else None  # type: ignore[attr-defined]
-        return env.stride / max(*env.travel, 1) if env else 1.0
+        env = self.envs.envs[0].unwrapped  # type: ignore[attr-defined]
+        if isinstance(env, CanvasEnv):
+            return float(env.stride / max(*env.travel, 1))
+        return env.stride if isinstance(env, PlaceEnv) else 1.0
 
     def _judge(self, step: int) -> None:
         if self.judge is not None:
@@ -208,24 +227,27 @@ def environment(
     world = worlds.get(route.place)
     if world is None:
         if "/" in route.place or ":" in route.place or route.place in gymnasium.registry:
-            return route.place, {**(where if route.place == OURS else {}), **route.settings}
+            return route.place, {**(where if route.place == CANVAS else {}), **route.settings}
         raise InputError(
             f"'{route.place}' is neither a world of this run, which are "
             f"{', '.join(worlds)}, nor a Gymnasium environment."
         )
+    if isinstance(world, RenderedWorld) and world.at_rest:
+        return PLACES[world.place], dict(route.settings)
     if not isinstance(world, CanvasWorld):
         raise InputError(
             f"Nothing can be done in the world '{route.place}': it is a set of images. Name a "
-            "world with sprites on a canvas, or a Gymnasium environment such as vase/Room-v0."
+            "world of sprites on a canvas, hills or a room with at_rest=true, or a Gymnasium "
+            "environment."
         )
     coloured = world.channels == 3 and world.hue != "none"
     if world.moving or world.inverted or world.brightness < 1 or coloured:
         raise InputError(
             f"The world '{route.place}' does not begin with something at rest, white on black, as "
-            f"{OURS} does. Name another, or an environment of your own."
+            f"{CANVAS} does. Name another, or an environment of your own."
         )
     ours = {"sprites": world.sprites, "size": world.size, "channels": world.channels}
-    return OURS, {**ours, **where, **route.settings}
+    return CANVAS, {**ours, **where, **route.settings}
 
 
 @torch.no_grad()

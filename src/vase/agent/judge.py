@@ -19,10 +19,22 @@ from vase.lifelong.memory import Memory
 from vase.nets import Networks
 from vase.probes.encode import Code, Model, encode
 from vase.probes.readout import Readout
-from vase.probes.survey import TEST_SEED, TRAIN_SEED, Run, examples, frozen_readout, home_of
+from vase.probes.survey import (
+    POSITION,
+    TEST_SEED,
+    TRAIN_SEED,
+    Axes,
+    Run,
+    examples,
+    frozen_readout,
+    home_of,
+)
 from vase.records import Posterior
+from vase.worlds import rendered
 from vase.worlds.canvas import CanvasWorld, World
+from vase.worlds.rendered import RenderedWorld, Say
 
+IN_VIEW: Axes = ("bearing", "pitch")  # where the object of a place stands in the picture
 TOLD = 0.5  # R^2 of a latent with a coordinate, from which on it stands for it
 
 
@@ -30,9 +42,11 @@ TOLD = 0.5  # R^2 of a latent with a coordinate, from which on it stands for it
 class Judge:
     """Frozen readouts and the worlds they are asked about.
 
-    coordinates: of latents that stand for a coordinate where they lived, 0 for x and 1 for y.
-    images: of each world, that are asked about.
+    axes: the factors that are a position. coordinates: of latents that stand for one of them where
+    they lived, 0 for the first and 1 for the second. images: of each world, that are asked about.
     """
+
+    axes: Axes
 
     position: Readout
     identity: Readout
@@ -54,7 +68,7 @@ class Judge:
             encode(networks, world, self.images, TEST_SEED, known) for known in memory.environments
         ]
         best = min(seen, key=lambda code: float(code.distortion.mean() + code.rate.mean()))
-        shown = examples(best)
+        shown = examples(best, self.axes)
         masked = replace(shown, code=shown.code * believed_masks(networks, memory, best))
         return {
             "position_mse": self.position.score(shown).position_mse,
@@ -65,7 +79,7 @@ class Judge:
         }
 
     def positions(self, latents: Array) -> NDArray[np.float64]:
-        """Where latents [B, N] put a thing, x and y in [0, 1], [B, 2]."""
+        """Where latents [B, N] put a thing, in [0, 1], [B, 2]."""
         return self.position.position(latents.astype(np.float32)).clip(0, 1)
 
 
@@ -83,42 +97,50 @@ def believed_masks(networks: Networks, memory: Memory, code: Code) -> NDArray[np
     return masks
 
 
-def judge(run: Run, model: Model, name: str, imagined: Imagination) -> Judge | None:
+def judge(
+    run: Run, model: Model, name: str, imagined: Imagination, say: Say | None
+) -> Judge | None:
     """The judge of a run that explores its world `name`; None where nothing can be told.
 
-    That is so of worlds that are no canvas, and where what is imagined lived in a world at rest.
+    That is so where a place is not one of the run's worlds, and where what is imagined lived in a
+    world at rest. say: told how far frames are that must be rendered.
     """
     place = run.test.get(name)
     homes = [other for other in run.train if home_of(run, model, other).index == imagined.home]
-    if not isinstance(place, CanvasWorld) or not homes:
+    if not isinstance(place, CanvasWorld | RenderedWorld) or not homes:
         return None
+    axes = IN_VIEW if isinstance(place, RenderedWorld) else POSITION
     count = run.config.probes.train
     code = encode(model.networks, run.train[homes[0]], count, TRAIN_SEED)
-    if examples(code).position is None:
+    if examples(code, axes).position is None:
         return None
     here = encode(model.networks, run.train[name], count, TRAIN_SEED)
     return Judge(
-        position=frozen_readout(code, home_of(run, model, homes[0]).mask),
+        axes=axes,
+        position=frozen_readout(code, home_of(run, model, homes[0]).mask, axes),
         identity=frozen_readout(here, home_of(run, model, name).mask),
-        coordinates=_coordinates(code, np.flatnonzero(imagined.latents).tolist()),
-        worlds=combined(place),
+        coordinates=_coordinates(code, np.flatnonzero(imagined.latents).tolist(), axes),
+        worlds=combined(place, say),
         images=run.config.probes.test,
     )
 
 
-def combined(place: CanvasWorld) -> dict[str, World]:
+def combined(place: CanvasWorld | RenderedWorld, say: Say | None = None) -> dict[str, World]:
     """What a world at rest would be if its things moved, and if they were tinted, too."""
-    found: dict[str, World] = {f"moving {place.name}": replace(place, moving=True)}
+    name = f"moving {place.name}"
+    if isinstance(place, RenderedWorld):
+        return {name: rendered.world(name, place.place, "test", say)}
+    found: dict[str, World] = {name: replace(place, moving=True)}
     if place.channels == 3:
         found[f"moving, tinted {place.name}"] = replace(place, moving=True, hue="random")
     return found
 
 
-def _coordinates(code: Code, latents: Sequence[int]) -> dict[int, int]:
-    """For x and y, of some latents the one that tells most of it, if it does tell it."""
+def _coordinates(code: Code, latents: Sequence[int], axes: Axes = POSITION) -> dict[int, int]:
+    """For both coordinates, of some latents the one that tells most of it, if it does tell it."""
     told = {
         (axis, latent): _r2(code.mean[:, latent], code.factors[name])
-        for axis, name in enumerate(("x", "y"))
+        for axis, name in enumerate(axes)
         for latent in latents
     }
     found: dict[int, int] = {}

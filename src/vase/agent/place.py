@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vase.errors import ConfigError
 from vase.worlds import rendered
-from vase.worlds.scenery import KINDS, RANGES, SIDE, Place
+from vase.worlds.scenery import KINDS, RANGES, REST, SIDE, Place
 
 Frame = NDArray[np.uint8]
 
@@ -34,14 +34,13 @@ ACTIONS: Mapping[str, tuple[str, int]] = {
     "next hue": ("hue", 1),
     "previous hue": ("hue", -1),
 }
-REST = 0.5  # where every factor is when an episode begins
 
 
 class PlaceEnv(gymnasium.Env[Frame, np.int64]):
     """A viewer in one place, and one object in front of it.
 
-    Every episode has an object of its own, straight ahead in the middle of the place. Nothing is
-    rewarded, and no episode ends by itself. Walking takes the object along.
+    Every episode has an object of its own, in kind and hue, straight ahead in the middle of the
+    place. Nothing is rewarded, and no episode ends by itself. Walking takes the object along.
 
     Args:
         place: "hills" or "room"; in one process all environments must be of the same.
@@ -92,6 +91,7 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
         unknown = drawn - set(names)
         if unknown:
             raise ConfigError(f"{', '.join(names)} can be shuffled, and not {sorted(unknown)}.")
+        drawn.add("hue")  # it is the object's own
         return {name: float(self.np_random.random()) if name in drawn else REST for name in names}
 
     def _frame(self) -> Frame:

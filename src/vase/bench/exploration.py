@@ -1,8 +1,9 @@
 """`vase bench explore`: what is exploring by imagination worth, and beside what?
 
-Every seed is trained once on moving clothes and digits at rest. Then agents stand among the digits,
-once with every policy: the same environment, as many steps, as many batches learnt. Before, on the
-way and after, frozen readouts are asked about digits that move, which no model has seen.
+Every seed is trained once on a world in which things move, and one that is at rest: clothes and
+digits, or hills and a room. Then agents stand in the second, once with every policy: the same
+environment, as many steps, as many batches learnt. Before, on the way and after, frozen readouts
+are asked about that world in motion, which no model has seen.
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ from vase.training.folder import read_json, rounded, write_json
 
 Record = Mapping[str, Any]
 
-PRESETS = ("explore",)
-PLACE = "mnist"
+PLACES = {"explore": "mnist", "explore-rooms": "room"}  # by preset, where agents stand
 STEPS = 1000
 ERRORS = ("position_mse", "masked_position_mse")
 # What is told of goals, and the scale that it is printed in.
@@ -40,7 +40,7 @@ def work(job: Job) -> dict[str, Any]:
     run = job.trained()
     found = []
     for policy in POLICIES:
-        route = Route(PLACE, {}, policy, STEPS, seed=job.seed)
+        route = Route(PLACES[job.preset], {}, policy, STEPS, seed=job.seed)
         expedition = Expedition(run.folder, job.data, route)
         for _ in expedition.moments():
             pass

@@ -123,7 +123,11 @@ def share(
 @bench_app.command("explore")
 def explore(
     overrides: Changes = None,
-    out: Tables = Path("runs/explore-bench"),
+    worlds: Annotated[
+        Literal["explore", "explore-rooms"],
+        typer.Option(help="The preset: clothes and digits, or hills and a room."),
+    ] = "explore",
+    out: Annotated[Path | None, typer.Option(help="Folder of raw files and tables.")] = None,
     seeds: Seeds = 5,
     jobs: Processes = 2,
     data_dir: DataDir = None,
@@ -136,9 +140,8 @@ def explore(
     from vase.bench import exploration as bench
 
     data = data_options(data_dir, offline)
-    session.every_seed(
-        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
-    )
+    folder = out or Path("runs/explore-bench") / worlds
+    session.every_seed(bench, [worlds], overrides or [], range(seeds), jobs, folder, data, console)
 
 
 @bench_app.command("list")

@@ -31,6 +31,9 @@ from vase.training.folder import RunFolder, read_lines, rounded, write_json
 from vase.worlds.canvas import World
 from vase.worlds.stream import Schedule
 
+Axes = tuple[str, str]  # the factors that are a position
+POSITION: Axes = ("x", "y")
+
 TRAIN_SEED, TEST_SEED = 101, 102  # of the images that are shown, apart from any run's own seed
 
 
@@ -177,10 +180,10 @@ def home_of(run: Run, model: Model, name: str) -> Environment:
     return model.memory.here
 
 
-def frozen_readout(train: Code, mask: NDArray[np.bool_]) -> Readout:
+def frozen_readout(train: Code, mask: NDArray[np.bool_], axes: Axes = POSITION) -> Readout:
     """A readout of the latents used here and now, to be scored again but never fitted again."""
     used = np.flatnonzero(mask & (train.kl >= USED))
-    return fit_mlp(examples(train), used if len(used) else None)
+    return fit_mlp(examples(train, axes), used if len(used) else None)
 
 
 def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
@@ -205,11 +208,11 @@ def _told(scores: Mapping[str, float | None]) -> Mapping[str, float | None] | No
     return None if scores["mlp"] is None else scores
 
 
-def examples(code: Code) -> Examples:
-    """A code with what a readout may be asked of it."""
+def examples(code: Code, axes: Axes = POSITION) -> Examples:
+    """A code with what a readout may be asked of it. axes: the factors that are a position."""
     position = None
-    if {"x", "y"} <= set(code.factors):
-        position = np.stack([code.factors["x"], code.factors["y"]], axis=1)
+    if set(axes) <= set(code.factors):
+        position = np.stack([code.factors[name] for name in axes], axis=1)
     return Examples(code.mean, code.identity, position)
 
 

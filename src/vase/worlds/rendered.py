@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +34,7 @@ from vase.worlds.local import cache_folder
 from vase.worlds.scenery import SIDE, Place
 
 COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
+RESTING = 2_000, 400  # the same of a place at rest, where there is less to see
 CHUNK = 500  # frames between two words of progress
 SEED = 0
 
@@ -47,15 +48,17 @@ _CAMERAS: dict[Place, scenery.Camera] = {}  # of this process: one at most
 class RenderedWorld:
     """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this world draws `rows`.
 
-    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round.
-    Identity is the kind of the object: ball, box, cylinder, mushroom.
+    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round. at_rest: whether
+    only objects differ. Identity is the kind of the object: ball, box, cylinder, mushroom.
     """
 
     name: str
+    place: Place
     frames: Frames
     factors: Mapping[str, NDArray[np.float64]]
     identity: NDArray[np.int64]
     rows: NDArray[np.int64]
+    at_rest: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,23 +78,28 @@ class RenderedWorld:
         return pixels * np.float32(1 / 255), Truth(self.name, self.identity[chosen], factors)
 
 
-def world(name: str, place: Place, split: Split, say: Say | None) -> RenderedWorld:
+def world(
+    name: str, place: Place, split: Split, say: Say | None, *, at_rest: bool = False
+) -> RenderedWorld:
     """A place as a world; renders its frames if they are not in the cache yet.
 
     A `ConfigError` where the packages are missing, a `DataError` where nothing can be rendered.
     """
-    factors, identity = scenery.drawn(np.random.default_rng(SEED), COUNT)
-    rows = np.arange(COUNT)
-    part = rows[-HELD_OUT:] if split == "test" else rows[:-HELD_OUT]
-    return RenderedWorld(name, frames(place, COUNT, say), factors, identity, part)
+    count, held_out = RESTING if at_rest else (COUNT, HELD_OUT)
+    factors, identity = scenery.drawn(np.random.default_rng(SEED), count, at_rest=at_rest)
+    rows = np.arange(count)
+    part = rows[-held_out:] if split == "test" else rows[:-held_out]
+    shown = frames(place, count, say, at_rest=at_rest)
+    return RenderedWorld(name, place, shown, factors, identity, part, at_rest)
 
 
 @lru_cache(maxsize=4)
-def frames(place: Place, count: int, say: Say | None) -> Frames:
+def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) -> Frames:
     """The frames of a place, memory-mapped."""
-    path = cache_folder() / "rendered" / f"{place}-{count}-{recipe(place)}.npy"
+    state = "-at-rest" if at_rest else ""
+    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{recipe(place)}.npy"
     if not path.is_file():
-        _render(place, count, path, say or _silent)
+        _render(_Job(place, count, at_rest), path, say or _silent)
     try:
         kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -107,8 +115,18 @@ def recipe(place: Place) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
-def _render(place: Place, count: int, path: Path, say: Say) -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What is rendered: `count` frames of a place."""
+
+    place: Place
+    count: int
+    at_rest: bool
+
+
+def _render(job: _Job, path: Path, say: Say) -> None:
     """Render into a file beside the target, whole or not at all."""
+    place, count = job.place, job.count
     _refuse_without_mujoco(place)
     part = path.with_name(f".{uuid.uuid4().hex}.part")
     opened = _opened(part)
@@ -116,7 +134,7 @@ def _render(place: Place, count: int, path: Path, say: Say) -> None:
         with opened as file:
             shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
             np.lib.format.write_array_header_1_0(file, shape)
-            for start, rendered in _chunks(place, count):
+            for start, rendered in _chunks(job):
                 _written(file, rendered.tobytes(), path)
                 say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
             os.fsync(file.fileno())
@@ -141,27 +159,25 @@ def _written(file: IO[bytes], content: bytes, path: Path) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def _chunks(place: Place, count: int) -> Iterator[tuple[int, Frames]]:
+def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
     """Frames in order, from a process that renders this place and no other."""
-    jobs = [(place, count, start) for start in range(0, count, CHUNK)]
+    starts = range(0, job.count, CHUNK)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
-            for (_, _, start), rendered in zip(jobs, pool.map(_frames, jobs), strict=True):
-                yield start, rendered
+            yield from zip(starts, pool.map(partial(_frames, job), starts), strict=True)
         except BrokenProcessPool:
             why = "the process that renders it died (a script needs if __name__ == '__main__':)"
-            raise DataError(_unable(place, why)) from None
+            raise DataError(_unable(job.place, why)) from None
 
 
-def _frames(job: tuple[Place, int, int]) -> Frames:
+def _frames(job: _Job, start: int) -> Frames:
     """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
-    place, count, start = job
-    factors, kinds = scenery.drawn(np.random.default_rng(SEED), count)
-    shown = camera(place)
+    factors, kinds = scenery.drawn(np.random.default_rng(SEED), job.count, at_rest=job.at_rest)
+    shown = camera(job.place)
     return np.stack(
         [
             shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
-            for row in range(start, min(count, start + CHUNK))
+            for row in range(start, min(job.count, start + CHUNK))
         ]
     )
 

@@ -28,6 +28,7 @@ FIELD = 33  # points of the hills' height field, a side
 TREES = (13.0, 18.0)  # how far out they stand, so that no tree looks as large as an object
 KINDS = ("ball", "box", "cylinder", "mushroom")
 
+REST = 0.5  # of every factor but hue, where nothing has moved
 # What a factor of 0 and of 1 mean. Hue goes all the way round, and has none.
 RANGES: Mapping[str, tuple[float, float]] = {
     "x": (-1.5, 1.5),
@@ -124,10 +125,17 @@ class Camera:
         return pixels
 
 
-def drawn(generator: np.random.Generator, count: int) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Factors in [0, 1], [count] each, and kinds [count], all independent and uniform."""
-    names = (*RANGES, "hue")
-    factors = {name: generator.random(count) for name in names}
+def drawn(
+    generator: np.random.Generator, count: int, *, at_rest: bool = False
+) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    """Factors in [0, 1], [count] each, and kinds [count], all independent and uniform.
+
+    At rest only objects differ, in kind and hue.
+    """
+    factors = {
+        name: np.full(count, REST) if at_rest and name in RANGES else generator.random(count)
+        for name in (*RANGES, "hue")
+    }
     return factors, generator.integers(len(KINDS), size=count)
 
 
