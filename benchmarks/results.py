@@ -245,7 +245,7 @@ def page(folder: Path) -> str:
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
             *disentangled(folder / "disentangle"),
             *(part for name in SHARED for part in shared(folder / name)),
-            *explored(folder / "explore"),
+            *(part for name in EXPLORED for part in explored(folder / name)),
             *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
@@ -325,25 +325,49 @@ def shared(folder: Path) -> list[str]:
     ]
 
 
+EXPLORED = {
+    "explore": (
+        "clothes and digits",
+        "A model has seen clothes move and digits at rest, 64 x 64. Agents can move, turn and "
+        "rescale the digits before them.",
+        "",
+    ),
+    "explore-tinted": (
+        "tinted clothes, white digits",
+        "The same in colour: clothes that move are tinted, digits at rest are white. Agents can "
+        "recolour these, too.",
+        " stream.worlds.moving-fashion.channels=3 stream.worlds.mnist.channels=3 "
+        "stream.worlds.mnist.hue=none",
+    ),
+    "explore-rooms": (
+        "hills and a room",
+        "A model has seen hills in which everything varies, and a room at rest, in first person. "
+        "Agents can walk, turn, look up and down, push the object and change its hue. Position is "
+        "where the object stands in the picture: its bearing, and the pitch of the view.",
+        " --worlds explore-rooms",
+    ),
+}
+
+
 def explored(folder: Path) -> list[str]:
     """What exploring by imagination is worth, if there are raw files of it."""
     records = exploration.read(folder)
     if not records:
         return []
+    title, worlds, options = EXPLORED[folder.name]
     minutes = spread(record["minutes"]["all"] - record["minutes"]["training"] for record in records)
     return [
-        "## Exploring by imagination",
-        "A model has seen clothes move and digits at rest, 64 x 64. 64 agents stand among the "
-        f"digits for {records[0]['policies'][0]['steps']:,} steps and can move, turn and rescale "
-        "them. Then digits that move, which no model has seen, are read by readouts that were "
-        "fitted and frozen before. *Masked*: without the latents that are masked where the model "
-        f"believes an image to be from. {minutes} minutes a seed for all policies on one CPU "
+        f"## Exploring by imagination: {title}",
+        f"{worlds} 64 of them act for {records[0]['policies'][0]['steps']:,} steps. Then that "
+        "world in motion, which no model has seen, is read by readouts that were fitted and frozen "
+        "before. *Masked*: without the latents that are masked where the model believes an image "
+        f"to be from. {minutes} minutes a seed for all policies on one CPU "
         "thread beside other work, without training. Mean and standard deviation over seeds; "
         "ratios are geometric means with 95 % intervals, paired by seed. "
         "[How it is done](docs/exploration.md).",
-        f"    vase bench explore --seeds {len(records)}",
-        "![Where agents were](results/explore/places.png)",
-        "![What it was worth](results/explore/worth.png)",
+        f"    vase bench explore{options} --seeds {len(records)}",
+        f"![Where agents were](results/{folder.name}/places.png)",
+        f"![What it was worth](results/{folder.name}/worth.png)",
         exploration.markdown(records),
     ]
 

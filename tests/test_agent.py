@@ -265,10 +265,13 @@ def test_one_action_reaches_as_far_as_the_strongest() -> None:
 # ---- imagining ---------------------------------------------------------------------------------
 
 
-def known(index: int, kl: list[float], masked: tuple[int, ...] = ()) -> Environment:
+def known(
+    index: int, kl: list[float], masked: tuple[int, ...] = (), resting: tuple[int, ...] = ()
+) -> Environment:
     size = len(kl)
     mask = np.array([latent not in masked for latent in range(size)])
-    moments = Moments(np.zeros(size + 2), np.ones(size + 2), 64.0)
+    variance = np.array([0.2 if latent in resting else 1.0 for latent in range(size + 2)])
+    moments = Moments(np.zeros(size + 2), variance, 64.0)
     return Environment(index, mask, moments, Capacity(5.0), batches=20, kl=np.array(kl))
 
 
@@ -280,13 +283,23 @@ def test_idle_is_what_carries_nothing_here_and_lived_elsewhere() -> None:
     assert found.home == 0
 
 
+def test_idle_is_what_is_always_the_same_here_however_far_from_the_prior() -> None:
+    hills = known(0, [4.0, 4.0, 2.0, 0.1])
+    room = known(1, [6.0, 4.0, 3.0, 3.0], resting=(0, 3))
+    found = imagine.imagination(Memory((hills, room), current=1))
+    assert found.latents.tolist() == [True, False, False, False]
+    hills = known(0, [4.0, 4.0, 2.0, 0.1], resting=(0,))  # it hardly varied there either
+    with pytest.raises(InputError, match="is alive in environment 1"):
+        imagine.imagination(Memory((hills, room), current=1))
+
+
 @pytest.mark.parametrize(
     ("memory", "sentence"),
     [
         (Memory((known(0, [4.0, 4.0]),), 0), "knows one environment only"),
         (
             Memory((known(0, [4.0, 0.0]), known(1, [2.0, 2.0])), 1),
-            "every latent that lives elsewhere is in use in environment 1",
+            "every latent that lives elsewhere is alive in environment 1",
         ),
     ],
 )
