@@ -617,6 +617,18 @@ def test_the_film_shows_what_is_imagined_above_what_is_seen(tmp_path: Path) -> N
             assert abs(pixels[2 * head + side + side // 2, side // 2] - below) < 8
 
 
+@pytest.mark.parametrize(("axes", "column"), [(["x", "y"], 0), (["bearing", "pitch"], 11)])
+def test_a_map_has_on_the_left_what_is_to_the_left(axes: list[str], column: int) -> None:
+    visits = np.zeros((12, 12), dtype=int)
+    visits[3, 0] = 5
+    coverage = {"share": [1 / 144], "map": visits.tolist()}
+    figure = figures.places([{"policy": "random", "coverage": coverage, "axes": axes}])
+    (shown,) = figure.axes[0].images
+    assert np.argwhere(np.isfinite(np.ma.filled(shown.get_array(), np.nan))).tolist() == [
+        [3, column]
+    ]
+
+
 # ---- the benchmark -----------------------------------------------------------------------------
 
 

@@ -86,6 +86,8 @@ def places(records: Sequence[Record]) -> Figure:
 
 def _map(axes: Axes, record: Record) -> None:
     visits = np.asarray(record["coverage"]["map"], dtype=float)
+    if "bearing" in record.get("axes", ()):  # which is to the left, as the picture should have it
+        visits = visits[:, ::-1]
     share = visits / visits.max()
     axes.imshow(np.where(visits > 0, np.sqrt(share), np.nan), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor(style.GROUND)

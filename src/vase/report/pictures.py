@@ -298,7 +298,7 @@ def _exploration(run: Run) -> tuple[Picture, ...]:
         own = [record for record in records if record["place"] == place]
         name = slug(f"exploration-{place}")
         if any(record["coverage"] for record in own):
-            alt = "Where agents were, and how much of all places they saw over time."
+            alt = "Where agents, or the things before them, were; and how much was seen over time."
             found.append(_picture(f"{name}-places", exploration.places(own), alt))
         if any(record["zero_shot"] for record in own):
             alt = "How well worlds that were never seen are read, over the steps of exploring."
