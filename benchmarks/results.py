@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from vase.bench import ablation_page, disentanglement, exploration, sharing, split
+from vase.bench import ablation_page, disentanglement, exploration, sharing, split, sweep
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
@@ -246,6 +246,7 @@ def page(folder: Path) -> str:
             *disentangled(folder / "disentangle"),
             *(part for name in SHARED for part in shared(folder / name)),
             *(part for name in EXPLORED for part in explored(folder / name)),
+            *networks(folder / "networks"),
             *digits(folder / "split"),
             *detection(folder / "detect"),
         ]
@@ -370,6 +371,27 @@ def explored(folder: Path) -> list[str]:
         f"![What it was worth](results/{folder.name}/worth.png)",
         exploration.markdown(records),
     ]
+
+
+def networks(folder: Path) -> list[str]:
+    """What folding and precision cost and are worth, if there are raw files of them."""
+    records = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    if not records:
+        return []
+    seeds = len({record["seed"] for record in records})
+    head, *rows = sweep.rows(records)
+    return [
+        "## Networks: accuracy beside cost",
+        "`small` (32 x 32) with space folded into channels by 2, 4 (as it is) and 8, in either "
+        "precision. Identity in percent and points, MSE in 1e-4, MLP readouts; *minutes* of "
+        "training on one CPU thread beside another run, so that they are to be compared and not to "
+        "be counted on. Mean and standard deviation over seeds.",
+        f"    vase sweep small small+fold-2 small+fold-8 {PRECISIONS} --seeds {seeds}",
+        table(head, rows),
+    ]
+
+
+PRECISIONS = "training.precision=32-true,bf16-mixed"
 
 
 def digits(folder: Path) -> list[str]:
