@@ -338,7 +338,7 @@ EXPLORED = {
         "The same in colour: clothes that move are tinted, digits at rest are white. Agents can "
         "recolour these, too.",
         " stream.worlds.moving-fashion.channels=3 stream.worlds.mnist.channels=3 "
-        "stream.worlds.mnist.hue=none",
+        "stream.worlds.mnist.hue=none --out runs/explore-tinted",
     ),
     "explore-rooms": (
         "hills and a room",
@@ -355,11 +355,11 @@ def explored(folder: Path) -> list[str]:
     records = exploration.read(folder)
     if not records:
         return []
-    title, worlds, options = EXPLORED[folder.name]
+    title, story, options = EXPLORED[folder.name]
     minutes = spread(record["minutes"]["all"] - record["minutes"]["training"] for record in records)
     return [
         f"## Exploring by imagination: {title}",
-        f"{worlds} 64 of them act for {records[0]['policies'][0]['steps']:,} steps. Then that "
+        f"{story} 64 of them act for {records[0]['policies'][0]['steps']:,} steps. Then that "
         "world in motion, which no model has seen, is read by readouts that were fitted and frozen "
         "before. *Masked*: without the latents that are masked where the model believes an image "
         f"to be from. {minutes} minutes a seed for all policies on one CPU "
@@ -375,9 +375,10 @@ def explored(folder: Path) -> list[str]:
 
 def networks(folder: Path) -> list[str]:
     """What folding and precision cost and are worth, if there are raw files of them."""
-    records = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    records = [read_json(path) for path in folder.glob("*.json")]
     if not records:
         return []
+    records.sort(key=lambda record: (record["preset"], record["settings"], record["seed"]))
     seeds = len({record["seed"] for record in records})
     head, *rows = sweep.rows(records)
     return [
@@ -386,12 +387,10 @@ def networks(folder: Path) -> list[str]:
         "precision. Identity in percent and points, MSE in 1e-4, MLP readouts; *minutes* of "
         "training on one CPU thread beside another run, so that they are to be compared and not to "
         "be counted on. Mean and standard deviation over seeds.",
-        f"    vase sweep small small+fold-2 small+fold-8 {PRECISIONS} --seeds {seeds}",
+        "    vase sweep small small+fold-2 small+fold-8 training.precision=32-true,bf16-mixed "
+        f"--seeds {seeds}",
         table(head, rows),
     ]
-
-
-PRECISIONS = "training.precision=32-true,bf16-mixed"
 
 
 def digits(folder: Path) -> list[str]:

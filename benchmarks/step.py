@@ -9,8 +9,8 @@ All figures are ratios within one run, since machines and their moods differ:
 - learning / plain: the same without dreams, in the first environment.
 - step / floor: the lifelong step over the time in which its floating-point operations, counted by
   PyTorch, would be done at this machine's rate for 1024 x 1024 matrix products, measured beside it.
-- products / floor: of that, its matrix products and convolutions alone, as the profiler times them.
-  No change of what is around them can bring the step below.
+- products / floor: of that, about what its matrix products and convolutions take alone, as the
+  profiler times them. No change of what is around them can bring the step below.
 - bf16 / 32: the lifelong step with `training.precision=bf16-mixed` over the usual one.
 
 The steps are timed in turn, and the median of the paired ratios is printed. Denormals are flushed:
@@ -25,6 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -42,8 +43,8 @@ BATCH = 64
 ALLOWED = 2.2
 PROFILED = 10  # steps
 PRODUCTS = {  # PyTorch's names of what does floating-point operations
-    "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm",
-    "aten::mkldnn_convolution", "aten::convolution_backward",
+    "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::mkldnn_convolution",
+    "aten::_slow_conv2d_forward", "aten::convolution_backward",
 }  # fmt: skip
 
 
@@ -59,15 +60,24 @@ def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: tor
     optimizer.step()
 
 
-def watchful() -> Learner:
+Precision = Callable[[], AbstractContextManager[object]]
+
+
+def half() -> AbstractContextManager[object]:
+    """What `training.precision=bf16-mixed` is on a CPU."""
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def watchful(precision: Precision = nullcontext) -> Learner:
     """A learner that watches for changes."""
-    rule = DetectorRule(surprise=1e-9)
-    return Learner(Architecture(), Settings(detector=rule), seed=0, device=torch.device("cpu"))
+    settings = Settings(detector=DetectorRule(surprise=1e-9))
+    cpu = torch.device("cpu")
+    return Learner(Architecture(), settings, seed=0, device=cpu, autocast=precision)
 
 
-def lifelong(images: torch.Tensor) -> Learner:
+def lifelong(images: torch.Tensor, precision: Precision = nullcontext) -> Learner:
     """A learner in its second environment, watching, and dreaming of its first."""
-    learner = watchful()
+    learner = watchful(precision)
     learner.observe(images)
     learner._take_snapshot()
     scores = tuple(1e9 + k for k in range(256))  # so high that no batch is ever suspicious
@@ -101,8 +111,7 @@ def measure(rounds: int) -> dict[str, float]:
     """Time the steps in turn, `rounds` times, and the matrix product beside them."""
     images = torch.rand(BATCH, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     dreaming, first, networks = lifelong(images), watchful(), Networks(Architecture())
-    halved = lifelong(images)
-    halved.autocast = lambda: torch.autocast("cpu", torch.bfloat16)
+    halved = lifelong(images, half)
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
     steps = {
         "plain": lambda: plain_step(networks, optimizer, images),

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import gymnasium
 import numpy as np
@@ -24,10 +24,12 @@ from vase.agent.canvas import CanvasEnv
 from vase.agent.expedition import Expedition, Route
 from vase.agent.explore import FIRST, Moment, explore, places
 from vase.agent.judge import _coordinates, believed_masks, combined
+from vase.agent.place import PlaceEnv
 from vase.agent.policies import BABBLING, POLICIES
 from vase.agent.pose import ACTIONS, HUES, SIZES, Pose
 from vase.agent.seekers import Attempt, Novelty
 from vase.bench import exploration as bench
+from vase.cli import bench as bench_cli
 from vase.cli.app import app
 from vase.errors import ConfigError, InputError
 from vase.lifelong.learner import Learner
@@ -37,7 +39,7 @@ from vase.objective.moments import Moments
 from vase.probes.encode import Code
 from vase.report import exploration as figures
 from vase.training.folder import RunFolder
-from vase.worlds import shapes
+from vase.worlds import scenery, shapes
 from vase.worlds.canvas import CanvasWorld, place
 from vase.worlds.sprites import Sprites
 
@@ -344,6 +346,23 @@ def test_an_account_is_of_the_factors_that_are_a_position() -> None:
     assert told.after == []  # x without y is no position
 
 
+def test_our_environments_say_what_a_position_is_and_how_far_an_action_goes() -> None:
+    env = canvas(channels=3, stride=2)
+    before = env.reset()[1]["x"]
+    after = env.step(np.int64(env.names.index("right")))[-1]["x"]
+    assert after - before == pytest.approx(env.pace)
+    assert (env.axes, env.varied) == (("x", "y"), ("x", "y", "hue"))
+    assert canvas(actions=["move"]).varied == ("x", "y")
+    assert {*PlaceEnv.axes, *PlaceEnv.varied} == {*scenery.RANGES}
+
+
+def test_the_presets_to_explore_have_a_place_to_explore_in() -> None:
+    assert set(get_args(get_type_hints(bench_cli.explore)["worlds"])) == set(bench.PLACES)
+    for preset, where in bench.PLACES.items():
+        last, _ = config.load(preset).stream.schedule[-1]
+        assert last == where
+
+
 def test_goals_are_told_by_where_the_thing_truly_was() -> None:
     trail = [np.array([[0.1 * step, 0.5]]) for step in range(11)]
     told = Account(before=trail[:-1], after=trail[1:])
@@ -382,9 +401,10 @@ def test_a_latent_stands_for_one_coordinate_and_that_is_the_one_it_tells_best() 
     x, y = generator.random((2, 500))
     mean = np.stack([x + 0.3 * y, 1.5 * y + x, np.zeros(500)], axis=1).astype(np.float32)
     code = Code(mean, np.zeros_like(mean), np.zeros(500), {"x": x, "y": y}, x, y)
-    assert _coordinates(code, [0, 1, 2]) == {0: 0, 1: 1}
-    assert _coordinates(code, [2]) == {}
-    assert _coordinates(replace(code, factors={"x": x, "y": np.ones(500)}), [0, 1]) == {0: 0}
+    axes = ("x", "y")
+    assert _coordinates(code, [0, 1, 2], axes) == {0: 0, 1: 1}
+    assert _coordinates(code, [2], axes) == {}
+    assert _coordinates(replace(code, factors={"x": x, "y": np.ones(500)}), [0, 1], axes) == {0: 0}
 
 
 def test_novelty_goes_where_it_has_not_been() -> None:
@@ -403,10 +423,10 @@ def test_novelty_goes_where_it_has_not_been() -> None:
 
 def test_worlds_that_combine_are_what_was_never_seen() -> None:
     still = CanvasWorld("digits", SPRITES, size=16, channels=3, hue="none")
-    moving, tinted = combined(still).values()
+    moving, tinted = combined(still, None).values()
     assert set(moving.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y"}
     assert set(tinted.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y", "hue"}
-    assert len(combined(replace(still, channels=1))) == 1
+    assert len(combined(replace(still, channels=1), None)) == 1
 
 
 # ---- exploring ---------------------------------------------------------------------------------

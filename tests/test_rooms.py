@@ -264,10 +264,8 @@ def test_without_graphics_a_sentence_says_what_to_do(
     [
         ({"shrink": 2}, "room has whole images: leave out shrink"),
         ({"moving": True}, "leave out moving"),
-        (
-            {"sprites": "mnist", "at_rest": True},
-            "at_rest is for hills and room; mnist rests unless",
-        ),
+        ({"sprites": "mnist", "at_rest": True}, "for hills and room; mnist rest unless `moving`"),
+        ({"sprites": "dsprites", "at_rest": True}, "dsprites has whole images: leave out at_rest"),
     ],
 )
 def test_settings_of_sprites_are_refused(change: dict[str, Any], sentence: str) -> None:
@@ -283,22 +281,23 @@ def test_another_canvas_is_refused() -> None:
 
 
 @pytest.mark.parametrize("place", ["hills", "room"])
-def test_a_place_at_rest_is_one_to_act_in_and_is_judged_where_all_varies(
+def test_a_place_at_rest_is_one_to_act_in_and_has_a_twin_in_motion(
     cache: Path, monkeypatch: pytest.MonkeyPatch, place: scenery.Place
 ) -> None:
     pytest.importorskip("gymnasium")
     from vase.agent import expedition, judge
 
     monkeypatch.setattr(rendered, "_chunks", grey)
-    for count in ("COUNT", "HELD_OUT"):
-        monkeypatch.setattr(rendered, count, {"COUNT": 6, "HELD_OUT": 2}[count])
+    monkeypatch.setattr(rendered, "COUNT", 6)
+    monkeypatch.setattr(rendered, "HELD_OUT", 2)
     monkeypatch.setattr(rendered, "RESTING", (4, 2))
     still = rendered.world("here", place, "test", None, at_rest=True)
     assert len(list(cache.iterdir())) == 1
+    assert set(still.sample(np.random.default_rng(0), 5)[1].factors) == {"hue"}
     route = expedition.Route("here", {"stride": 0.1})
     found = expedition.environment({"here": still}, route, build.DataOptions())
     assert found == (f"vase/{place.title()}-v0", {"stride": 0.1})
-    ((name, moving),) = judge.combined(still).items()
+    ((name, moving),) = judge.combined(still, None).items()
     assert name == "moving here"
     truth = moving.sample(np.random.default_rng(0), 50)[1]
     assert all(len(np.unique(values)) == 2 for values in truth.factors.values())

@@ -46,8 +46,8 @@ class WorldConfig(Section):
     classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
     smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
     sprites. "dsprites", "hills", "room" and "own" are worlds of whole images: `shrink` applies to
-    the first, `at_rest` to the next two (`worlds.rendered`), and to the last `path`, images in a
-    folder or an array, `channels`, and `digest`, what was found when a run began (`worlds.own`).
+    the first, `at_rest` to the next two (`vase.worlds.rendered`), and to the last `path`, images in
+    an array or, with `channels`, a folder, and `digest`, of what a run began with (`worlds.own`).
     """
 
     sprites: Literal[
@@ -76,11 +76,12 @@ class WorldConfig(Section):
         applies = {"dsprites": {"shrink"}, "hills": place, "room": place, "own": own}
         if (self.sprites == "own") != bool(self.path):
             raise ValueError('sprites="own" and `path` go together: give both, or neither')
-        if self.at_rest and applies.get(self.sprites) is not place:
-            raise ValueError(f"at_rest is for hills and room; {self.sprites} rests unless `moving`")
-        idle = sorted(set(changed) - {"sprites"} - applies.get(self.sprites, set(changed)))
-        if idle:
-            raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
+        if self.sprites in applies:
+            idle = sorted(set(changed) - {"sprites"} - applies[self.sprites])
+            if idle:
+                raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
+        elif self.at_rest:
+            raise ValueError(f"at_rest is for hills and room; {self.sprites} rest unless `moving`")
         return self
 
 
@@ -296,9 +297,8 @@ def _shipped(pattern: str) -> dict[str, Path]:
 def _find(name: str, known: Mapping[str, Path], what: str) -> Path:
     if name in known:
         return known[name]
-    path = Path(name)
-    if path.is_file():
-        return path
+    if Path(name).is_file():
+        return Path(name)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ConfigError(

@@ -38,10 +38,14 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         stride: pixels of a move.
         split: of the sprites. data_dir, offline: where they are looked for.
 
+    varied: the factors that an oracle draws anew. pace: how far an action goes, as a share of the
+    range of travel.
+
     Observations are uint8 [size, size, channels]. `info` holds the true factors and the identity,
     for scoring; `reset(options={"shuffle": ["x", "y", "hue"]})` draws those anew, evenly.
     """
 
+    axes = ("x", "y")  # the factors that are a position
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
 
     def __init__(
@@ -63,7 +67,9 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         for what, pixels in (("stride", stride), ("size", size)):
             if int(pixels) != pixels or pixels < 1:
                 raise ConfigError(f"{what} must be a whole number of pixels, not {pixels}.")
-        self.names = pose.actions(actions or pose.kinds(channels), channels)
+        kinds = actions or pose.kinds(channels)
+        self.names = pose.actions(kinds, channels)
+        self.varied = ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
         self.sprites = (
             sprites
             if isinstance(sprites, Sprites)
@@ -77,6 +83,7 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
                 "Make it larger, or shrink them."
             )
         self.travel = (size - height, size - width)
+        self.pace = stride / max(*self.travel, 1)
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0, 255, (size, size, channels), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))

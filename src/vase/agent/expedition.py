@@ -6,7 +6,7 @@ and the model as it is afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build
-from vase.agent import account, imagine, judge, pose
+from vase.agent import account, imagine, judge
 from vase.agent.account import Account
 from vase.agent.canvas import CanvasEnv
 from vase.agent.explore import AGENTS, Moment, explore, places
 from vase.agent.imagine import Imagination
-from vase.agent.judge import IN_VIEW
 from vase.agent.place import PlaceEnv
 from vase.agent.policies import IMAGINATION, ORACLE, POLICIES
 from vase.agent.seekers import Imagining
@@ -47,7 +46,6 @@ FILMED, LENGTH = 8, 80  # agents in the film, and steps
 ARRIVAL = 64  # batches within which a model must know where it is
 CANVAS = "vase/Canvas-v0"
 PLACES: Mapping[scenery.Place, str] = {"hills": "vase/Hills-v0", "room": "vase/Room-v0"}
-OURS = (CANVAS, *PLACES.values())
 
 
 @dataclass(frozen=True)
@@ -85,23 +83,25 @@ class Expedition:
         self.began = learner.step  # of the run, which goes on by itself
         self.environment, settings = environment(run.train, route, data)
         self.envs = places(self.environment, route.agents, learner.shape, settings)
-        if route.policy == ORACLE and self.environment not in OURS:
-            raise InputError(
-                f"Only {', '.join(OURS)} can shuffle their factors, which the oracle needs."
-            )
+        first = self.envs.envs[0].unwrapped  # type: ignore[attr-defined]
+        self.ours = first if isinstance(first, CanvasEnv | PlaceEnv) else None
+        if route.policy == ORACLE and self.ours is None:
+            known = ", ".join((CANVAS, *PLACES.values()))
+            raise InputError(f"Only {known} can shuffle their factors, which the oracle needs.")
         if route.place in run.train:
             home = survey.home_of(run, model, route.place).index
             arrive(learner, run.train[route.place], home, route.agents)
         self.imagined = possible(learner.memory, needed=route.policy == IMAGINATION)
+        axes = self.ours.axes if self.ours else POSITION
         self.judge = (
-            judge.judge(run, model, route.place, self.imagined, data.progress)
+            judge.judge(run, model, route.place, self.imagined, axes, data.progress)
             if self.imagined
             else None
         )
         actions = int(self.envs.single_action_space.n)  # type: ignore[attr-defined]
         noise = np.random.default_rng([route.seed, 0])
         self.policy = POLICIES[route.policy](learner, route.agents, actions, noise)
-        self.account = Account(IN_VIEW if self.environment in PLACES.values() else POSITION)
+        self.account = Account(axes)
         self.verdicts: list[dict[str, Any]] = []
         self.judged: list[dict[str, Any]] = []
         self.film: list[tuple[int, Floats, Floats]] = []
@@ -112,7 +112,12 @@ class Expedition:
         steps = self.route.steps
         due = {steps * (k + 1) // JUDGED for k in range(JUDGED)}
         found = explore(
-            self.learner, self.envs, self.policy, steps, self.route.seed, self._shuffled()
+            self.learner,
+            self.envs,
+            self.policy,
+            steps,
+            self.route.seed,
+            self.ours.varied if self.ours else (),
         )
         with closing(self.envs):
             for moment in found:
@@ -149,21 +154,8 @@ class Expedition:
         seeker = self.policy.seeker
         if not isinstance(seeker, Imagining):
             return []
-        return account.goals(seeker.attempts, self.account, self.judge, self._stride())
-
-    def _shuffled(self) -> Sequence[str]:
-        """What the oracle draws anew: the place, and the colour where that can be changed."""
-        if self.environment in PLACES.values():
-            return tuple(scenery.RANGES)
-        kinds = self.route.settings.get("actions") or pose.kinds(self.learner.shape.channels)
-        return ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
-
-    def _stride(self) -> float:
-        """How far one move goes, as a share of the range of travel."""
-        env = self.envs.envs[0].unwrapped  # type: ignore[attr-defined]
-        if isinstance(env, CanvasEnv):
-            return float(env.stride / max(*env.travel, 1))
-        return env.stride if isinstance(env, PlaceEnv) else 1.0
+        pace = self.ours.pace if self.ours else 1.0
+        return account.goals(seeker.attempts, self.account, self.judge, pace)
 
     def _judge(self, step: int) -> None:
         if self.judge is not None:

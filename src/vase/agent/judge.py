@@ -20,7 +20,6 @@ from vase.nets import Networks
 from vase.probes.encode import Code, Model, encode
 from vase.probes.readout import Readout
 from vase.probes.survey import (
-    POSITION,
     TEST_SEED,
     TRAIN_SEED,
     Axes,
@@ -34,7 +33,6 @@ from vase.worlds import rendered
 from vase.worlds.canvas import CanvasWorld, World
 from vase.worlds.rendered import RenderedWorld, Say
 
-IN_VIEW: Axes = ("bearing", "pitch")  # where the object of a place stands in the picture
 TOLD = 0.5  # R^2 of a latent with a coordinate, from which on it stands for it
 
 
@@ -47,7 +45,6 @@ class Judge:
     """
 
     axes: Axes
-
     position: Readout
     identity: Readout
     coordinates: Mapping[int, int]
@@ -98,18 +95,18 @@ def believed_masks(networks: Networks, memory: Memory, code: Code) -> NDArray[np
 
 
 def judge(
-    run: Run, model: Model, name: str, imagined: Imagination, say: Say | None
+    run: Run, model: Model, name: str, imagined: Imagination, axes: Axes, say: Say | None
 ) -> Judge | None:
     """The judge of a run that explores its world `name`; None where nothing can be told.
 
     That is so where a place is not one of the run's worlds, and where what is imagined lived in a
-    world at rest. say: told how far frames are that must be rendered.
+    world at rest. axes: the factors that are a position. say: told how far frames are that must be
+    rendered.
     """
     place = run.test.get(name)
     homes = [other for other in run.train if home_of(run, model, other).index == imagined.home]
     if not isinstance(place, CanvasWorld | RenderedWorld) or not homes:
         return None
-    axes = IN_VIEW if isinstance(place, RenderedWorld) else POSITION
     count = run.config.probes.train
     code = encode(model.networks, run.train[homes[0]], count, TRAIN_SEED)
     if examples(code, axes).position is None:
@@ -125,7 +122,7 @@ def judge(
     )
 
 
-def combined(place: CanvasWorld | RenderedWorld, say: Say | None = None) -> dict[str, World]:
+def combined(place: CanvasWorld | RenderedWorld, say: Say | None) -> dict[str, World]:
     """What a world at rest would be if its things moved, and if they were tinted, too."""
     name = f"moving {place.name}"
     if isinstance(place, RenderedWorld):
@@ -136,7 +133,7 @@ def combined(place: CanvasWorld | RenderedWorld, say: Say | None = None) -> dict
     return found
 
 
-def _coordinates(code: Code, latents: Sequence[int], axes: Axes = POSITION) -> dict[int, int]:
+def _coordinates(code: Code, latents: Sequence[int], axes: Axes) -> dict[int, int]:
     """For both coordinates, of some latents the one that tells most of it, if it does tell it."""
     told = {
         (axis, latent): _r2(code.mean[:, latent], code.factors[name])

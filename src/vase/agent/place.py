@@ -47,9 +47,12 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
         stride: how far an action changes a factor, as a share of its range.
 
     Observations are uint8 [64, 64, 3]. `info` holds the true factors in [0, 1] and the kind of the
-    object, for scoring; `reset(options={"shuffle": ["heading", ...]})` draws those anew, evenly.
+    object, for scoring; `reset(options={"shuffle": ["heading", ...]})` draws those anew, evenly;
+    hue is drawn in any case.
     """
 
+    axes = ("bearing", "pitch")  # the factors that are a position: where the object is in the view
+    varied = tuple(RANGES)  # what an oracle draws anew
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
 
     def __init__(
@@ -63,6 +66,7 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
             raise ConfigError(f"stride must be in (0, 1], not {stride}.")
         self.camera = rendered.camera(place)
         self.names, self.stride, self.render_mode = tuple(ACTIONS), stride, render_mode
+        self.pace = stride
         self.observation_space = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))
         self.kind = 0

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from vase import build, config
 from vase.agent.expedition import Expedition, Route
+from vase.agent.judge import combined
 from vase.agent.policies import IMAGINATION as OURS
 from vase.agent.policies import POLICIES
 from vase.bench.ablation_page import interval
@@ -24,6 +26,8 @@ from vase.bench.seeds import Job
 from vase.report import exploration, style
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import read_json, rounded, write_json
+from vase.worlds.canvas import CanvasWorld
+from vase.worlds.rendered import RenderedWorld
 
 Record = Mapping[str, Any]
 
@@ -33,6 +37,14 @@ ERRORS = ("position_mse", "masked_position_mse")
 # What is told of goals, and the scale that it is printed in.
 GOALS = {"reached": 100, "reached_in_twice": 100, "steps": 1, "fewest": 1, "error": 100}
 DRAWN = 0  # the seed that the film and the maps are of
+
+
+def prepare(preset: str, overrides: Sequence[str], data: build.DataOptions) -> None:
+    """See to it that what is judged by is there before the first seed; it is in no stream."""
+    settings = config.load(preset, overrides)
+    place = build.stream(settings, data, "test").worlds[PLACES[preset]]
+    if isinstance(place, CanvasWorld | RenderedWorld):
+        combined(place, data.progress)
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -127,7 +127,10 @@ def explore(
         Literal["explore", "explore-rooms"],
         typer.Option(help="The preset: clothes and digits, or hills and a room."),
     ] = "explore",
-    out: Annotated[Path | None, typer.Option(help="Folder of raw files and tables.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of raw files and tables, by default runs/explore-bench/WORLDS."),
+    ] = None,
     seeds: Seeds = 5,
     jobs: Processes = 2,
     data_dir: DataDir = None,
@@ -141,6 +144,7 @@ def explore(
 
     data = data_options(data_dir, offline)
     folder = out or Path("runs/explore-bench") / worlds
+    bench.prepare(worlds, overrides or [], data)
     session.every_seed(bench, [worlds], overrides or [], range(seeds), jobs, folder, data, console)
 
 

@@ -37,7 +37,8 @@ _MLP = {"hidden_layer_sizes": (256,), "solver": "lbfgs", "random_state": 0}
 class Examples:
     """Codes [B, N] with the truths to be read from them: identity [B] and position [B, 2].
 
-    Position is x and y in [0, 1] over the range of travel; None for a world at rest.
+    Position is two factors in [0, 1], x and y over the range of travel but for worlds in three
+    dimensions; None for a world at rest.
     """
 
     code: Array
@@ -47,7 +48,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Score:
-    """Identity: accuracy in [0, 1]. Position: mean squared error over x and y.
+    """Identity: accuracy in [0, 1]. Position: mean squared error over both coordinates.
 
     None where there is nothing to tell apart, and at rest.
     """

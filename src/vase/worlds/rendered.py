@@ -48,8 +48,8 @@ _CAMERAS: dict[Place, scenery.Camera] = {}  # of this process: one at most
 class RenderedWorld:
     """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this world draws `rows`.
 
-    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round. at_rest: whether
-    only objects differ. Identity is the kind of the object: ball, box, cylinder, mushroom.
+    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round; of a place at rest
+    hue alone. Identity is the kind of the object: ball, box, cylinder, mushroom.
     """
 
     name: str
@@ -90,14 +90,16 @@ def world(
     rows = np.arange(count)
     part = rows[-held_out:] if split == "test" else rows[:-held_out]
     shown = frames(place, count, say, at_rest=at_rest)
-    return RenderedWorld(name, place, shown, factors, identity, part, at_rest)
+    told = {"hue": factors["hue"]} if at_rest else factors  # what is always the same is no truth
+    return RenderedWorld(name, place, shown, told, identity, part, at_rest)
 
 
 @lru_cache(maxsize=4)
 def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) -> Frames:
     """The frames of a place, memory-mapped."""
     state = "-at-rest" if at_rest else ""
-    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{recipe(place)}.npy"
+    named = recipe(place, at_rest=at_rest)
+    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
     if not path.is_file():
         _render(_Job(place, count, at_rest), path, say or _silent)
     try:
@@ -109,15 +111,16 @@ def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) 
     return kept
 
 
-def recipe(place: Place) -> str:
+def recipe(place: Place, *, at_rest: bool = False) -> str:
     """What names a set of frames: a change of the place, of a factor or of the seed is another."""
     told = f"{scenery.described(place)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+    told += f" {scenery.REST}" if at_rest else ""
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is rendered: `count` frames of a place."""
+    """What is rendered: `count` frames of a place, or of a place at rest."""
 
     place: Place
     count: int
