@@ -8,7 +8,7 @@ from scripts import ROOT, script
 
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
-    return script("results")
+    return script("results_page")
 
 
 def test_the_page_is_generated_from_the_raw_files(results: ModuleType) -> None:
