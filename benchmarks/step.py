@@ -52,7 +52,7 @@ def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: tor
     """One step of a plain VAE, as anyone would write it."""
     posterior = networks.encoder(images)
     z = gaussian.sample(posterior, torch.randn_like(posterior.mean))
-    environment = torch.zeros(len(images), dtype=torch.long)
+    environment = torch.zeros(len(images), dtype=torch.long, device=images.device)
     nats = reconstruction(networks.decoder(z, environment), images)
     loss = (nats + gaussian.kl_to_prior(posterior).sum(1)).mean()
     optimizer.zero_grad(set_to_none=True)
@@ -68,16 +68,15 @@ def half() -> AbstractContextManager[object]:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def watchful(precision: Precision = nullcontext) -> Learner:
+def watchful(precision: Precision = nullcontext, device: str = "cpu") -> Learner:
     """A learner that watches for changes."""
-    settings = Settings(detector=DetectorRule(surprise=1e-9))
-    cpu = torch.device("cpu")
-    return Learner(Architecture(), settings, seed=0, device=cpu, autocast=precision)
+    settings, place = Settings(detector=DetectorRule(surprise=1e-9)), torch.device(device)
+    return Learner(Architecture(), settings, seed=0, device=place, autocast=precision)
 
 
 def lifelong(images: torch.Tensor, precision: Precision = nullcontext) -> Learner:
     """A learner in its second environment, watching, and dreaming of its first."""
-    learner = watchful(precision)
+    learner = watchful(precision, images.device.type)
     learner.observe(images)
     learner._take_snapshot()
     scores = tuple(1e9 + k for k in range(256))  # so high that no batch is ever suspicious

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vase import VASE, ConfigError, RunError, export
+from vase.lifelong import founding
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -23,7 +24,10 @@ def model() -> VASE:
     subject.partial_fit(np.random.default_rng(0).random((8, 20, 27, 3)))
     learner = subject.learner_
     mask = np.array([True, False, True, True, True])
-    other = learner._open(1, torch.rand(8, 3, 20, 27), learner.eye(torch.rand(8, 3, 20, 27)))
+    images = torch.rand(8, 3, 20, 27)
+    other = founding.further(
+        learner.witness(), learner.memory, 1, images, learner.eye(images), learner.settings
+    )
     learner.memory = learner.memory.enter(replace(other, mask=mask))
     with torch.no_grad():
         learner.average.decoder.environment.weight.normal_()

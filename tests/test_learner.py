@@ -9,9 +9,9 @@ import torch
 
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.detector import DetectorRule
-from vase.lifelong.dream import DreamRule, dream, latents
+from vase.lifelong.dream import DreamRule, Past, dream, latents
 from vase.lifelong.learner import MOST_SKIPPED, Learner
-from vase.lifelong.look import look, moments, to_moments
+from vase.lifelong.look import Here, look, moments, to_moments
 from vase.lifelong.loss import terms, total
 from vase.lifelong.memory import Environment, latest
 from vase.lifelong.settings import Settings
@@ -114,7 +114,7 @@ def test_latents_from_the_prior_are_masked_noise() -> None:
 
 def test_every_past_environment_is_dreamed_of_about_equally() -> None:
     generator = torch.Generator().manual_seed(0)
-    dreamed = dream(networks(), [ALL, SOME], 2000, "marginal", generator)
+    dreamed = dream(networks(), Past.of([ALL, SOME], "marginal", CPU), 2000, generator)
     assert 900 < int((dreamed.environment == 1).sum()) < 1100
     assert dreamed.images.min() >= 0
     assert dreamed.images.max() <= 1
@@ -128,8 +128,8 @@ def test_the_shared_pass_equals_separate_passes() -> None:
     nets, snapshot = networks(0), networks(1)
     images = torch.rand(6, 1, 32, 32)
     noise = torch.randn(6, 5)
-    dreamed = dream(snapshot, [ALL], 4, "marginal", torch.Generator().manual_seed(0))
-    shared = look(nets, images, SOME, 2, noise, dreamed, "kl")
+    dreamed = dream(snapshot, Past.of([ALL], "marginal", CPU), 4, torch.Generator().manual_seed(0))
+    shared = look(nets, images, Here.of(SOME, 2, CPU), noise, dreamed, "kl")
 
     mask = torch.as_tensor(SOME.mask)
     used = gaussian.masked(nets.encoder(images), mask)
@@ -146,15 +146,20 @@ def test_the_shared_pass_equals_separate_passes() -> None:
 
 def test_proximity_to_a_snapshot_of_oneself_is_zero() -> None:
     nets = networks()
-    dreamed = dream(frozen(nets), [ALL], 4, "marginal", torch.Generator().manual_seed(0))
-    shared = look(nets, torch.rand(2, 1, 32, 32), SOME, 2, torch.randn(2, 5), dreamed, "kl")
+    dreamed = dream(
+        frozen(nets), Past.of([ALL], "marginal", CPU), 4, torch.Generator().manual_seed(0)
+    )
+    shared = look(
+        nets, torch.rand(2, 1, 32, 32), Here.of(SOME, 2, CPU), torch.randn(2, 5), dreamed, "kl"
+    )
     for term in shared.past.values():
         assert term.item() == pytest.approx(0, abs=1e-5)
 
 
 def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
     nets = networks()
-    seen = look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, "kl")
+    images, noise = torch.rand(6, 1, 32, 32), torch.randn(6, 5)
+    seen = look(nets, images, Here.of(SOME, 2, CPU), noise, None, "kl")
     (seen.distortion.sum() + seen.kl.sum()).backward()
     gradient = nets.encoder.posterior.weight.grad
     assert gradient is not None
@@ -165,7 +170,8 @@ def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
 
 def test_the_head_sends_no_gradient_to_the_encoder() -> None:
     nets = networks()
-    look(nets, torch.rand(6, 1, 32, 32), SOME, 2, torch.randn(6, 5), None, "kl").belief.backward()
+    images, noise = torch.rand(6, 1, 32, 32), torch.randn(6, 5)
+    look(nets, images, Here.of(SOME, 2, CPU), noise, None, "kl").belief.backward()
     assert all(parameter.grad is None for parameter in nets.encoder.parameters())
 
 
@@ -269,15 +275,15 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     """Plain VAE: the negative evidence lower bound. Otherwise: controlled capacity and the past."""
     images = torch.from_numpy(toy(SWITCH).batch(0)[0])
     plain = resumed(at_the_switch, entangled=True, belief=0.0)
-    seen = plain._look(images)
+    seen = plain._look(images, plain.situation())
     torch.testing.assert_close(
-        total(terms(seen), plain.memory, plain.settings), (seen.distortion + seen.rate).mean()
+        total(terms(seen), 0.0, plain.settings), (seen.distortion + seen.rate).mean()
     )
 
     weights = DreamRule(encoder=2.0, decoder=3.0)
     full = resumed(at_the_switch, dream=weights, belief=0.5)
     run(full, toy(SWITCH), SWITCH + 20)
-    seen = full._look(images)
+    seen = full._look(images, full.situation())
     expected = (
         seen.distortion.mean()
         + charge(seen.rate.mean(), full.memory.here.capacity.nats, QUICK.capacity)
@@ -285,7 +291,8 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
         + 3 * seen.past["decoder_proximity"]
         + 0.5 * seen.belief
     )
-    torch.testing.assert_close(total(terms(seen), full.memory, full.settings), expected)
+    capacity = full.memory.here.capacity.nats
+    torch.testing.assert_close(total(terms(seen), capacity, full.settings), expected)
 
 
 def test_without_inference_there_is_one_environment() -> None:

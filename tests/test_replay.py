@@ -8,11 +8,11 @@ import torch
 
 from vase import build, config
 from vase.errors import ConfigError
-from vase.lifelong.dream import DreamRule, dream
+from vase.lifelong.dream import DreamRule, Past, dream
 from vase.lifelong.learner import Learner
-from vase.lifelong.look import look
+from vase.lifelong.look import Here, look
 from vase.lifelong.loss import terms, total
-from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.memory import Environment
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
 from vase.lifelong.state import restore, state
@@ -63,10 +63,10 @@ def test_replayed_dreams_are_learnt_as_if_they_were_data() -> None:
     """In one shared pass what a pass of their own gives: the negative evidence lower bound."""
     torch.manual_seed(0)
     nets, snapshot = Networks(SHAPE), Networks(SHAPE)
-    dreamed = dream(snapshot, [HERE, THERE], 6, "marginal", generator())
+    dreamed = dream(snapshot, Past.of([HERE, THERE], "marginal", CPU), 6, generator())
     replay = labelled(dreamed.images, dreamed.environment, [HERE, THERE], generator())
     images, noise = torch.rand(4, 1, 32, 32), torch.randn(4, 5)
-    seen = look(nets, images, HERE, 2, noise, replay, "kl")
+    seen = look(nets, images, Here.of(HERE, 2, CPU), noise, replay, "kl")
 
     used = gaussian.masked(nets.encoder(dreamed.images), replay.mask)
     z = gaussian.sample(used, replay.noise) * replay.mask
@@ -95,15 +95,15 @@ def test_a_replayed_image_weighs_as_much_as_a_present_one(entangled: bool) -> No
         torch.as_tensor(THERE.mask).expand(2, 5),
         torch.randn(2, 5),
     )
-    seen = look(nets, torch.rand(4, 1, 32, 32), HERE, 2, torch.randn(4, 5), replay, "kl")
-    memory = Memory((HERE, THERE), 0)
+    images, noise = torch.rand(4, 1, 32, 32), torch.randn(4, 5)
+    seen = look(nets, images, Here.of(HERE, 2, CPU), noise, replay, "kl")
 
     def minimum(distortion: torch.Tensor, rate: torch.Tensor, capacity: float) -> torch.Tensor:
         return distortion + (rate if entangled else charge(rate, capacity, CapacityRule()))
 
     present = minimum(seen.distortion.mean(), seen.rate.mean(), 1.0)
     past = minimum(seen.past["replay_reconstruction"], seen.past["replay_kl"], 3.0)
-    torch.testing.assert_close(total(terms(seen), memory, settings), present + 0.5 * past)
+    torch.testing.assert_close(total(terms(seen), 1.0, settings, 3.0), present + 0.5 * past)
 
 
 # ---- stored images -----------------------------------------------------------------------------

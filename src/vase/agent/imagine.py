@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vase.agent.dynamics import Array
 from vase.errors import InputError
-from vase.lifelong.dream import dream
+from vase.lifelong.dream import Past, dream
 from vase.lifelong.memory import Environment, Memory
 from vase.nets import Networks
 
@@ -71,6 +71,7 @@ def plausible(
     networks: Networks, home: Environment, count: int, generator: torch.Generator
 ) -> Array:
     """Latents [count, N] as they may be at home: of dreams of that environment, encoded."""
-    dreamed = dream(networks, [home], count, "marginal", generator)
+    past = Past.of([home], "marginal", generator.device)
+    dreamed = dream(networks, past, count, generator)
     seen: Array = dreamed.posterior.mean.double().cpu().numpy()
     return seen

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,42 +60,57 @@ class Dream:
     logits: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What is dreamed of, a row for each environment: index [E]; mask, mean, variance [E, N]."""
+
+    index: Tensor
+    mask: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, environments: Sequence[Environment], source: Source, device: torch.device) -> Self:
+        """The past as tensors on a device; "prior" puts 0 and 1 in place of the moments."""
+        mask = np.stack([known.mask for known in environments])
+        size = mask.shape[1]
+        mean = np.stack([known.moments.mean[:size] for known in environments])
+        variance = np.stack([known.moments.variance[:size] for known in environments])
+        if source == "prior":
+            mean, variance = np.zeros_like(mean), np.ones_like(variance)
+        index = torch.tensor([known.index for known in environments], device=device)
+        tables = (torch.from_numpy(each).float().to(device) for each in (mask, mean, variance))
+        return cls(index, *tables)
+
+    def latents(self, choice: Tensor, noise: Tensor) -> Tensor:
+        """Latents [B, N] of environments in the rows `choice` [B]: masked ones are 0.
+
+        z = a * ( m + sqrt(v) noise ), noise [B, N] standard normal.
+        """
+        mean, deviation = self.mean[choice], self.variance[choice].sqrt()
+        return self.mask[choice] * (mean + deviation * noise)
+
+
 def latents(
     environments: Sequence[Environment], choice: Tensor, noise: Tensor, source: Source
 ) -> Tensor:
-    """Latents of past environments, [B, N]: masked ones are 0.
-
-    choice: [B], positions in `environments`. noise: [B, N], standard normal. From the prior
-    z = a * noise; from the marginal z = a * ( m + sqrt(v) noise ).
-    """
-    mask = _table(noise, [known.mask for known in environments])[choice]
-    if source == "prior":
-        return mask * noise
-    size = noise.shape[1]
-    mean = _table(noise, [known.moments.mean[:size] for known in environments])[choice]
-    variance = _table(noise, [known.moments.variance[:size] for known in environments])[choice]
-    return mask * (mean + variance.sqrt() * noise)
+    """Latents of past environments, [B, N]; see `Past.latents`."""
+    return Past.of(environments, source, noise.device).latents(choice, noise)
 
 
 @torch.no_grad()
 def dream(
     snapshot: Networks,
-    environments: Sequence[Environment],
+    past: Past,
     count: int,
-    source: Source,
     generator: torch.Generator,
     rows: slice = slice(None),
 ) -> Dream:
-    """Dream `count` images of the given environments, each equally likely; only `rows` of them."""
+    """Dream `count` images of past environments, each equally likely; only `rows` of them."""
     device = generator.device
-    choice = torch.randint(len(environments), (count,), generator=generator, device=device)
+    choice = torch.randint(len(past.index), (count,), generator=generator, device=device)
     noise = torch.randn(count, snapshot.shape.latents, generator=generator, device=device)
-    z = latents(environments, choice[rows], noise[rows], source)
-    index = torch.tensor([known.index for known in environments], device=device)[choice[rows]]
+    z, index = past.latents(choice[rows], noise[rows]), past.index[choice[rows]]
     logits = snapshot.decoder(z, index)
     images = torch.sigmoid(logits)
     return Dream(images, z, index, snapshot.encoder(images), logits)
-
-
-def _table(like: Tensor, rows: Sequence[object]) -> Tensor:
-    return torch.stack([torch.as_tensor(row) for row in rows]).to(like)

@@ -295,7 +295,7 @@ def _over(values: Tensor, like: Tensor) -> Tensor:
 
 def _lesson(member: Learner, images: Tensor, share: float) -> Lesson:
     """What a member learns from a batch, all of it tensors of one shape for every member."""
-    noise, rehearsed = member.material(len(images))
+    noise, rehearsed = member.material(len(images), member.situation().past)
     here, settings, device = member.memory.here, member.settings, images.device
     count, latents = settings.dream.count(len(images)), noise.shape[1]
 

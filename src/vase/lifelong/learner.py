@@ -14,27 +14,25 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.errors import VaseError
-from vase.lifelong import detector, events
+from vase.lifelong import detector, events, founding
 from vase.lifelong.detector import Suspicion
-from vase.lifelong.dream import Dream, dream
+from vase.lifelong.dream import Dream, Past, dream
 from vase.lifelong.identify import Identify, identify, weigh
-from vase.lifelong.look import Look, look, shown
+from vase.lifelong.look import Here, Look, look, shown
 from vase.lifelong.loss import replayed_capacity, terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
 from vase.lifelong.ranks import ALONE, Ranks, joined, own, share_gradients
 from vase.lifelong.replay import Replay, Reservoir, labelled
 from vase.lifelong.settings import Settings
-from vase.lifelong.step import Learnt, Step
+from vase.lifelong.step import Learnt, Situation, Step, Told
 from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
 from vase.lifelong.witness import Witness
 from vase.nets import Architecture, Networks, random_features
-from vase.objective import signature
-from vase.objective.atypicality import atypicality, foreign, typical
-from vase.objective.capacity import Capacity, grow
+from vase.objective.atypicality import atypicality
+from vase.objective.capacity import grow
 from vase.objective.moments import Moments
 from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
@@ -81,18 +79,24 @@ class Learner:
     def observe(self, images: Tensor) -> Observation:
         """Take in [B, C, H, W] float in [0, 1], all of a batch or this process's rows of it."""
         step = self.begin(self.ranks.gather(images))
-        return self.finish(step, self._learn(step.images) if step.learns else None)
+        return self.finish(step, self.learn(step.images) if step.learns else None)
 
-    def begin(self, images: Tensor) -> Step:
-        """Decide where we are, before anything is learnt."""
+    def begin(self, images: Tensor, features: Tensor | None = None) -> Step:
+        """Decide where we are, before anything is learnt.
+
+        features: what the eye sees in the images, [B, F], where that is known already.
+        """
         torch.set_flush_denormal(True)  # holds for the calling thread only
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
-        features = self.ranks.gather(self.eye(images[own(self.ranks, len(images))])).cpu().double()
+        if features is None:
+            features = self.ranks.gather(self.eye(images[own(self.ranks, len(images))]))
+        features = features.cpu().double()
         if not features.isfinite().all():
             return self._skip(images, "its images are not numbers throughout (NaN or infinity)")
         if not self.memory.environments:
             verdict = Verdict("new", 0, "the first images of the stream")
-            self.memory = Memory().enter(self._first(images, features))
+            found = founding.first(self.witness(), images, features, self.settings)
+            self.memory = Memory().enter(found)
             return Step(images, verdict, learns=True, events=(events.of_verdict(0, verdict),))
         verdict = self._decide(images, features)
         if verdict.kind == "same":
@@ -126,30 +130,39 @@ class Learner:
         source = self.settings.dream.source
         return Witness(self.average, self.snapshot, source, self.generator, self.ranks)
 
-    def material(self, present: int) -> tuple[Tensor, Dream | Replay | None]:
+    def situation(self) -> Situation:
+        """Where this is and what it dreams of: the same until the next verdict or snapshot."""
+        memory, past, source = self.memory, self._past(), self.settings.dream.source
+        return Situation(
+            Here.of(memory.here, len(memory.environments), self.device),
+            Past.of(past, source, self.device) if past else None,
+        )
+
+    def material(self, present: int, past: Past | None) -> tuple[Tensor, Dream | Replay | None]:
         """Noise [B, N] for this process's rows of `present` images, and what is rehearsed."""
         noise = self.witness().noise(present)[own(self.ranks, present)]
-        return noise, self._rehearsal(self.settings.dream.count(present))
+        return noise, self._rehearsal(self.settings.dream.count(present), past)
 
-    def _look(self, images: Tensor) -> Look:
+    def _look(self, images: Tensor, now: Situation) -> Look:
         with self.autocast():
-            noise, rehearsed = self.material(len(images))
-            known, distance = len(self.memory.environments), self.settings.dream.distance
-            mine, here = images[own(self.ranks, len(images))], self.memory.here
-            return look(self.networks, mine, here, known, noise, rehearsed, distance)
+            noise, rehearsed = self.material(len(images), now.past)
+            mine, distance = images[own(self.ranks, len(images))], self.settings.dream.distance
+            return look(self.networks, mine, now.here, noise, rehearsed, distance)
 
-    def _rehearsal(self, count: int) -> Dream | Replay | None:
+    def _rehearsal(self, count: int, past: Past | None) -> Dream | Replay | None:
         """This process's rows of `count` images of the past: dreams, or images that were stored."""
-        rule, past, rows = self.settings.dream, self._past(), own(self.ranks, count)
+        rows = own(self.ranks, count)
         if self.reservoir is not None:
             stored = self.reservoir.draw(count, self.memory.here, self.generator)
             return stored and stored.part(rows)
-        if self.snapshot is None or not past:
+        if self.snapshot is None or past is None:
             return None
-        if rule.method == "proximity":
-            return dream(self.snapshot, past, count, rule.source, self.generator, rows)
-        dreamed = dream(self.snapshot, past, count, rule.source, self.generator)
-        return labelled(dreamed.images, dreamed.environment, past, self.generator).part(rows)
+        if self.settings.dream.method == "proximity":
+            return dream(self.snapshot, past, count, self.generator, rows)
+        dreamed = dream(self.snapshot, past, count, self.generator)
+        return labelled(dreamed.images, dreamed.environment, self._past(), self.generator).part(
+            rows
+        )
 
     def _past(self) -> tuple[Environment, ...]:
         """What is dreamed of: every environment but this one (without S, the one there is)."""
@@ -159,26 +172,32 @@ class Learner:
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def _learn(self, images: Tensor) -> Learnt | None:
+    def learn(self, images: Tensor) -> Learnt | None:
         """One step down the loss; None, and no weight is changed, where that is no number."""
-        seen, ranks = self._look(images), self.ranks
+        learnt = self.descend(images, self.situation(), self.memory.here.capacity.nats).read()
+        if learnt is not None:
+            follow(self.average, self.networks, self.averaging)
+        return learnt
+
+    def descend(self, images: Tensor, now: Situation, capacity: float | Tensor) -> Told:
+        """The step of the weights that learn. Nothing in it waits for the device.
+
+        capacity: of the present environment, in nats. Whether a step is taken is decided on the
+        device, by what PyTorch has for gradients that overflow in mixed precision.
+        """
+        seen, ranks = self._look(images, now), self.ranks
         means = joined(terms(seen), ranks)
-        loss = total(means, self.memory, self.settings)
-        named = {"loss": loss, **means}
-        nats = ranks.mean(seen.kl.detach().mean(0))
-        packed = torch.cat([torch.stack(list(named.values())), nats])  # one transfer
-        values = packed.detach().cpu().tolist()
-        numbers, kl = dict(zip(named, values, strict=False)), tuple(values[len(named) :])
+        loss = total(means, capacity, self.settings, self.past_capacity)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         weights = self.optimizer.param_groups[0]["params"]  # a list; networks would be searched
         share_gradients(weights, ranks)
         norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.clip)
-        if not (np.isfinite(numbers["loss"]) and norm.isfinite()):
-            return None
+        sound = loss.isfinite() & norm.isfinite()
+        self.optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
         self.optimizer.step()
-        follow(self.average, self.networks, self.averaging)
-        return Learnt(numbers, kl, shown(seen, ranks))
+        nats = ranks.mean(seen.kl.detach().mean(0))
+        return Told.of({"loss": loss, **means}, nats, shown(seen, ranks), sound, len(images))
 
     def _skip(self, images: Tensor, why: str) -> Step:
         """Leave out a batch that would spoil the weights or the record; too many end the run."""
@@ -206,15 +225,12 @@ class Learner:
         """Let the record follow what was learnt."""
         here = remember(self.memory.here, learnt.moments, learnt.kl)
         if self.settings.masks and not self.settings.infer:
-            here = replace(here, mask=self._typical(here.moments))
+            mask = founding.makes_sense(here.moments, self.shape.latents, self.settings)
+            here = replace(here, mask=mask)
         if not self.settings.entangled:
             used = learnt.numbers["kl"]
             here = replace(here, capacity=grow(here.capacity, used, self.settings.capacity))
         self.memory = self.memory.enter(here)
-
-    def _typical(self, seen: Moments) -> NDArray[np.bool_]:
-        """The latents that make sense where the moments were seen."""
-        return typical(atypicality(seen)[: self.shape.latents], self.settings.atypical)
 
     def _store(self, images: Tensor) -> None:
         if self.reservoir is not None:
@@ -285,7 +301,11 @@ class Learner:
                 self.memory.without(left, current) if dissolved else self.memory.enter(known)
             )
             return events.of_verdict(self.step, verdict, {"dissolved": left} if dissolved else {})
-        environment = self._open(verdict.environment, images, torch.cat(features))
+        index = verdict.environment
+        self._make_room(index)
+        environment = founding.further(
+            self.witness(), self.memory, index, images, torch.cat(features), self.settings
+        )
         self.memory = self.memory.enter(environment)
         masked = np.flatnonzero(~environment.mask).tolist()
         return events.of_verdict(self.step, verdict, {"masked": masked})
@@ -315,33 +335,6 @@ class Learner:
         for features in held:
             score = likelihood_ratio(features, self.memory.here.signature)
             self._recognise(features, score)
-
-    def _first(self, images: Tensor, features: Tensor) -> Environment:
-        everything = np.ones(self.shape.latents, dtype=bool)
-        capacity = Capacity(self.settings.capacity.start)
-        blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), capacity)
-        seen, kl = self.witness().moments(images, blank), self.witness().kl(images, everything)
-        return replace(blank, moments=seen, signature=signature.of(features), kl=kl)
-
-    def _open(self, index: int, images: Tensor, features: Tensor) -> Environment:
-        """A new environment: its mask from the pooled images, its capacity from what they use."""
-        rule = self.settings
-        before = self.witness().moments(images, self.memory.here)
-        strange = foreign(before, self.memory.carried(index), rule.atypical)
-        judged = rule.masks and not strange
-        mask = self._typical(before) if judged else np.ones(self.shape.latents, bool)
-        self._make_room(index)
-        draft, witness = Environment(index, mask, before, Capacity()), self.witness()
-        seen = witness.moments(images, draft)
-        start = min(float(seen.mean[-1]), self.settings.capacity.limit)
-        return replace(
-            draft,
-            moments=seen,
-            capacity=Capacity(start, start),
-            signature=signature.of(features),
-            kl=witness.kl(images, mask),
-            foreign=strange,
-        )
 
     def _make_room(self, index: int) -> None:
         """Double the tables of environments until they have a row for `index`."""

@@ -7,6 +7,7 @@ without gradient and without dreams: that of the averaged networks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -46,21 +47,36 @@ class Look:
         return self.kl.sum(1)
 
 
+@dataclass(frozen=True, eq=False)
+class Here:
+    """The environment that images are seen in, and how many of them the head can name.
+
+    mask: [N], bool, on the images' device.
+    """
+
+    index: int
+    mask: Tensor
+    known: int
+
+    @classmethod
+    def of(cls, environment: Environment, known: int, device: torch.device) -> Self:
+        """Where a record says that images are seen."""
+        return cls(environment.index, torch.as_tensor(environment.mask, device=device), known)
+
+
 def look(
     networks: Networks,
     images: Tensor,
-    here: Environment,
-    known: int,
+    here: Here,
     noise: Tensor,
     rehearsed: Dream | Replay | None,
     distance: Distance,
 ) -> Look:
     """Pass present images [B, C, H, W] and rehearsed ones through the networks, once.
 
-    noise: [B, N], standard normal. known: number of environments the head can name.
+    noise: [B, N], standard normal.
     """
-    count = len(images)
-    mask = torch.as_tensor(here.mask, device=images.device)
+    count, mask = len(images), here.mask
     inputs = images if rehearsed is None else torch.cat([images, rehearsed.images])
     both = networks.encoder(inputs)
     posterior = Posterior(both.mean[:count], both.log_variance[:count])
@@ -74,7 +90,7 @@ def look(
         environment = torch.cat([environment, rehearsed.environment])
     logits = networks.decoder(z, environment)
 
-    log_belief = networks.head(both, known)
+    log_belief = networks.head(both, here.known)
     return Look(
         posterior=posterior,
         distortion=reconstruction(logits[:count], images),
@@ -122,14 +138,13 @@ def channels(posterior: Posterior, distortion: Tensor, rate: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def shown(seen: Look, ranks: Ranks) -> Moments:
-    """The moments of a whole batch, of which each process has looked at its rows."""
+def shown(seen: Look, ranks: Ranks) -> Tensor:
+    """The `channels` of a whole batch, of which each process has looked at its rows."""
     losses = torch.stack([seen.distortion, seen.rate], dim=1)
     mine = torch.cat([seen.posterior.mean, seen.posterior.log_variance, losses], dim=1)
     latents = seen.kl.shape[1]
     mean, log_variance, losses = torch.split(ranks.gather(mine), [latents, latents, 2], dim=1)
-    table = channels(Posterior(mean, log_variance), *losses.T)
-    return to_moments(table, len(losses))
+    return channels(Posterior(mean, log_variance), *losses.T)
 
 
 def view(

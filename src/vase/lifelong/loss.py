@@ -22,13 +22,18 @@ def terms(seen: Look) -> dict[str, Tensor]:
     }
 
 
-def total(means: Mapping[str, Tensor], memory: Memory, settings: Settings) -> Tensor:
+def total(
+    means: Mapping[str, Tensor],
+    capacity: float | Tensor,
+    settings: Settings,
+    replayed: float = 0.0,
+) -> Tensor:
     """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image.
 
-    means: the `terms` of a look. L_past is proximity to the snapshot on dreams or, where the past
-    is replayed as data, L_MDL of the replayed images, each weighing as much as a present one.
+    means: the `terms` of a look. capacity: of the present environment, in nats. L_past is proximity
+    to the snapshot on dreams or, where the past is replayed as data, L_MDL of the replayed images,
+    each weighing as much as a present one. replayed: their capacity.
     """
-    capacity = memory.here.capacity.nats
     present = _minimum(means["reconstruction"], means["kl"], capacity, settings)
     loss = present + settings.belief * means["belief"]
     rule = settings.dream
@@ -36,9 +41,8 @@ def total(means: Mapping[str, Tensor], memory: Memory, settings: Settings) -> Te
         loss = loss + rule.encoder * means["encoder_proximity"]
         loss = loss + rule.decoder * means["decoder_proximity"]
     if "replay_reconstruction" in means:
-        capacity = replayed_capacity(memory, settings)
         distortion, rate = means["replay_reconstruction"], means["replay_kl"]
-        loss = loss + rule.share * _minimum(distortion, rate, capacity, settings)
+        loss = loss + rule.share * _minimum(distortion, rate, replayed, settings)
     return loss
 
 
@@ -48,7 +52,9 @@ def replayed_capacity(memory: Memory, settings: Settings) -> float:
     return sum(known.capacity.nats for known in replayed) / max(1, len(replayed))
 
 
-def _minimum(distortion: Tensor, rate: Tensor, capacity: float, settings: Settings) -> Tensor:
+def _minimum(
+    distortion: Tensor, rate: Tensor, capacity: float | Tensor, settings: Settings
+) -> Tensor:
     """L_MDL: distortion, and the rate as the objective charges it."""
     paid = rate if settings.entangled else charge(rate, capacity, settings.capacity)
     return distortion + paid

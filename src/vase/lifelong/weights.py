@@ -22,10 +22,21 @@ def frozen(networks: Networks) -> Networks:
     return copy.deepcopy(networks).requires_grad_(False).eval()
 
 
-def follow(average: Networks, networks: Networks, averaging: float) -> None:
-    """average <- averaging * average + (1 - averaging) * networks; buffers are copied."""
-    update = get_ema_multi_avg_fn(averaging)  # type: ignore[no-untyped-call]
-    update(list(average.parameters()), list(networks.parameters()), 0)
+@torch.no_grad()
+def follow(average: Networks, networks: Networks, averaging: float | Tensor) -> None:
+    """average <- averaging * average + (1 - averaging) * networks; buffers are copied.
+
+    averaging: a tensor, [], on a device that is not to be waited for.
+    """
+    slow: list[Tensor] = list(average.parameters())
+    fast: list[Tensor] = list(networks.parameters())
+    if isinstance(averaging, Tensor):
+        apart = torch._foreach_sub(fast, slow)
+        torch._foreach_mul_(apart, 1 - averaging)
+        torch._foreach_add_(slow, apart)
+    else:
+        update = get_ema_multi_avg_fn(averaging)  # type: ignore[no-untyped-call]
+        update(slow, fast, 0)
     for kept, now in zip(average.buffers(), networks.buffers(), strict=True):
         kept.copy_(now)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vase.lifelong.dream import Source, dream
+from vase.lifelong.dream import Past, Source, dream
 from vase.lifelong.kappa import Guess
 from vase.lifelong.look import moments, to_moments
 from vase.lifelong.memory import Environment, Memory
@@ -69,7 +69,8 @@ class Witness:
         """
         if self.snapshot is None:
             return known.moments
-        dreamed = dream(self.snapshot, [known], DREAMS, self.source, self.generator)
+        past = Past.of([known], self.source, self.generator.device)
+        dreamed = dream(self.snapshot, past, DREAMS, self.generator)
         noise = self.noise(DREAMS)
         then = self._seen(self.snapshot, dreamed.images, known, noise)
         now = self._seen(self.average, dreamed.images, known, noise)

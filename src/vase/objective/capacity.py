@@ -44,7 +44,7 @@ class Capacity:
     used: float = 0.0
 
 
-def charge(kl_nats: Tensor, capacity: float, rule: CapacityRule) -> Tensor:
+def charge(kl_nats: Tensor, capacity: float | Tensor, rule: CapacityRule) -> Tensor:
     """price KL + gamma max(0, KL - C)^2, or gamma (KL - C)^2 if two-sided, for a batch's KL."""
     excess = kl_nats - capacity
     if rule.two_sided:

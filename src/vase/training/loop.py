@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from vase.lifelong.captured import Captured, capturable
 from vase.lifelong.learner import Learner
 from vase.records import Observation
 from vase.worlds.stream import Stream
@@ -18,8 +19,9 @@ def observe(learner: Learner, stream: Stream) -> Iterator[Observation]:
     While a batch is learnt the next one is drawn.
     """
     images = stream.images(learner.step)
+    subject = Captured(learner) if capturable(learner) else learner
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(next, images, None)
         while (batch := coming.result()) is not None:
             coming = ahead.submit(next, images, None)
-            yield learner.observe(torch.from_numpy(batch).to(learner.device))
+            yield subject.observe(torch.from_numpy(batch).to(learner.device))
