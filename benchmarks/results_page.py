@@ -332,9 +332,10 @@ def networks(folder: Path) -> list[str]:
 
 def gpu(folder: Path) -> list[str]:
     """What a step costs on a GPU, if there are raw files of it."""
-    if not (folder / "step.json").is_file():
+    files = [folder / "step.json", folder / "poster.json"]
+    if not all(file.is_file() for file in files):
         return []
-    step, poster = read_json(folder / "step.json"), read_json(folder / "poster.json")
+    step, poster = map(read_json, files)
     opened = ", ".join(str(event["step"]) for event in poster["events"] if event["kind"] == "new")
     batches, together = step["images_per_second"], step["ensemble_ms_per_member"]
     precisions = step["kernels_ms_by_precision"]
@@ -342,7 +343,10 @@ def gpu(folder: Path) -> list[str]:
         ("a plain VAE's step, launched kernel by kernel", f"{step['plain_ms']:.1f} ms"),
         ("a lifelong step, launched kernel by kernel", f"{step['written_ms']:.1f} ms"),
         ("a lifelong step as a run takes it (CUDA graphs)", f"{step['captured_ms']:.2f} ms"),
-        ("of that the decisions", f"{step['begin_and_finish_ms']:.2f} ms"),
+        (
+            "deciding and remembering by themselves, in part done while the GPU works",
+            f"{step['begin_and_finish_ms']:.2f} ms",
+        ),
         ("one replay of its graph, waited for: its floor", f"{step['replay_ms']:.2f} ms"),
         ("its kernels, replayed in a row", f"{step['kernels_ms']:.2f} ms"),
         (
@@ -350,12 +354,15 @@ def gpu(folder: Path) -> list[str]:
             f"{step['arithmetic_ms']:.3f} ms",
         ),
         (
-            f"kernels in {', '.join(precisions)}, taken beside each other",
+            f"kernels in {', '.join(precisions)}, one precision after the other",
             f"{', '.join(f'{each:.2f}' for each in precisions.values())} ms",
         ),
-        *((f"batches of {size}", f"{each:,} images/s") for size, each in batches.items()),
         *(
-            (f"ensembles of {count}, `small`, each member", f"{each:.1f} ms")
+            (f"batches of {size}, by themselves", f"{each:,} images/s")
+            for size, each in batches.items()
+        ),
+        *(
+            (f"ensemble of {count}, `small`, each member's step", f"{each:.1f} ms")
             for count, each in together.items()
         ),
     ]
@@ -365,7 +372,8 @@ def gpu(folder: Path) -> list[str]:
         f"dreams and detection. A step takes {step['captured_over_replay']} times its floor. "
         f"`poster`, seed {poster['seed']}: {poster['steps']:,} steps in "
         f"{poster['seconds'] / 60:.1f} minutes, the program's start included and the probes, which "
-        f"a CPU does, not; environments opened at steps {opened}.",
+        f"a CPU does, not ({poster['measured']}); environments opened at steps {opened}. "
+        "float32 is PyTorch's default, in which convolutions may round to TF32.",
         "    python benchmarks/gpu.py --out results/gpu/step.json\n"
         f"    vase train poster training.accelerator=cuda training.seed={poster['seed']}",
         table(("", "time"), rows),

@@ -277,7 +277,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     plain = resumed(at_the_switch, entangled=True, belief=0.0)
     seen = plain._look(images, plain.situation())
     torch.testing.assert_close(
-        total(terms(seen), 0.0, plain.settings), (seen.distortion + seen.rate).mean()
+        total(terms(seen), 0.0, plain.settings, 0.0), (seen.distortion + seen.rate).mean()
     )
 
     weights = DreamRule(encoder=2.0, decoder=3.0)
@@ -292,7 +292,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
         + 0.5 * seen.belief
     )
     capacity = full.memory.here.capacity.nats
-    torch.testing.assert_close(total(terms(seen), capacity, full.settings), expected)
+    torch.testing.assert_close(total(terms(seen), capacity, full.settings, 0.0), expected)
 
 
 def test_without_inference_there_is_one_environment() -> None:

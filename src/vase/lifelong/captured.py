@@ -6,8 +6,8 @@ where a decision changes it, so the first steps after a decision are taken as th
 one is captured; from then on images, capacity and the share of the average are copied in, and what
 the step has to tell is fetched, once. Decisions stay where they are, in the learner.
 
-Steps that cannot be captured go on as they are written: of several processes, and of rivals that
-replay the past as data.
+Steps that cannot be captured go on as they are written: of several processes, of networks of the
+user's, and of rivals that replay the past as data.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import Tensor
 from vase.lifelong.learner import Learner
 from vase.lifelong.step import Learnt, Told
 from vase.lifelong.weights import follow
+from vase.nets import BUILT_IN
 from vase.records import Observation
 
 SETTLED = 8  # steps in one situation, after which the next is captured
@@ -41,16 +42,21 @@ class Capture(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Graphs:
-    """What is replayed in one situation: the step of the weights, and that of their average."""
+    """What is replayed in one situation: the eye, the weights' step, and that of their average."""
 
+    eye: Callable[[], Tensor]
     step: Callable[[], Told]
-    follow: Callable[[], None]
+    average: Callable[[], None]
 
 
 def capturable(learner: Learner) -> bool:
-    """Whether a learner's steps can be captured."""
-    proximity = learner.settings.dream.method == "proximity" and learner.reservoir is None
-    return learner.device.type == "cuda" and learner.ranks.count == 1 and proximity
+    """Whether a learner's steps can be captured.
+
+    Networks of the user's may wait for the device or branch on what they see, which a graph cannot.
+    """
+    alone = learner.device.type == "cuda" and learner.ranks.count == 1
+    dreams = learner.settings.dream.method == "proximity" and learner.reservoir is None
+    return alone and dreams and learner.shape.nets in BUILT_IN
 
 
 def cuda_graph(compute: Callable[[], Result], generator: torch.Generator) -> Callable[[], Result]:
@@ -78,29 +84,20 @@ class Captured:
         self.learner, self.capture = learner, capture
         self.situation: tuple[object, ...] = ()
         self.steps = 0  # in this situation
-        self.images = torch.zeros(0)
+        self.images = torch.zeros(0)  # where graphs find them
         self.capacity, self.averaging = torch.zeros(2, device=learner.device).unbind()
-        self.eye: Callable[[], Tensor] | None = None
         self.graphs: Graphs | None = None
 
     def observe(self, images: Tensor) -> Observation:
         """Take in [B, C, H, W] float in [0, 1]."""
-        learner = self.learner
-        step = learner.begin(images, self._features(images))
-        return learner.finish(step, self._learn(images) if step.learns else None)
-
-    def _features(self, images: Tensor) -> Tensor:
-        """What the eye sees, [B, F]; the images are left where graphs find them."""
+        learner, features = self.learner, None
         if images.shape != self.images.shape:
-            self.images = images.clone()
-            self.graphs, self.steps = None, 0
-            features: Tensor = self.learner.eye(images)
-            self.eye = self.capture(lambda: self.learner.eye(self.images), self.learner.generator)
-            return features
-        assert self.eye is not None
-        self.images.copy_(images)
-        seen: Tensor = self.eye()
-        return seen
+            self.images, self.situation = torch.empty_like(images), ()
+        elif self.graphs is not None:
+            self.images.copy_(images)
+            features = self.graphs.eye()
+        step = learner.begin(images, features)
+        return learner.finish(step, self._learn(images) if step.learns else None)
 
     def _learn(self, images: Tensor) -> Learnt | None:
         learner, now = self.learner, self._situation()
@@ -110,6 +107,7 @@ class Captured:
         if self.steps <= SETTLED:
             return learner.learn(images)
         if self.graphs is None:
+            self.images.copy_(images)
             self.graphs = self._captured()
         self.capacity.fill_(learner.memory.here.capacity.nats)
         told = self.graphs.step()
@@ -117,14 +115,17 @@ class Captured:
         learnt = told.read()
         if learnt is not None:
             self.averaging.fill_(learner.averaging)
-            self.graphs.follow()
+            self.graphs.average()
         return learnt
 
     def _situation(self) -> tuple[object, ...]:
-        """All that a captured step takes for granted."""
-        learner, memory = self.learner, self.learner.memory
+        """All that a captured step takes for granted, as objects that are replaced, not changed."""
+        learner, here, past = self.learner, self.learner.memory.here, self.learner.past
         weights = (learner.networks, learner.average, learner.snapshot, learner.optimizer)
-        return (*weights, memory.here.mask, *memory.elsewhere)
+        dreams: list[object] = [known.mask for known in past]
+        if learner.settings.dream.source == "marginal":
+            dreams += [known.moments for known in past]
+        return (*weights, here.mask, *dreams)
 
     def _same(self, now: tuple[object, ...]) -> bool:
         """Whether these are the very objects that there were."""
@@ -138,6 +139,7 @@ class Captured:
             group["capturable"] = learner.device.type == "cuda"
         average, networks, generator = learner.average, learner.networks, learner.generator
         return Graphs(
+            self.capture(lambda: learner.eye(self.images), generator),
             self.capture(lambda: learner.descend(self.images, now, self.capacity), generator),
             self.capture(lambda: follow(average, networks, self.averaging), generator),
         )

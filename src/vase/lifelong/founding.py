@@ -18,7 +18,7 @@ from vase.objective.moments import Moments
 
 
 def first(witness: Witness, images: Tensor, features: Tensor, settings: Settings) -> Environment:
-    """The first environment of a stream, from its first images and their features [B, F]."""
+    """The first environment of a stream, from images [B, C, H, W] and their features [B, F]."""
     everything = np.ones(witness.average.shape.latents, dtype=bool)
     capacity = Capacity(settings.capacity.start)
     blank = Environment(0, everything, Moments(np.zeros(1), np.ones(1), 1.0), capacity)
@@ -34,12 +34,15 @@ def further(
     features: Tensor,
     settings: Settings,
 ) -> Environment:
-    """A new environment: its mask from the pooled images, its capacity from what they use."""
+    """A new environment, from pooled images [B, C, H, W] and their features [B, F].
+
+    Its mask is from what is typical of the images, its capacity from what they use.
+    """
     before = witness.moments(images, memory.here)
     strange = foreign(before, memory.carried(index), settings.atypical)
     judged = settings.masks and not strange
     latents = witness.average.shape.latents
-    mask = makes_sense(before, latents, settings) if judged else np.ones(latents, bool)
+    mask = typical_latents(before, latents, settings) if judged else np.ones(latents, bool)
     draft = Environment(index, mask, before, Capacity())
     seen = witness.moments(images, draft)
     start = min(float(seen.mean[-1]), settings.capacity.limit)
@@ -53,6 +56,6 @@ def further(
     )
 
 
-def makes_sense(seen: Moments, latents: int, settings: Settings) -> NDArray[np.bool_]:
+def typical_latents(seen: Moments, latents: int, settings: Settings) -> NDArray[np.bool_]:
     """[N], the latents that are typical where the moments were seen."""
     return typical(atypicality(seen)[:latents], settings.atypical)

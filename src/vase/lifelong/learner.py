@@ -38,6 +38,7 @@ from vase.objective.signature import likelihood_ratio
 from vase.records import Event, Observation, Verdict
 
 MOST_SKIPPED = 8  # batches in a row that cannot be learnt
+HEEDED = ("cpu", "cuda")  # where fused Adam heeds `found_inf`: on Apple's GPUs it need not
 
 
 class Learner:
@@ -131,8 +132,8 @@ class Learner:
         return Witness(self.average, self.snapshot, source, self.generator, self.ranks)
 
     def situation(self) -> Situation:
-        """Where this is and what it dreams of: the same until the next verdict or snapshot."""
-        memory, past, source = self.memory, self._past(), self.settings.dream.source
+        """Where this is, and what it dreams of."""
+        memory, past, source = self.memory, self.past, self.settings.dream.source
         return Situation(
             Here.of(memory.here, len(memory.environments), self.device),
             Past.of(past, source, self.device) if past else None,
@@ -160,11 +161,10 @@ class Learner:
         if self.settings.dream.method == "proximity":
             return dream(self.snapshot, past, count, self.generator, rows)
         dreamed = dream(self.snapshot, past, count, self.generator)
-        return labelled(dreamed.images, dreamed.environment, self._past(), self.generator).part(
-            rows
-        )
+        return labelled(dreamed.images, dreamed.environment, self.past, self.generator).part(rows)
 
-    def _past(self) -> tuple[Environment, ...]:
+    @property
+    def past(self) -> tuple[Environment, ...]:
         """What is dreamed of: every environment but this one (without S, the one there is)."""
         if not self.settings.dreams:
             return ()
@@ -180,10 +180,10 @@ class Learner:
         return learnt
 
     def descend(self, images: Tensor, now: Situation, capacity: float | Tensor) -> Told:
-        """The step of the weights that learn. Nothing in it waits for the device.
+        """The step of the weights that learn. On `HEEDED` devices nothing in it waits for them.
 
-        capacity: of the present environment, in nats. Whether a step is taken is decided on the
-        device, by what PyTorch has for gradients that overflow in mixed precision.
+        capacity: of the present environment, in nats. Whether a step is taken is then decided on
+        the device, by what PyTorch has for gradients that overflow in mixed precision.
         """
         seen, ranks = self._look(images, now), self.ranks
         means = joined(terms(seen), ranks)
@@ -194,8 +194,11 @@ class Learner:
         share_gradients(weights, ranks)
         norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.clip)
         sound = loss.isfinite() & norm.isfinite()
-        self.optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        heeded = self.device.type in HEEDED
+        if heeded:
+            self.optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
+        if heeded or sound:
+            self.optimizer.step()
         nats = ranks.mean(seen.kl.detach().mean(0))
         return Told.of({"loss": loss, **means}, nats, shown(seen, ranks), sound, len(images))
 
@@ -225,8 +228,8 @@ class Learner:
         """Let the record follow what was learnt."""
         here = remember(self.memory.here, learnt.moments, learnt.kl)
         if self.settings.masks and not self.settings.infer:
-            mask = founding.makes_sense(here.moments, self.shape.latents, self.settings)
-            here = replace(here, mask=mask)
+            mask = founding.typical_latents(here.moments, self.shape.latents, self.settings)
+            here = here if np.array_equal(mask, here.mask) else replace(here, mask=mask)
         if not self.settings.entangled:
             used = learnt.numbers["kl"]
             here = replace(here, capacity=grow(here.capacity, used, self.settings.capacity))

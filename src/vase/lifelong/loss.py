@@ -26,7 +26,7 @@ def total(
     means: Mapping[str, Tensor],
     capacity: float | Tensor,
     settings: Settings,
-    replayed: float = 0.0,
+    replayed: float,
 ) -> Tensor:
     """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image.
 

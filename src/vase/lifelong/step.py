@@ -61,7 +61,7 @@ class Told:
     def of(
         terms: Mapping[str, Tensor], kl: Tensor, table: Tensor, sound: Tensor, images: int
     ) -> Told:
-        """kl: [N]. table: the `channels` of all images."""
+        """terms: in nats, [] each. kl: [N]. table: `channels` of all images. sound: [], bool."""
         parts = [torch.stack([sound.float(), *terms.values()]), kl, table.flatten()]
         return Told(tuple(terms), torch.cat(parts).detach(), images)
 

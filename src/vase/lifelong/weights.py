@@ -26,7 +26,8 @@ def frozen(networks: Networks) -> Networks:
 def follow(average: Networks, networks: Networks, averaging: float | Tensor) -> None:
     """average <- averaging * average + (1 - averaging) * networks; buffers are copied.
 
-    averaging: a tensor, [], on a device that is not to be waited for.
+    averaging: a number, or a tensor [] whose value a device may learn later. PyTorch's average
+    takes numbers only.
     """
     slow: list[Tensor] = list(average.parameters())
     fast: list[Tensor] = list(networks.parameters())
