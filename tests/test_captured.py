@@ -132,6 +132,16 @@ def test_a_captured_step_that_is_no_number_changes_no_weight(device: torch.devic
         steps.observe(batch)
 
 
+def test_graphs_are_let_go_with_the_size_of_a_batch() -> None:
+    """Also where the batch of another size is held back, and so not learnt."""
+    subject = captured(learner(CPU))
+    observed(subject, CPU, SETTLED + 2)
+    assert subject.graphs is not None
+    seen = subject.observe(1 - torch.from_numpy(stream().batch(0)[0])[:8])
+    assert not seen.learnt
+    assert subject.graphs is None
+
+
 def test_what_cannot_be_captured_is_told() -> None:
     assert not capturable(learner(CPU))
     subject = learner(CPU)

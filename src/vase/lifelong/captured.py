@@ -92,7 +92,7 @@ class Captured:
         """Take in [B, C, H, W] float in [0, 1]."""
         learner, features = self.learner, None
         if images.shape != self.images.shape:
-            self.images, self.situation = torch.empty_like(images), ()
+            self.images, self.situation, self.graphs = torch.empty_like(images), (), None
         elif self.graphs is not None:
             self.images.copy_(images)
             features = self.graphs.eye()
