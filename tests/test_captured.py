@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 # One environment, whose moments change at every step while it is dreamed of.
 ALONE = {"infer": False, "masks": False, "dream": DreamRule(refresh=30)}
-SWITCH, OPENED, STEPS = 60, 71, 100
+SWITCH, OPENED, STEPS = 60, 71, 88
 
 
 def as_it_is(compute: Callable[[], Result], generator: torch.Generator) -> Callable[[], Result]:
