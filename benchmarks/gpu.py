@@ -24,14 +24,13 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from step import BATCH, Precision, lifelong, plain_step, ratio
+from step import BATCH, Precision, lifelong, plain_step, ratio, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from vase import build, config
@@ -51,14 +50,13 @@ def half() -> AbstractContextManager[object]:
 
 def milliseconds(step: Callable[[], object], rounds: int) -> list[float]:
     """Wall-clock times of calls, each until the GPU has done its work."""
-    times = []
-    for _ in range(rounds):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
+
+    def waited() -> None:
         step()
         torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - began))
-    return times
+
+    torch.cuda.synchronize()
+    return [1e3 * seconds(waited) for _ in range(rounds)]
 
 
 def settled(images: torch.Tensor, **options: Precision) -> Captured:

@@ -22,7 +22,7 @@ from vase.lifelong.detector import Suspicion
 from vase.lifelong.dream import Dream, Past, dream
 from vase.lifelong.identify import Identify, identify, weigh
 from vase.lifelong.look import Here, Look, look, shown
-from vase.lifelong.loss import replayed_capacity, terms, total
+from vase.lifelong.loss import terms, total
 from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
 from vase.lifelong.ranks import ALONE, Ranks, joined, own, share_gradients
 from vase.lifelong.replay import Replay, Reservoir, labelled
@@ -222,7 +222,7 @@ class Learner:
     @property
     def past_capacity(self) -> float:
         """The mean capacity of the environments that are dreamed of, in nats."""
-        return replayed_capacity(self.memory, self.settings)
+        return sum(known.capacity.nats for known in self.past) / max(1, len(self.past))
 
     def _remember(self, learnt: Learnt) -> None:
         """Let the record follow what was learnt."""

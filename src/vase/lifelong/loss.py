@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vase.lifelong.look import Look
-from vase.lifelong.memory import Memory
 from vase.lifelong.settings import Settings
 from vase.objective.capacity import charge
 
@@ -44,12 +43,6 @@ def total(
         distortion, rate = means["replay_reconstruction"], means["replay_kl"]
         loss = loss + rule.share * _minimum(distortion, rate, replayed, settings)
     return loss
-
-
-def replayed_capacity(memory: Memory, settings: Settings) -> float:
-    """The mean capacity of the environments that are replayed, in nats; 0 if there are none."""
-    replayed = memory.elsewhere if settings.infer else memory.environments
-    return sum(known.capacity.nats for known in replayed) / max(1, len(replayed))
 
 
 def _minimum(

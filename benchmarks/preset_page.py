@@ -1,0 +1,160 @@
+"""What RESULTS.md says of a preset, from the raw files of its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vase.bench import page as detect
+from vase.bench.page import table
+from vase.training.folder import read_json, read_lines
+
+READOUTS = ("linear", "mlp", "frozen")
+# What is compared with the source: figure, field, and the scale that it is printed in.
+SCORES: tuple[tuple[str, str, float], ...] = (
+    ("identity", "max", 100),
+    ("identity", "change", 100),
+    ("position_mse", "min", 1e4),
+    ("position_mse", "change", 1e4),
+)
+# The row VASE (SDA), disentangled, as printed on the poster.
+SOURCE = {"identity max %": 88.6, "identity change": -5.4, "MSE min 1e-4": 3.2, "MSE change": 3.0}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The raw files of one seed."""
+
+    seed: int
+    probes: dict[str, Any]
+    events: list[dict[str, Any]]
+    cost: dict[str, Any]
+
+
+def results(preset: Path) -> list[Result]:
+    """All seeds of a preset, in order."""
+    return [
+        Result(
+            int(folder.name.removeprefix("seed-")),
+            read_json(folder / "probes.json"),
+            read_lines(folder / "events.jsonl"),
+            read_json(folder / "cost.json"),
+        )
+        for folder in sorted(preset.glob("seed-*/"))
+    ]
+
+
+def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) -> str:
+    """Mean and standard deviation over seeds, or the value if there is one."""
+    numbers = [value * scale for value in values if value is not None]
+    return detect.spread(numbers, digits) if numbers else "-"
+
+
+def section(preset: str, found: list[Result]) -> str:
+    """Everything there is to say of one preset."""
+    minutes = spread(result.cost["training_minutes"] for result in found)
+    threads = sorted({result.cost["threads"] for result in found})
+    seeds = ", ".join(str(result.seed) for result in found)
+    commits = ", ".join(sorted({result.cost["commit"] for result in found}))
+    return "\n\n".join(
+        [
+            f"## Preset `{preset}`",
+            f"Seeds {seeds}; {found[0].probes['steps']} steps; {minutes} minutes of training on "
+            f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']} "
+            f"at commit {commits}, beside other work on the same machine. Mean and standard "
+            "deviation over seeds.",
+            f"    python benchmarks/results.py train {preset} --seeds {seeds.replace(',', '')}",
+            "### Readouts, all environments seen",
+            readouts(found),
+            "`max` (`min`) is each environment's best over training from its first appearance "
+            "on, `change` its value at the end minus that, both averaged over environments. "
+            "`frozen` is fitted once, when the environment was last present, and sees forgetting "
+            "that a refitted readout hides.",
+            "### By environment (MLP readout)",
+            by_world(found),
+            "### Detection",
+            detections(found),
+            "### Position latents",
+            positions(found),
+        ]
+    )
+
+
+def readouts(found: list[Result]) -> str:
+    """The headline: identity and position, three readouts, beside the source."""
+
+    def cell(kind: str, readout: str, name: str, scale: float) -> str:
+        return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
+
+    rows = [
+        [readout, *(cell(kind, readout, *rest) for kind, *rest in SCORES)] for readout in READOUTS
+    ]
+    return table(["readout", *SOURCE], [*rows, ["the source (not stated which)", *SOURCE.values()]])
+
+
+def by_world(found: list[Result]) -> str:
+    """Identity, position and reconstruction of each world."""
+    summary = [r.probes["summary"] for r in found]
+    worlds = list(summary[0]["identity"]["mlp"]["worlds"])
+
+    def last(name: str) -> str:
+        ends = (r.probes["timeline"][-1]["worlds"][name]["reconstruction_nats"] for r in found)
+        return spread(ends)
+
+    def of(kind: str, name: str, field: str, scale: float) -> str:
+        return spread((s[kind]["mlp"]["worlds"].get(name, {}).get(field) for s in summary), scale)
+
+    rows = [
+        [name, *(of(kind, name, *rest) for kind, *rest in SCORES), last(name)] for name in worlds
+    ]
+    return table(["environment", *SOURCE, "reconstruction at the end, nats"], rows)
+
+
+def detections(found: list[Result]) -> str:
+    """What each seed found."""
+    rows = []
+    for result in found:
+        scores = result.probes["detection"]
+        opened = [event for event in result.events if event["kind"] in ("new", "back")]
+        rows.append(
+            [
+                result.seed,
+                len({event["environment"] for event in opened}),
+                ", ".join(f"{s['verdict']} {s['index']}" for s in scores["switches"]),
+                ", ".join(str(s["delay"]) for s in scores["switches"]),
+                len(scores["false_alarms"]),
+                scores["missed"],
+                scores["kept"],
+            ]
+        )
+    head = ["seed", "environments", "verdicts", "delays, batches", "false", "missed", "weighed"]
+    return table(head, rows) + (
+        "\n\n`weighed`: alarms that were looked into and dropped before anything was opened."
+    )
+
+
+def positions(found: list[Result]) -> str:
+    """Which latents carry position in the first moving world, and what became of them."""
+    worlds = [world["name"] for world in found[0].probes["latents"]["worlds"]]
+    rows = []
+    for result in found:
+        latents = result.probes["latents"]
+        carried = latents["position"]
+        best = {world["name"]: world for world in latents["worlds"]}[carried["source"]]["r2"]
+        rows.append(
+            [
+                result.seed,
+                ", ".join(map(str, carried["latents"])),
+                *(f"{max(best[factor]):.2f}" for factor in ("x", "y")),
+                *(state(carried, name) for name in worlds),
+            ]
+        )
+    return table(["seed", "latents", "best R2 of x", "of y", *worlds], rows)
+
+
+def state(carried: dict[str, Any], name: str) -> str:
+    """How many of the position latents a world uses and masks."""
+    used, masked = carried["used_in"].get(name, []), carried["masked_in"].get(name, [])
+    return f"{len(used)} used, {len(masked)} masked"
