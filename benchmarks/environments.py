@@ -21,25 +21,28 @@ from safetensors.torch import save
 from step import seconds
 
 from vase.lifelong.learner import Learner
-from vase.lifelong.settings import Settings
 from vase.lifelong.state import state
 from vase.nets import Architecture
+from vase.settings import LearnerSettings
 
 COUNTS = (2, 12, 50)
 ALLOWED = 1.1
 
 
 def learner_of(environments: int, images: torch.Tensor) -> Learner:
-    """A learner in the last of so many environments, dreaming of all others."""
-    learner = Learner(Architecture(), Settings(), seed=0, device=torch.device("cpu"))
+    """A learner in the last of so many environments that replays all others."""
+    learner = Learner(Architecture(), LearnerSettings(), seed=0, device=torch.device("cpu"))
     learner.observe(images)
-    learner._take_snapshot()
-    learner._make_room(environments - 1)
+    learner.take_snapshot()
+    learner.grow(environments)
+    first = learner.environments.present
+    for index in range(1, environments):
+        learner.environments = learner.environments.enter(replace(first, index=index))
     # An old record whose scores are so high that no batch is ever suspicious.
     scores = tuple(1e9 + k for k in range(256))
-    first = replace(learner.memory.here, scores=scores, batches=10_000)
-    for index in range(1, environments):
-        learner.memory = learner.memory.enter(replace(first, index=index))
+    known = replace(learner.detector.environments[0], scores=scores, batches=10_000)
+    learner.detector.environments = dict.fromkeys(range(environments), known)
+    learner.detector.current = environments - 1
     return learner
 
 

@@ -40,10 +40,10 @@ with watched:
     from PIL import Image
 
     from vase import VASE, VaseError, config
+    from vase.domains import files, idx, own
     from vase.report.run import load_networks
     from vase.training import checkpoint
     from vase.training.folder import read_json, read_lines
-    from vase.worlds import files, idx, own
 
 HOME = Path(__file__).parents[1]
 RAW = HOME / "results" / "fuzz.json"
@@ -146,7 +146,7 @@ def _fit(path: Path) -> Any:
 @functools.cache
 def _model() -> bytes:
     """A model that has seen eight images."""
-    small = {"model.hidden": 8, "model.features": 4, "model.cells": 4}
+    small = {"model.hidden": 8, "model.encoder_channels": 4, "model.decoder_channels": 4}
     subject = VASE(latents=2, accelerator="cpu", options=small)
     subject.partial_fit(PIXELS[:8])
     with tempfile.TemporaryDirectory() as folder:

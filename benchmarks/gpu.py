@@ -3,10 +3,10 @@
     python benchmarks/gpu.py [--out results/gpu/step.json]
 
 All are taken in one run, on one GPU; batches of 64 images of 64 x 64, in the second environment,
-with dreams, detection and all, as in `benchmarks/step.py`:
+with replay, detection and all, as in `benchmarks/step.py`:
 
 - written: the step as it is written, every kernel launched from Python.
-- captured: the step as a run takes it, `vase.lifelong.captured`.
+- captured: the step as a run takes it, `vase.training.cuda_graphs`.
 - replay: the captured step alone, replayed and waited for: its own floor, launches included. No
   change of what is around the kernels gets below it.
 - kernels: the same, replayed ten times in a row, so that no launch is waited for.
@@ -15,7 +15,6 @@ with dreams, detection and all, as in `benchmarks/step.py`:
 - plain: a step of a plain VAE with the same networks, as anyone would write it.
 - tf32, bf16: captured steps where matrix products round to TF32, and in `bf16-mixed`.
 - batches: captured steps of more images, in images per second.
-- ensemble: small networks, many at once: milliseconds per step of one member.
 """
 
 from __future__ import annotations
@@ -30,16 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step import BATCH, Precision, lifelong, plain_step, ratio, seconds
+from step import BATCH, Precision, learnt, lifelong, plain_step, ratio, seconds
 from torch.utils.flop_counter import FlopCounterMode
 
-from vase import build, config
-from vase.lifelong.captured import SETTLED, Captured
-from vase.lifelong.ensemble import Ensemble
 from vase.nets import Architecture, Networks
+from vase.training.cuda_graphs import WARMUP_STEPS, CudaGraphLearner
 
 ALLOWED = 2.0
-MEMBERS = (1, 4, 16)
 SIZES = (64, 256, 1024)
 
 
@@ -59,22 +55,23 @@ def milliseconds(step: Callable[[], object], rounds: int) -> list[float]:
     return [1e3 * seconds(waited) for _ in range(rounds)]
 
 
-def settled(images: torch.Tensor, **options: Precision) -> Captured:
+def settled(images: torch.Tensor, **options: Precision) -> CudaGraphLearner:
     """A learner in its second environment whose step has been captured."""
-    subject = Captured(lifelong(images, **options))
-    for _ in range(SETTLED + 2):
+    subject = lifelong(images, kind=CudaGraphLearner, **options)
+    assert isinstance(subject, CudaGraphLearner)
+    for _ in range(WARMUP_STEPS + 2):
         subject.observe(images)
     return subject
 
 
-def replayed(subject: Captured) -> Callable[[], object]:
+def replayed(subject: CudaGraphLearner) -> Callable[[], object]:
     """The captured step of the weights alone."""
     if subject.graphs is None:
         sys.exit("The step was not captured.")
-    return subject.graphs.step
+    return subject.graphs.update
 
 
-def kernels(subject: Captured, rounds: int) -> float:
+def kernels(subject: CudaGraphLearner, rounds: int) -> float:
     """Milliseconds of the captured kernels, one after another."""
     step = replayed(subject)
     times = milliseconds(lambda: [step() for _ in range(10)], rounds // 10)
@@ -94,13 +91,13 @@ def of_a_step(images: torch.Tensor, rounds: int) -> dict[str, Any]:
     written, captured = lifelong(images), settled(images)
     with FlopCounterMode(display=False) as counter:
         written.observe(images)
-    for _ in range(SETTLED):
+    for _ in range(WARMUP_STEPS):
         plain_step(networks, optimizer, images)
         written.observe(images)
     steps = {
         "plain": lambda: plain_step(networks, optimizer, images),
-        "written": lambda: written.observe(images),
-        "captured": lambda: captured.observe(images),
+        "written": lambda: learnt(written, images),
+        "captured": lambda: learnt(captured, images),
         "replay": replayed(captured),
     }
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -117,21 +114,19 @@ def of_a_step(images: torch.Tensor, rounds: int) -> dict[str, Any]:
         "gflop_per_step": round(counter.get_total_flops() / 1e9, 2),
         "matrix_tflops": round(rate / 1e12, 1),
         "arithmetic_ms": round(1e3 * counter.get_total_flops() / rate, 3),
-        "begin_and_finish_ms": decisions(captured, images, rounds),
+        "around_the_update_ms": decisions(captured, images, rounds),
     }
 
 
-def decisions(subject: Captured, images: torch.Tensor, rounds: int) -> float:
-    """Milliseconds of what is decided before the kernels and remembered after them, by itself."""
-    learner = subject.learner
-    learnt = learner.learn(images)
-
-    def around() -> None:
-        features = subject.graphs.eye() if subject.graphs else None
-        learner.finish(learner.begin(images, features), learnt)
-        _ = learner.memory.here.signature.axes
-
-    return round(statistics.median(milliseconds(around, rounds)), 3)
+def decisions(subject: CudaGraphLearner, images: torch.Tensor, rounds: int) -> float:
+    """Milliseconds of what surrounds the update: detection, records, the transaction."""
+    result = subject.update(images)
+    update, average = subject.update, subject.update_average
+    subject.update = lambda _: result  # type: ignore[method-assign]
+    subject.update_average = lambda: None  # type: ignore[method-assign]
+    times = milliseconds(lambda: subject.observe(images), rounds)
+    subject.update, subject.update_average = update, average  # type: ignore[method-assign]
+    return round(statistics.median(times), 3)
 
 
 def of_precision(images: torch.Tensor, rounds: int) -> dict[str, float]:
@@ -156,27 +151,6 @@ def of_batches(rounds: int) -> dict[str, int]:
     return found
 
 
-def of_ensembles(rounds: int) -> dict[str, float]:
-    """Milliseconds per step and member of the preset `small`, so many members at once."""
-    wanted = config.load("small")
-    found = {}
-    for count in MEMBERS:
-        members = [
-            build.learner(
-                config.load("small", [f"training.seed={seed}", "training.accelerator=cuda"]),
-                (1, wanted.stream.size, wanted.stream.size),
-            )
-            for seed in range(count)
-        ]
-        batch = torch.rand(BATCH, 1, wanted.stream.size, wanted.stream.size, device="cuda")
-        ensemble = Ensemble(members)
-        for _ in range(3):
-            ensemble.observe([batch] * count)
-        times = milliseconds(lambda e=ensemble, b=[batch] * count: e.observe(b), rounds // 10)
-        found[str(count)] = round(statistics.median(times) / count, 3)
-    return found
-
-
 def main() -> None:
     """Print one JSON object; the exit status says whether the ratio is allowed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -193,7 +167,6 @@ def main() -> None:
         **of_a_step(images, arguments.rounds),
         "kernels_ms_by_precision": of_precision(images, arguments.rounds),
         "images_per_second": of_batches(arguments.rounds),
-        "ensemble_ms_per_member": of_ensembles(arguments.rounds),
     }
     text = json.dumps(found, indent=1)
     print(text)

@@ -1,12 +1,12 @@
-"""Guards a choice: agents plan with a model of their actions, in place of a learnt policy.
+"""Guards a choice: agents plan with a dynamics model instead of learning a policy.
 
     vase train explore --out runs/explore
     python benchmarks/policy.py runs/explore [--out results/policy.json]
 
-The same goals for both: both latents of place, as they are in dreams of moving clothes. In the one
-corner `vase.agent`, which has babbled for 24 steps with 64 agents; in the other DQN with hindsight
-replay (stable-baselines3, which is not among the packages that the tests need), after more and
-more steps. Asked is how many of 200 goals are reached within 64 steps, and in how many.
+Both get the same goals: both position latents, as in replayed images of moving clothes. One side is
+`vase.agent`, after 24 steps of babbling with 64 agents; the other is DQN with hindsight replay
+(stable-baselines3, which is not among the test dependencies), after increasing numbers of steps.
+The benchmark reports how many of 200 goals each reaches within 64 steps, and in how many steps.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ from stable_baselines3 import DQN, HerReplayBuffer
 from vase import build
 from vase.agent import imagine, plan
 from vase.agent.canvas import CanvasEnv
-from vase.agent.expedition import Expedition, Route
-from vase.agent.explore import explore, latents
-from vase.agent.policies import BABBLING
+from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
+from vase.agent.explore import encode_frames, explore
+from vase.agent.policies import BABBLING_STEPS
 from vase.training.folder import RunFolder, rounded, write_json
 
 GOALS, LIMIT = 200, 64
-BUDGETS = (1_536, 6_400, 25_600)  # steps; the first is what babbling takes
+BUDGETS = (1_536, 6_400, 25_600)  # steps; the first equals the babbling
 Act = Callable[[Any, Any], int]
 
 
 class Goals(gymnasium.Env[Any, np.int64]):
-    """To bring some latents to where a dream has them. Rewarded with -1 until it is there."""
+    """The task to bring some latents to their values in a replayed image; reward -1 until then."""
 
-    def __init__(self, expedition: Expedition, wanted: Any, reach: float, seed: int) -> None:
-        ours = expedition.envs.envs[0].unwrapped
+    def __init__(
+        self, exploration: ExplorationRun, goal_mask: Any, reach: float, seed: int
+    ) -> None:
+        ours = exploration.envs.envs[0].unwrapped
         self.canvas = CanvasEnv(ours.sprites, size=ours.size)
-        self.learner, self.imagined = expedition.learner, expedition.imagined
-        self.wanted, self.reach = wanted, reach
+        self.learner, self.imagination = exploration.learner, exploration.imagination
+        self.goal_mask, self.reach = goal_mask, reach
         self.dreams = torch.Generator(self.learner.device).manual_seed(seed)
         size = self.learner.shape.latents
         box = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        near = spaces.Box(-np.inf, np.inf, (int(wanted.sum()),), np.float32)
+        near = spaces.Box(-np.inf, np.inf, (int(goal_mask.sum()),), np.float32)
         self.observation_space = spaces.Dict(
             {"observation": box, "achieved_goal": near, "desired_goal": near}
         )
@@ -57,9 +59,9 @@ class Goals(gymnasium.Env[Any, np.int64]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:  # noqa: ARG002
         super().reset(seed=seed)
         frame, _ = self.canvas.reset(seed=seed)
-        home = self.learner.memory.environments[self.imagined.home]
-        goal = imagine.plausible(self.learner.average, home, 1, self.dreams)
-        self.goal, self.step_ = goal[0, self.wanted], 0
+        home = self.learner.environments[self.imagination.source]
+        goal = imagine.sample_plausible(self.learner.average, home, 1, self.dreams)
+        self.goal, self.step_ = goal[0, self.goal_mask], 0
         return self._seen(frame), {}
 
     def step(self, action: np.int64) -> tuple[Any, float, bool, bool, Any]:
@@ -73,16 +75,16 @@ class Goals(gymnasium.Env[Any, np.int64]):
         return -(apart > self.reach).astype(np.float32)
 
     def _seen(self, frame: Any) -> Any:
-        z = latents(self.learner.average, frame[None], self.learner.device)[0]
+        z = encode_frames(self.learner.average, frame[None], self.learner.device)[0]
         return {
             "observation": z.astype(np.float32),
-            "achieved_goal": z[self.wanted].astype(np.float32),
+            "achieved_goal": z[self.goal_mask].astype(np.float32),
             "desired_goal": self.goal.astype(np.float32),
         }
 
 
-def asked(env: Goals, act: Act) -> dict[str, float]:
-    """How many of `GOALS` are reached, and in how many steps those are."""
+def evaluate(env: Goals, act: Act) -> dict[str, float]:
+    """Return the share of `GOALS` that are reached, and the mean steps of those."""
     steps = []
     for k in range(GOALS):
         seen, _ = env.reset(seed=1000 + k)
@@ -94,32 +96,34 @@ def asked(env: Goals, act: Act) -> dict[str, float]:
     return {"reached": len(steps) / GOALS, "steps": float(np.mean(steps)) if steps else LIMIT}
 
 
-def task(expedition: Expedition) -> tuple[Any, float]:
-    """The latents that are wanted, [N], and how near to a goal one action reaches in them."""
-    if expedition.judge is None or len(expedition.judge.coordinates) < 2:
-        raise SystemExit("In this run no two latents tell where a thing is.")
-    learner = expedition.learner
-    wanted = np.zeros(learner.shape.latents, dtype=bool)
-    wanted[list(expedition.judge.coordinates)] = True
-    rest, _ = expedition.envs.reset(seed=0)
-    z = latents(learner.average, rest, learner.device)
-    return wanted, float(np.linalg.norm(plan.reach(expedition.policy.known.effects, z)[wanted]))
+def task(exploration: ExplorationRun) -> tuple[Any, float]:
+    """Return the latents of the goals, [N], and how close to a goal one action can bring them."""
+    if exploration.evaluator is None or len(exploration.evaluator.coordinates) < 2:
+        raise SystemExit("In this run no two latents encode the position.")
+    learner = exploration.learner
+    goal_mask = np.zeros(learner.shape.latents, dtype=bool)
+    goal_mask[list(exploration.evaluator.coordinates)] = True
+    rest, _ = exploration.envs.reset(seed=0)
+    z = encode_frames(learner.average, rest, learner.device)
+    return goal_mask, float(
+        np.linalg.norm(plan.reach(exploration.policy.dynamics.effects, z)[goal_mask])
+    )
 
 
-def planner(weights: Any, wanted: Any) -> Act:
-    """Chooses as the agent does, with what it has learnt by babbling."""
+def planner(weights: Any, goal_mask: Any) -> Act:
+    """Return the agent's planner, with the dynamics that it learned by babbling."""
 
     def planned(env: Goals, seen: Any) -> int:
-        goal = np.zeros((1, len(wanted)))
-        goal[0, wanted] = env.goal
+        goal = np.zeros((1, len(goal_mask)))
+        goal[0, goal_mask] = env.goal
         at = seen["observation"][None].astype(float)
-        return int(plan.chosen(weights, at, goal, wanted[None])[0])
+        return int(plan.best_actions(weights, at, goal, goal_mask[None])[0])
 
     return planned
 
 
-def learnt(train: Goals, test: Callable[[], Goals]) -> Iterator[dict[str, Any]]:
-    """What DQN with hindsight replay reaches after each of `BUDGETS`."""
+def train_dqn(train: Goals, test: Callable[[], Goals]) -> Iterator[dict[str, Any]]:
+    """Yield what DQN with hindsight replay reaches after each of `BUDGETS`."""
     model = DQN(
         "MultiInputPolicy",
         train,
@@ -134,31 +138,33 @@ def learnt(train: Goals, test: Callable[[], Goals]) -> Iterator[dict[str, Any]]:
         began = perf_counter()
         model.learn(budget - done, reset_num_timesteps=done == 0)
         done, seconds = budget, seconds + perf_counter() - began
-        reached = asked(test(), lambda _, seen: int(model.predict(seen, deterministic=True)[0]))
+        reached = evaluate(test(), lambda _, seen: int(model.predict(seen, deterministic=True)[0]))
         yield {"policy": "DQN + HER", "steps": budget, "seconds": seconds, **reached}
 
 
 def main() -> None:
-    """Plan, then learn, and print what either reaches."""
+    """Plan, then learn, and print what each reaches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    route = Route("mnist", {}, "imagination", steps=BABBLING)
-    expedition = Expedition(RunFolder(chosen.run), build.DataOptions(), route)
+    config = ExplorationConfig("mnist", {}, "imagination", steps=BABBLING_STEPS)
+    exploration = ExplorationRun(RunFolder(chosen.run), build.DataOptions(), config)
     began = perf_counter()
-    for _ in explore(expedition.learner, expedition.envs, expedition.policy, BABBLING, seed=0):
+    for _ in explore(
+        exploration.learner, exploration.envs, exploration.policy, BABBLING_STEPS, seed=0
+    ):
         pass
     babbled = perf_counter() - began
-    wanted, reach = task(expedition)
-    goals = partial(Goals, expedition, wanted, reach)
-    reached = asked(goals(seed=1), planner(expedition.policy.known.effects, wanted))
-    steps = BABBLING * route.agents
+    goal_mask, reach = task(exploration)
+    goals = partial(Goals, exploration, goal_mask, reach)
+    reached = evaluate(goals(seed=1), planner(exploration.policy.dynamics.effects, goal_mask))
+    steps = BABBLING_STEPS * config.agents
     found = [{"policy": "planning", "steps": steps, "seconds": babbled, **reached}]
     print(found[0])
-    for told in learnt(goals(seed=0), partial(goals, seed=1)):
-        print(told)
-        found.append(told)
+    for result in train_dqn(goals(seed=0), partial(goals, seed=1)):
+        print(result)
+        found.append(result)
     if chosen.out:
         write_json(chosen.out, {"policies": rounded(found)})
 

@@ -12,7 +12,7 @@ from vase.bench.page import table
 from vase.training.folder import read_json, read_lines
 
 READOUTS = ("linear", "mlp", "frozen")
-# What is compared with the source: figure, field, and the scale that it is printed in.
+# What is compared with the paper: figure, field, and the scale that it is printed in.
 SCORES: tuple[tuple[str, str, float], ...] = (
     ("identity", "max", 100),
     ("identity", "change", 100),
@@ -73,7 +73,7 @@ def section(preset: str, found: list[Result]) -> str:
             "`frozen` is fitted once, when the environment was last present, and sees forgetting "
             "that a refitted readout hides.",
             "### By environment (MLP readout)",
-            by_world(found),
+            by_domain(found),
             "### Detection",
             detections(found),
             "### Position latents",
@@ -83,7 +83,7 @@ def section(preset: str, found: list[Result]) -> str:
 
 
 def readouts(found: list[Result]) -> str:
-    """The headline: identity and position, three readouts, beside the source."""
+    """The headline: identity and position, three readouts, beside the paper."""
 
     def cell(kind: str, readout: str, name: str, scale: float) -> str:
         return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
@@ -91,23 +91,23 @@ def readouts(found: list[Result]) -> str:
     rows = [
         [readout, *(cell(kind, readout, *rest) for kind, *rest in SCORES)] for readout in READOUTS
     ]
-    return table(["readout", *SOURCE], [*rows, ["the source (not stated which)", *SOURCE.values()]])
+    return table(["readout", *SOURCE], [*rows, ["the paper (not stated which)", *SOURCE.values()]])
 
 
-def by_world(found: list[Result]) -> str:
-    """Identity, position and reconstruction of each world."""
+def by_domain(found: list[Result]) -> str:
+    """Identity, position and reconstruction of each domain."""
     summary = [r.probes["summary"] for r in found]
-    worlds = list(summary[0]["identity"]["mlp"]["worlds"])
+    domains = list(summary[0]["identity"]["mlp"]["domains"])
 
     def last(name: str) -> str:
-        ends = (r.probes["timeline"][-1]["worlds"][name]["reconstruction_nats"] for r in found)
+        ends = (r.probes["timeline"][-1]["domains"][name]["reconstruction_nats"] for r in found)
         return spread(ends)
 
     def of(kind: str, name: str, field: str, scale: float) -> str:
-        return spread((s[kind]["mlp"]["worlds"].get(name, {}).get(field) for s in summary), scale)
+        return spread((s[kind]["mlp"]["domains"].get(name, {}).get(field) for s in summary), scale)
 
     rows = [
-        [name, *(of(kind, name, *rest) for kind, *rest in SCORES), last(name)] for name in worlds
+        [name, *(of(kind, name, *rest) for kind, *rest in SCORES), last(name)] for name in domains
     ]
     return table(["environment", *SOURCE, "reconstruction at the end, nats"], rows)
 
@@ -117,44 +117,44 @@ def detections(found: list[Result]) -> str:
     rows = []
     for result in found:
         scores = result.probes["detection"]
-        opened = [event for event in result.events if event["kind"] in ("new", "back")]
+        opened = [event for event in result.events if event["kind"] in ("new", "returned")]
         rows.append(
             [
                 result.seed,
                 len({event["environment"] for event in opened}),
-                ", ".join(f"{s['verdict']} {s['index']}" for s in scores["switches"]),
+                ", ".join(f"{s['decision']} {s['index']}" for s in scores["switches"]),
                 ", ".join(str(s["delay"]) for s in scores["switches"]),
                 len(scores["false_alarms"]),
                 scores["missed"],
-                scores["kept"],
+                scores["dismissed"],
             ]
         )
-    head = ["seed", "environments", "verdicts", "delays, batches", "false", "missed", "weighed"]
+    head = ["seed", "environments", "decisions", "delays, batches", "false", "missed", "weighed"]
     return table(head, rows) + (
         "\n\n`weighed`: alarms that were looked into and dropped before anything was opened."
     )
 
 
 def positions(found: list[Result]) -> str:
-    """Which latents carry position in the first moving world, and what became of them."""
-    worlds = [world["name"] for world in found[0].probes["latents"]["worlds"]]
+    """Which latents carry position in the first moving domain, and what became of them."""
+    domains = [domain["name"] for domain in found[0].probes["latents"]["domains"]]
     rows = []
     for result in found:
         latents = result.probes["latents"]
         carried = latents["position"]
-        best = {world["name"]: world for world in latents["worlds"]}[carried["source"]]["r2"]
+        best = {domain["name"]: domain for domain in latents["domains"]}[carried["source"]]["r2"]
         rows.append(
             [
                 result.seed,
                 ", ".join(map(str, carried["latents"])),
                 *(f"{max(best[factor]):.2f}" for factor in ("x", "y")),
-                *(state(carried, name) for name in worlds),
+                *(state(carried, name) for name in domains),
             ]
         )
-    return table(["seed", "latents", "best R2 of x", "of y", *worlds], rows)
+    return table(["seed", "latents", "best R2 of x", "of y", *domains], rows)
 
 
 def state(carried: dict[str, Any], name: str) -> str:
-    """How many of the position latents a world uses and masks."""
+    """How many of the position latents a domain uses and masks."""
     used, masked = carried["used_in"].get(name, []), carried["masked_in"].get(name, [])
     return f"{len(used)} used, {len(masked)} masked"

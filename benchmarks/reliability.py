@@ -49,18 +49,23 @@ Fault = Callable[[], None]
 
 
 def settings() -> config.Config:
-    """Two worlds, so that there is an event to lose; everything is written every few steps."""
+    """Two domains, so that there is an event to lose; everything is written every few steps."""
     return config.load(
         "toy",
         [
             f'stream.schedule=[["moving-solids", {STEPS}]]',
-            *("stream.batch_size=16", "stream.size=16", "model.fold=1", "model.latents=4"),
-            *("model.hidden=16", "model.features=8", "model.cells=8"),
+            *(
+                "stream.batch_size=16",
+                "stream.size=16",
+                "model.space_to_depth=1",
+                "model.latents=4",
+            ),
+            *("model.hidden=16", "model.encoder_channels=8", "model.decoder_channels=8"),
             *("training.log_every=2", "training.checkpoint_every=5", "training.milestones=2"),
-            *(f"stream.worlds.{name}.side=8" for name in ("moving-solids", "strokes")),
-            *(f"stream.worlds.{name}.count=40" for name in ("moving-solids", "strokes")),
-            "stream.worlds.moving-strokes.side=8",
-            "stream.worlds.moving-strokes.count=40",
+            *(f"stream.domains.{name}.side=8" for name in ("moving-solids", "strokes")),
+            *(f"stream.domains.{name}.count=40" for name in ("moving-solids", "strokes")),
+            "stream.domains.moving-strokes.side=8",
+            "stream.domains.moving-strokes.count=40",
         ],
     )
 

@@ -55,7 +55,7 @@ def fuzzed() -> str:
 
 
 def soaked() -> str:
-    """A line for each thing that might have grown, and for what is told of each world."""
+    """A line for each thing that might have grown, and for what is told of each domain."""
     found = read(SOAK)
     blocks = found["blocks"]
     tenth, end = blocks[len(blocks) // 10 - 1], blocks[-1]
@@ -65,13 +65,13 @@ def soaked() -> str:
         ("files of the run, MiB", f"{tenth['files_mib']:.1f}", f"{end['files_mib']:.1f}"),
         ("environments known", str(tenth["environments"]), str(end["environments"])),
     ]
-    for name, world in found["worlds"].items():
+    for name, domain in found["domains"].items():
         for key, title, form in (
             ("identity", "identity told right", "{:.1%}"),
             ("position_mse", "squared error of the position", "{:.4f}"),
             ("reconstruction_nats", "nats of reconstruction", "{:.1f}"),
         ):
-            both = [world[at][key] for at in ("tenth", "end")]
+            both = [domain[at][key] for at in ("tenth", "end")]
             if isinstance(both[0], dict):
                 both = [scores["mlp"] for scores in both]
             if both[0] is not None:
@@ -94,7 +94,7 @@ is a pixel; everything else must be refused in a sentence.
 
 SOAKED = """## A million steps
 
-`make soak` trains a small model on three worlds that take turns every 500 steps. Nothing may grow,
+`make soak` trains a small model on three domains that take turns every 500 steps. Nothing may grow,
 and what the latents tell may not get worse.
 
 | | after a tenth | at the end |
@@ -129,7 +129,7 @@ single sync and rename.
 - **One writer.** A second process that would train the same run is refused; the lock is given back
   when a process ends, however it ends.
 - **No number that is none.** A batch with NaN or infinity in its loss, its gradient, or the images
-  of a world is left out, the weights being as they were (event `skipped`); eight in a row end the
+  of a domain is left out, the weights being as they were (event `skipped`); eight in a row end the
   run with a sentence. In arrays of your own and in `partial_fit` such values are refused at once.
 - **No byte is believed.** Every reader of files (settings, logs, checkpoints with a right checksum
   and an odd content, arrays, images, data sets) is given spoilt ones, 200 cases each in the tests

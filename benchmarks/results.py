@@ -4,7 +4,8 @@
     python benchmarks/results.py page
 
 `train` trains each seed into runs/results/PRESET-seed-K, or goes on with it, and copies what counts
-into results/PRESET/seed-K. `page` writes RESULTS.md from those files and nothing else.
+into results/PRESET/seed-K. `page` writes RESULTS.md, and the table in README.md, from those files
+and nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from readme_table import with_results
 from results_page import page
 
 from vase.report.run import wall_clock
@@ -99,8 +101,11 @@ def train_all(arguments: argparse.Namespace) -> None:
 
 
 def write_page(_: argparse.Namespace) -> None:
-    """Write RESULTS.md."""
+    """Write RESULTS.md, and the table of results in README.md."""
     (ROOT / "RESULTS.md").write_text(page(ROOT / "results") + "\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    text = with_results(readme.read_text(encoding="utf-8"), ROOT / "results")
+    readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pythae.models import DisentangledBetaVAE, DisentangledBetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
-from step import BATCH, lifelong, plain_step, ratio, seconds, watchful
+from step import BATCH, learning, lifelong, plain_step, ratio, seconds
 
 from vase.nets import Architecture, Networks
 
@@ -90,7 +90,7 @@ def measure(rounds: int) -> dict[str, float]:
     batches = images.split(BATCH)
     networks = Networks(Architecture())
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
-    first, second = watchful(), lifelong(batches[0])
+    first, second = learning(batches[0]), lifelong(batches[0])
     with tempfile.TemporaryDirectory() as folder:
         rival = trainer(images, folder)
         ways: dict[str, Callable[[], object]] = {

@@ -1,4 +1,4 @@
-"""A million steps of a small model over three worlds that keep coming back: does anything grow?
+"""A million steps of a small model over three domains that keep coming back: does anything grow?
 
     python benchmarks/soak.py                        # -> results/soak.json, in an hour or two
     python benchmarks/soak.py --steps 20000 --out runs/soak-short
@@ -28,7 +28,7 @@ from vase.training.loop import observe
 
 HOME = Path(__file__).parents[1]
 RAW = HOME / "results" / "soak.json"
-WORLDS = ("moving-solids", "strokes", "moving-strokes")
+DOMAINS = ("moving-solids", "strokes", "moving-strokes")
 VISIT = 500  # steps
 BLOCKS = 100  # how many times memory, time and files are looked at
 DATA = build.DataOptions(offline=True)
@@ -36,14 +36,14 @@ DATA = build.DataOptions(offline=True)
 
 def settings(steps: int) -> config.Config:
     """A model of a few thousand weights and images of 16 x 16 pixels, which still learns."""
-    stays = [[WORLDS[visit % len(WORLDS)], VISIT] for visit in range(steps // VISIT)]
-    sizes = ("nets=dense", "latents=8", "hidden=32", "features=8", "cells=8")
+    segments = [[DOMAINS[visit % len(DOMAINS)], VISIT] for visit in range(steps // VISIT)]
+    sizes = ("encoder=dense", "decoder=dense", "latents=8", "hidden=32")
     return config.load(
         "toy",
         [
-            f"stream.schedule={json.dumps(stays)}",
+            f"stream.schedule={json.dumps(segments)}",
             *("stream.batch_size=16", "stream.size=16"),
-            *(f"stream.worlds.{name}.side=8" for name in WORLDS),
+            *(f"stream.domains.{name}.side=8" for name in DOMAINS),
             *(f"model.{size}" for size in sizes),
             *("training.milestones=1", "training.checkpoint_every=5000"),
         ],
@@ -69,7 +69,7 @@ def soaked(folder: RunFolder, wanted: config.Config) -> list[dict[str, Any]]:
                 "resident_mib": process.memory_info().rss / 2**20,
                 "ms_per_step": 1000 * (time.process_time() - began) / (steps // BLOCKS),
                 "files_mib": size(folder.path) / 2**20,
-                "environments": len(learner.memory.environments),
+                "environments": len(learner.environments),
             }
             append_lines(log, [block])
             print(json.dumps(rounded(block)), flush=True)
@@ -93,18 +93,18 @@ def told(folder: RunFolder, tenth: int) -> dict[str, Any]:
     for path in folder.milestones():
         if path not in kept:
             path.unlink()
-    record = probes.probe(folder, DATA)
+    record = probes.evaluate_run(folder, DATA)
     early, late = record["timeline"]
     return {
-        "worlds": {
+        "domains": {
             name: {
                 when: {
-                    figure: point["worlds"][name][figure]
+                    figure: point["domains"][name][figure]
                     for figure in ("identity", "position_mse", "reconstruction_nats")
                 }
                 for when, point in (("tenth", early), ("end", late))
             }
-            for name in early["worlds"]
+            for name in early["domains"]
         },
         "events": Counter(line["kind"] for line in read_lines(folder.events)),
         "switches": len(record["schedule"]) - 1,

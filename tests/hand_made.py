@@ -1,6 +1,5 @@
-"""A run folder made by hand: two worlds, untrained networks, and records with known content."""
+"""A run folder made by hand: two domains, untrained networks, and records with known content."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +7,20 @@ import numpy as np
 import torch
 
 from vase import build, config
-from vase.lifelong.memory import Environment, Memory
+from vase.domains.stream import Schedule
+from vase.lifelong.environments import Environment, Environments
 from vase.nets import Architecture, Networks
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 from vase.report import readouts
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, append_lines, create, write_json
-from vase.worlds.stream import Schedule
 
 LATENTS = 6
-SHAPE = Architecture(height=16, width=16, latents=LATENTS, features=8, hidden=16, fold=2)
-STAYS = Schedule.of([("moving", 40), ("still", 30), ("moving", 30)]).stays
+SHAPE = Architecture(
+    height=16, width=16, latents=LATENTS, encoder_channels=8, hidden=16, space_to_depth=2
+)
+SEGMENTS = Schedule.of([("moving", 40), ("still", 30), ("moving", 30)]).segments
 NASTY = "<script>alert('x & y')</script>"
 
 
@@ -29,13 +30,13 @@ def settings(**changes: Any) -> config.Config:
         "stream": {
             "batch_size": 8,
             "size": 16,
-            "schedule": [[stay.environment, stay.end - stay.start] for stay in STAYS],
-            "worlds": {
-                "moving": {"sprites": "solids", "moving": True, "side": 8, "count": 40},
-                "still": {"sprites": "strokes", "side": 8, "count": 40},
+            "schedule": [[segment.domain, segment.end - segment.start] for segment in SEGMENTS],
+            "domains": {
+                "moving": {"domain": "solids", "moving": True, "side": 8, "count": 40},
+                "still": {"domain": "strokes", "side": 8, "count": 40},
             },
         },
-        "model": {"latents": LATENTS, "features": 8, "hidden": 16, "fold": 2},
+        "model": {"latents": LATENTS, "encoder_channels": 8, "hidden": 16, "space_to_depth": 2},
         "training": {"seed": 7},
     }
     return config.parse({**values, **changes}, "test")
@@ -55,9 +56,9 @@ def metric(step: int, environment: int, **changes: Any) -> dict[str, Any]:
         "loss": 100.0,
         "reconstruction": 90.0 - step / 10,
         "kl": 8.0,
-        "belief": 0.1,
+        "classifier": 0.1,
         "capacity": 9.0,
-        "suspicion": 1.0 if step > 10 else 0.0,
+        "statistic": 1.0 if step > 10 else 0.0,
         "kl_per_latent": [1.0] * LATENTS,
         "alpha": [0.01] * LATENTS,
     }
@@ -73,12 +74,12 @@ EVENTS = [
     event(0, "new", 0, reason="the first images", evidence={"masked": []}),
     event(44, "snapshot", 0),
     event(44, "new", 1, reason=NASTY, evidence={"masked": [0, 4]}),
-    event(60, "kept", 1),
-    event(73, "back", 0),
+    event(60, "dismissed", 1),
+    event(73, "returned", 0),
 ]
 
 
-def world_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
+def domain_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
     values = {
         "name": name,
         "index": index,
@@ -96,24 +97,24 @@ def world_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
 # Latents 4 and 0 carry position in `moving`; 2 is shared; 1 and 3 are own; 5 is spare everywhere.
 LATENT_RECORD: dict[str, Any] = {
     "count": LATENTS,
-    "worlds": [
-        world_latents(
+    "domains": [
+        domain_latents(
             "moving",
             0,
             used=[0, 2, 3, 4],
             kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
             encodes={"0": "x position", "4": "y position", "2": "shape"},
         ),
-        world_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
+        domain_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
     ],
-    "shared": [{"worlds": ["moving", "still"], "latents": [2]}],
+    "shared": [{"domains": ["moving", "still"], "latents": [2]}],
     "position": {"source": "moving", "latents": [0, 4], "masked_in": {}, "used_in": {}},
 }
 
 
 def readings(best: str, values: tuple[float, float, float], names: list[str]) -> dict[str, Any]:
     numbers = dict(zip((best, "end", "change"), values, strict=True))
-    whole = {**numbers, "worlds": dict.fromkeys(names, numbers)}
+    whole = {**numbers, "domains": dict.fromkeys(names, numbers)}
     return dict.fromkeys(("linear", "mlp", "frozen"), whole)
 
 
@@ -139,15 +140,15 @@ def probe_record(*, position: bool = True) -> dict[str, Any]:
             "switches": [switch, back],
             "false_alarms": [],
             "missed": 0,
-            "kept": 1,
+            "dismissed": 1,
             "mean_delay": 3.5,
             "returns": 1,
             "returns_recognised": 1,
         },
         "assignment": {"moving": 0, "still": 1},
         "timeline": [
-            {"step": 40, "worlds": {"moving": figures("moving", 0.8)}},
-            {"step": 100, "worlds": {n: figures(n, 0.7) for n in ("moving", "still")}},
+            {"step": 40, "domains": {"moving": figures("moving", 0.8)}},
+            {"step": 100, "domains": {n: figures(n, 0.7) for n in ("moving", "still")}},
         ],
         "summary": {
             "identity": readings("max", (0.886, 0.832, -0.054), ["moving", "still"]),
@@ -180,11 +181,11 @@ def write_run(
     torch.manual_seed(0)
     shape = build.architecture(chosen, (1, 16, 16))
     state = Networks(shape).state_dict()
-    memory = Memory(known, 0)
+    environments = Environments.of(known, 0)
     record = {
         "step": 100,
-        "architecture": asdict(shape),
-        "memory": memory.to_json(),
+        "architecture": shape.model_dump(mode="json"),
+        "environments": environments.to_json(),
     }
     tensors = {f"average.{name}": value for name, value in state.items()}
     checkpoint.write(folder.checkpoint, tensors, record)

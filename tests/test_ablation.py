@@ -1,4 +1,4 @@
-"""The grid of ablations: what is due, what a hash sees, statistics, engines, tables."""
+"""Ablations: unfinished runs, code hashes, statistics, executors, tables."""
 
 import json
 import os
@@ -19,28 +19,30 @@ from scipy import stats
 
 from vase import build, config
 from vase.bench import ablation, ablation_page, engine, provenance
-from vase.bench.ablation import BRACKETS, HALVES, ROWS, Cell
+from vase.bench.ablation import BASELINES, CONDITIONS, OBJECTIVES, AblationRun
 from vase.errors import ConfigError, RunError
-from vase.training import checkpoint
 from vase.training import folder as folders
-from vase.training.folder import RunFolder, read_json
+from vase.training.folder import read_json
 from vase.training.loop import observe
-from vase.training.recorder import Recorder
 
 BRIEF = (
     'stream.schedule=[["moving-fashion",6],["moving-mnist",6]]',
     "training.milestones=1",
     "probes.train=100",
     "probes.test=100",
-    "model.features=16",
-    "model.cells=8",
+    "model.encoder_channels=16",
+    "model.decoder_channels=8",
     "model.hidden=16",
     "model.latents=4",
     # Drawn by the program in place of data sets.
     *(
-        f"stream.worlds.{world}.{setting}"
-        for world, sprites in (("moving-fashion", "solids"), ("moving-mnist", "strokes"))
-        for setting in (f"sprites={sprites}", "shrink=1", "count=200")
+        f"stream.domains.{domain}.{setting}"
+        for domain, sprites in (
+            ("moving-fashion", "solids"),
+            ("mnist", "strokes"),
+            ("moving-mnist", "strokes"),
+        )
+        for setting in (f"domain={sprites}", "shrink=1", "count=200")
     ),
 )
 DATA = build.DataOptions(offline=True)
@@ -48,40 +50,40 @@ DATA = build.DataOptions(offline=True)
 # ---- the grid ----------------------------------------------------------------------------------
 
 
-def test_the_source_s_table_has_seventeen_cells() -> None:
-    """Nine rows of two halves, but for deep generative replay, which has one; and six brackets."""
-    grid = ablation.cells("small", [], HALVES, [0])
-    assert sum(cell.row in ROWS for cell in grid) == 17
-    assert sum(cell.row in BRACKETS for cell in grid) == 6
-    assert {(cell.row, cell.half) for cell in grid if cell.row in ROWS} == {
-        (row, half) for half, rows in ablation_page.SOURCE.items() for row in rows
+def test_the_paper_s_table_has_seventeen_runs() -> None:
+    """Nine conditions, two objectives, but one for deep generative replay; and six baselines."""
+    grid = ablation.ablation_runs("small", [], OBJECTIVES, [0])
+    assert sum(run.condition in CONDITIONS for run in grid) == 17
+    assert sum(run.condition in BASELINES for run in grid) == 6
+    assert {(run.condition, run.objective) for run in grid if run.condition in CONDITIONS} == {
+        (row, half) for half, rows in ablation_page.PAPER_TABLE.items() for row in rows
     }
 
 
 @pytest.mark.parametrize("scale", ablation.SCALES)
-def test_every_cell_is_a_preset_of_its_seed(scale: str) -> None:
-    for cell in ablation.cells(scale, [], HALVES, [3]):
-        settings = cell.config()
+def test_every_run_is_a_preset_with_its_seed(scale: str) -> None:
+    for run in ablation.ablation_runs(scale, [], OBJECTIVES, [3]):
+        settings = run.config()
         assert settings.training.seed == 3
         assert settings.stream == config.load(scale).stream.model_copy(
-            update={"joint": cell.row == "joint"}
+            update={"joint": run.condition == "joint"}
         )
-        assert (settings.objective.kind == "vae") == (cell.half == "entangled")
+        assert (settings.objective.kind == "vae") == (run.objective == "entangled")
 
 
 @pytest.mark.parametrize(
-    ("scale", "rows", "halves", "words"),
+    ("scale", "conditions", "objectives", "words"),
     [
-        ("small", ["sdaa"], HALVES, "no row sdaa. There are: cci, s"),
-        ("small", [], ["tangled"], "no half tangled"),
-        ("huge", [], HALVES, "no scale huge. There are: small, poster"),
+        ("small", ["sdaa"], OBJECTIVES, "no condition sdaa. There are: cci, s"),
+        ("small", [], ["tangled"], "no objective tangled"),
+        ("huge", [], OBJECTIVES, "no scale huge. There are: small, poster"),
     ],
 )
 def test_what_is_not_there_is_refused(
-    scale: str, rows: list[str], halves: list[str], words: str
+    scale: str, conditions: list[str], objectives: list[str], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
-        ablation.cells(scale, rows, halves, [0])
+        ablation.ablation_runs(scale, conditions, objectives, [0])
 
 
 # ---- hashes ------------------------------------------------------------------------------------
@@ -136,22 +138,24 @@ def test_one_seed_has_no_interval() -> None:
     assert np.isnan([found.low, found.high]).all()
 
 
-def record(row: str, half: str, seed: int, identity: float, code: str = "c") -> dict[str, Any]:
-    """A record whose identity changed by `identity` points, and nothing else is of interest."""
+def record(
+    condition: str, objective: str, seed: int, identity: float, code: str = "c"
+) -> dict[str, Any]:
+    """A record whose identity accuracy changed by `identity` points; the rest is constant."""
     figures = {"max": 0.8, "min": 2e-4, "end": 0.8, "change": identity / 100}
     position = {"max": 0.8, "min": 2e-4, "end": 2e-4, "change": 1e-4}
-    worlds = {"first": {"reconstruction_nats": 100.0, "disentanglement": {"mig": 0.5}}}
+    domains = {"first": {"reconstruction_nats": 100.0, "disentanglement": {"mig": 0.5}}}
     return {
-        "row": row, "half": half, "seed": seed, "code": code, "key": "k",
+        "condition": condition, "objective": objective, "seed": seed, "code": code, "key": "k",
         "summary": {
             "identity": dict.fromkeys(("mlp", "linear", "frozen"), figures),
             "position_mse": dict.fromkeys(("mlp", "linear", "frozen"), position),
         },
         "timeline": [
-            {"step": 1, "worlds": worlds},
+            {"step": 1, "domains": domains},
             {
                 "step": 2,
-                "worlds": {
+                "domains": {
                     "first": {"reconstruction_nats": 103.0, "disentanglement": {"mig": 0.25}},
                     "second": {"reconstruction_nats": 50.0, "disentanglement": None},
                 },
@@ -163,14 +167,14 @@ def record(row: str, half: str, seed: int, identity: float, code: str = "c") -> 
 
 
 def test_differences_are_paired_by_seed() -> None:
-    """What a seed does to both rows cancels; a seed that only one row has is left out."""
+    """Effects of the seed cancel; a seed that only one condition has is left out."""
     shifts = [0.0, -20.0, 7.0]
     records = [
         record("sda", "entangled", k, -1 + shift + 0.1 * k) for k, shift in enumerate(shifts)
     ]
     records += [record("cci", "entangled", k, -5 + shift) for k, shift in enumerate(shifts)]
     records.append(record("cci", "entangled", 9, 50.0))
-    measure = ablation_page.HEADLINE["change"]
+    measure = ablation_page.HEADLINE_MEASURES["change"]
     found = ablation_page.paired(records, ("sda", "entangled"), ("cci", "entangled"), measure)
     assert found is not None
     assert found.mean == pytest.approx(4.1)
@@ -178,7 +182,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert ablation_page.paired(records, ("sda", "entangled"), ("s", "entangled"), measure) is None
 
 
-def test_old_worlds_lose_what_they_cost_above_their_best() -> None:
+def test_old_domains_lose_what_they_cost_above_their_best() -> None:
     assert ablation_page.reconstruction_change(record("sda", "entangled", 0, 0)) == 3
 
 
@@ -186,15 +190,15 @@ def test_the_claims_name_who_forgot_least_and_most() -> None:
     records = [
         record(row, half, seed, change)
         for row, change in (("sda", -1.0), ("s", -3.0), ("sa", -9.0))
-        for half in HALVES
+        for half in OBJECTIVES
         for seed in (0, 1)
     ]
     text = ablation_page.markdown(records)
-    least = "- entangled, identity least forgotten by VASE (SDA) (-1.0), most by SA (-9.0)"
+    least = "- entangled, identity: `VASE (SDA)` forgets least (-1.0), `SA` most (-9.0)"
     assert least in text
     assert "| VASE (SDA) | 80.0 ± 0.0 | -1.0 ± 0.0 | 2.0 ± 0.0 |" in text
     assert "| disentangled | S | +2.0 [+2.0, +2.0] |" in text
-    assert "in 0 of 3 rows" in text
+    assert "in 0 of 3 conditions" in text
     assert "| VASE (SDA) | 0.50 ± 0.00, 0.25 ± 0.00 | – |" in text
     picture = ablation_page.figure(records)
     assert len(picture.axes) == 4
@@ -205,8 +209,8 @@ def test_figures_of_different_code_are_never_mixed(tmp_path: Path) -> None:
         path = tmp_path / f"s-entangled-seed-{seed}.json"
         path.write_text(json.dumps(record("s", "entangled", seed, 0, code)))
     with pytest.raises(RunError, match=r"different code \(a, b\)"):
-        ablation_page.read(tmp_path)
-    assert [r["seed"] for r in ablation_page.read(tmp_path, "b")] == [1]
+        ablation_page.read_ablations(tmp_path)
+    assert [r["seed"] for r in ablation_page.read_ablations(tmp_path, "b")] == [1]
 
 
 # ---- engines -----------------------------------------------------------------------------------
@@ -218,8 +222,8 @@ def halved(number: int) -> int:
     return number // 2
 
 
-def broken(group: ablation.Group) -> list[dict[str, Any]]:
-    raise ValueError(f"{len(group.jobs)} cells are too many")
+def broken(job: ablation.RunJob) -> dict[str, Any]:
+    raise ValueError(f"{job.run.name} is broken")
 
 
 def where(_: int) -> int:
@@ -297,7 +301,7 @@ def test_a_cluster_is_an_executor_like_any_other(scheduler: str) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PATIENCE", 1)
+    monkeypatch.setattr(engine, "SCHEDULER_TIMEOUT", 1)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -305,18 +309,18 @@ def test_a_cluster_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch)
         engine.executor(1, address).__enter__()
 
 
-# ---- a grid, done and gone on with -------------------------------------------------------------
+# ---- a grid, executed and resumed --------------------------------------------------------------
 
 
-def test_a_grid_is_done_once_and_goes_on_where_it_was_interrupted(
+def test_a_grid_is_done_once_and_resumes_where_it_was_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = ablation.cells("small", ["sda", "joint"], ["entangled"], [0])
+    grid = ablation.ablation_runs("small", ["sda", "joint"], ["entangled"], [0])
     said: list[str] = []
     monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
 
     def run() -> None:
-        ablation.run(grid, BRIEF, tmp_path, DATA, said.append, workers=1)
+        ablation.run_all(grid, BRIEF, tmp_path, DATA, said.append, workers=1)
 
     run()
     assert [line.split(",")[0] for line in said] == [
@@ -331,7 +335,7 @@ def test_a_grid_is_done_once_and_goes_on_where_it_was_interrupted(
 
     said.clear()
     run()
-    assert said == ["2 of 2 runs are done already."]
+    assert said == ["2 of 2 runs are already done."]
 
     # A run folder with a checkpoint half way, as a killed process leaves it.
     (tmp_path / "sda-entangled-seed-0.json").unlink()
@@ -340,83 +344,36 @@ def test_a_grid_is_done_once_and_goes_on_where_it_was_interrupted(
     again = read_json(tmp_path / "sda-entangled-seed-0.json")
     assert again["timeline"] == first["timeline"]
 
-    # Other settings are other figures: everything is due again.
-    assert len(ablation.due(grid, (*BRIEF, "training.clip=1.0"), tmp_path, provenance.code())) == 2
+    # With other settings every run is unfinished again.
+    assert (
+        len(
+            ablation.unfinished_runs(
+                grid, (*BRIEF, "training.max_grad_norm=1.0"), tmp_path, provenance.code()
+            )
+        )
+        == 2
+    )
 
 
-def half_way(out: Path, cell: Cell) -> None:
-    """Begin a cell and stop after eight steps with a checkpoint."""
-    settings = cell.config(BRIEF)
+def half_way(out: Path, run: AblationRun) -> None:
+    """Begin a run and stop after eight steps with a checkpoint."""
+    settings = run.config(BRIEF)
     key = provenance.key(settings, provenance.code())
     stream = build.stream(settings, DATA)
     learner = build.learner(settings, (1, 32, 32))
-    folder = folders.create(out / "runs" / f"{cell.name}-{key}", config.to_toml(settings))
-    with build.recorder(settings, folder, learner, stream) as scribe:
-        for observation in scribe.record(observe(learner, stream)):
+    folder = folders.create(out / "runs" / f"{run.name}-{key}", config.to_toml(settings))
+    with build.recorder(settings, folder, learner, stream) as run_recorder:
+        for observation in run_recorder.record(observe(learner, stream)):
             if observation.step == 7:
                 break
-        scribe.save()
+        run_recorder.save()
 
 
-def test_cells_that_are_trained_together_end_as_they_do_alone(
+def test_a_run_that_fails_is_named_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
-    grid = ablation.cells("small", ["sda", "joint"], ["entangled"], [0])
-    for together in (1, 2):
-        out = tmp_path / str(together)
-        ablation.run(grid, BRIEF, out, DATA, lambda _: None, workers=1, together=together)
-        assert not any((out / "runs").iterdir())
-    for cell in grid:
-        one, two = (read_json(tmp_path / n / f"{cell.name}.json") for n in "12")
-        assert (one["key"], one["steps"]) == (two["key"], two["steps"])
-        for first, second in zip(one["timeline"], two["timeline"], strict=True):
-            for name, world in first["worlds"].items():
-                nats = second["worlds"][name]["reconstruction_nats"]
-                assert nats == pytest.approx(world["reconstruction_nats"], rel=1e-4)
-
-
-def test_an_ensemble_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    """Or begins anew, if not all of it has been begun."""
-    grid = ablation.cells("small", ["s", "sda"], ["entangled"], [0])
-    whole = [RunFolder(tmp_path / cell.name) for cell in grid]
-    parts = [RunFolder(tmp_path / f"{cell.name}-{provenance.code()}") for cell in grid]
-    brief = [cell.config((*BRIEF, "training.checkpoint_every=8")) for cell in grid]
-    ablation.train_together(whole, brief, DATA)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recorder, "keep_milestone", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            ablation.train_together(parts, [c.model_copy() for c in brief], DATA)
-    steps = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recorder, "_log", lambda _, observation: steps.append(observation.step))
-        ablation.train_together(parts, brief, DATA)
-    assert steps == [8, 8, 9, 9, 10, 10, 11, 11]
-    for one, two in zip(whole, parts, strict=True):
-        assert digest_of(one) == digest_of(two)
-
-    # One is at its end, the other has lost its checkpoint: both begin anew.
-    parts[1].checkpoint.unlink()
-    ablation.train_together(parts, brief, DATA)
-    assert digest_of(whole[0]) == digest_of(parts[0])
-
-
-def interrupted(scribe: Recorder) -> None:
-    if scribe.learner.step == 12:
-        raise KeyboardInterrupt
-
-
-def digest_of(folder: RunFolder) -> dict[str, bytes]:
-    """The bytes of the weights at the end."""
-    tensors, _ = checkpoint.read(folder.checkpoint)
-    return {name: value.numpy().tobytes() for name, value in tensors.items()}
-
-
-def test_a_cell_that_fails_is_named_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "executor", lambda *_: ThreadPoolExecutor(1))
-    monkeypatch.setattr(ablation, "work", broken)
-    grid = ablation.cells("small", ["sda"], ["entangled"], [0])
+    monkeypatch.setattr(ablation, "train_and_probe", broken)
+    grid = ablation.ablation_runs("small", ["sda"], ["entangled"], [0])
     with pytest.raises(RunError, match=r"1 of 1 runs failed.*Run the command again"):
-        ablation.run(grid, BRIEF, tmp_path, DATA, lambda _: None)
+        ablation.run_all(grid, BRIEF, tmp_path, DATA, lambda _: None)

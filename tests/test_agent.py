@@ -1,4 +1,4 @@
-"""Acting: environments, what is learnt of actions, plans, imagined goals, and expeditions."""
+"""Agents: environments, learned dynamics, plans, imagined goals, and exploration runs."""
 
 import json
 from dataclasses import replace
@@ -18,30 +18,30 @@ from typer.testing import CliRunner
 
 import vase.agent  # noqa: F401, registers the environments
 from vase import build, config
-from vase.agent import account, dynamics, imagine, plan, pose
-from vase.agent.account import Account
+from vase.agent import dynamics, imagine, plan, pose, trajectory
 from vase.agent.canvas import CanvasEnv
-from vase.agent.expedition import Expedition, Route
-from vase.agent.explore import FIRST, Moment, explore, places
-from vase.agent.judge import _coordinates, believed_masks, combined
+from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
+from vase.agent.explore import MIN_BUFFERED_STEPS, AgentStep, explore, make_environments
+from vase.agent.goal_selection import GoalAttempt, NoveltySelector
 from vase.agent.place import PlaceEnv
-from vase.agent.policies import BABBLING, POLICIES
+from vase.agent.policies import BABBLING_STEPS, POLICIES
 from vase.agent.pose import ACTIONS, HUES, SIZES, Pose
-from vase.agent.seekers import Attempt, Novelty
+from vase.agent.trajectory import Trajectory
+from vase.agent.zero_shot import _coordinates, inferred_masks, unseen_domains
 from vase.bench import exploration as bench
 from vase.cli import bench as bench_cli
 from vase.cli.app import app
+from vase.domains import scenery, shapes
+from vase.domains.canvas import CanvasDomain, place
+from vase.domains.sprites import Sprites
 from vase.errors import ConfigError, InputError
+from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.learner import Learner
-from vase.lifelong.memory import Environment, Memory
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 from vase.probes.encode import Code
 from vase.report import exploration as figures
 from vase.training.folder import RunFolder
-from vase.worlds import scenery, shapes
-from vase.worlds.canvas import CanvasWorld, place
-from vase.worlds.sprites import Sprites
 
 SPRITES = shapes.sprites("strokes", 40, 8, 0)
 TRAVEL = (8, 8)
@@ -73,9 +73,9 @@ def test_the_canvas_is_a_gymnasium_environment(channels: int) -> None:
 
 
 @given(st.integers(0, 39), st.integers(0, 8), st.integers(0, 8))
-def test_a_pose_looks_as_the_world_draws_it(chosen: int, top: int, left: int) -> None:
+def test_a_pose_looks_as_the_domain_draws_it(chosen: int, top: int, left: int) -> None:
     pixels = SPRITES.pixels[chosen]
-    shown = pose.shown(pixels, Pose(top, left), 16, 1)[:, :, 0] / np.float32(255)
+    shown = pose.render(pixels, Pose(top, left), 16, 1)[:, :, 0] / np.float32(255)
     drawn = place(pixels[None], np.array([top]), np.array([left]), 16)[0]
     np.testing.assert_allclose(shown, drawn, atol=1e-6)
 
@@ -96,46 +96,46 @@ def test_moves_shift_by_the_stride_and_end_at_the_edge() -> None:
 )
 def test_every_action_is_undone_by_another(there: str, back: str) -> None:
     began = Pose(4, 4, turn=2, hue=3)
-    gone = pose.acted(began, there, 2, TRAVEL)
+    gone = pose.apply_action(began, there, 2, TRAVEL)
     assert gone != began
-    assert pose.acted(gone, back, 2, TRAVEL) == began
-    assert pose.acted(began, pose.STAY, 2, TRAVEL) == began
+    assert pose.apply_action(gone, back, 2, TRAVEL) == began
+    assert pose.apply_action(began, pose.STAY, 2, TRAVEL) == began
 
 
 def test_colours_go_round_and_turns_too_and_sizes_end() -> None:
     there = Pose(4, 4)
     for _ in range(HUES + 1):
-        there = pose.acted(there, "next hue", 1, TRAVEL)
+        there = pose.apply_action(there, "next hue", 1, TRAVEL)
     assert there.hue == 0
-    assert pose.acted(there, "previous hue", 1, TRAVEL).hue == HUES - 1
+    assert pose.apply_action(there, "previous hue", 1, TRAVEL).hue == HUES - 1
     for _ in range(360 // pose.TURN):
-        there = pose.acted(there, "turn left", 1, TRAVEL)
+        there = pose.apply_action(there, "turn left", 1, TRAVEL)
     assert there.turn == 0
     for _ in range(10):
-        there = pose.acted(there, "smaller", 1, TRAVEL)
+        there = pose.apply_action(there, "smaller", 1, TRAVEL)
     assert there.size == SIZES[0]
 
 
 def test_six_turns_to_the_left_are_a_quarter() -> None:
     pixels = sprite()
-    quarter = pose.shown(pixels, Pose(4, 4, turn=90 // pose.TURN), 16, 1)[4:12, 4:12, 0]
+    quarter = pose.render(pixels, Pose(4, 4, turn=90 // pose.TURN), 16, 1)[4:12, 4:12, 0]
     off = np.abs(quarter.astype(int) - np.rot90(pixels).astype(int))
     assert off.max() <= 1  # of 255: interpolated at points that are off by rounding
 
 
 def test_a_larger_sprite_has_as_much_more_ink() -> None:
     pixels = np.full((40, 40), 200, dtype=np.uint8)
-    ink = [pose.shown(pixels, Pose(12, 12, size=size), 64, 1).sum() for size in (-2, 2)]
+    ink = [pose.render(pixels, Pose(12, 12, size=size), 64, 1).sum() for size in (-2, 2)]
     assert ink[1] / ink[0] == pytest.approx(pose.GROWTH**8, rel=0.05)
 
 
-def test_colour_is_that_of_the_world_and_white_before() -> None:
-    world = CanvasWorld("w", SPRITES, size=16, channels=3, hue=0.25)
+def test_colour_is_that_of_the_domain_and_white_before() -> None:
+    domain = CanvasDomain("w", SPRITES, size=16, channels=3, hue=0.25)
     pixels = SPRITES.pixels[0]
-    white = pose.shown(pixels, Pose(4, 4), 16, 3)
+    white = pose.render(pixels, Pose(4, 4), 16, 3)
     assert (white[..., 0] == white[..., 1]).all()
-    shown = pose.shown(pixels, Pose(4, 4, hue=3), 16, 3).astype(float)
-    drawn, truth = world.sample(np.random.default_rng(0), 1)
+    shown = pose.render(pixels, Pose(4, 4, hue=3), 16, 3).astype(float)
+    drawn, truth = domain.sample(np.random.default_rng(0), 1)
     inked = drawn[0].max(axis=0) > 0.5
     ratio = drawn[0][:, inked] / drawn[0][:, inked].max(axis=0)
     ours = np.moveaxis(shown, -1, 0)[:, shown.max(-1) > 128]
@@ -170,24 +170,24 @@ def test_a_canvas_that_cannot_be_is_refused(changes: dict[str, Any], sentence: s
         canvas().reset(options={"shuffle": ["size"]})
 
 
-# ---- what actions do, and plans ----------------------------------------------------------------
+# ---- dynamics and plans ----------------------------------------------------------------
 
 
 def tried(weights: Any, count: int, noise: float = 0.0) -> tuple[dynamics.Dynamics, Any]:
-    """What is known after random actions in a world whose changes are affine."""
+    """The dynamics after random actions in a domain whose changes are affine."""
     generator = np.random.default_rng(1)
     actions, latents = len(weights), weights.shape[2]
-    known = dynamics.inexperienced(actions, latents)
+    known = dynamics.no_dynamics(actions, latents)
     for _ in range(count):
         z = generator.standard_normal((32, latents))
         action = generator.integers(actions, size=32)
-        led = dynamics.after(weights, z)[np.arange(32), action]
+        led = dynamics.predict(weights, z)[np.arange(32), action]
         led = led + noise * generator.standard_normal(led.shape)
-        known = dynamics.experienced(known, z, action, led)
+        known = dynamics.updated(known, z, action, led)
     return known, weights
 
 
-def world_of_moves(step: float = 0.25) -> Any:
+def domain_of_moves(step: float = 0.25) -> Any:
     """Stay, left, right, up, down in latents 0 and 1; nothing moves the others."""
     weights = np.zeros((5, 5, 4))
     for action, (latent, way) in enumerate([(0, -1), (0, 1), (1, -1), (1, 1)], start=1):
@@ -207,46 +207,46 @@ def test_affine_effects_are_found() -> None:
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
-    known, _ = tried(world_of_moves(0.25), 40)
+    known, _ = tried(domain_of_moves(0.25), 40)
     for _ in range(8):  # the encoder has changed: the same actions go the other way
         z = np.zeros((320, 4))
         action = np.tile(np.arange(5), 64)
-        led = dynamics.after(world_of_moves(-0.25), z)[np.arange(320), action]
+        led = dynamics.predict(domain_of_moves(-0.25), z)[np.arange(320), action]
         for _ in range(30):
-            known = dynamics.experienced(known, z, action, led)
-    np.testing.assert_allclose(known.effects[:, -1], world_of_moves(-0.25)[:, -1], atol=0.02)
+            known = dynamics.updated(known, z, action, led)
+    np.testing.assert_allclose(known.effects[:, -1], domain_of_moves(-0.25)[:, -1], atol=0.02)
 
 
-def test_obedient_is_what_actions_account_for() -> None:
-    known, _ = tried(world_of_moves(), 60, noise=0.05)
-    told = dynamics.obedience(known)
+def test_controllability_is_the_share_of_changes_that_actions_explain() -> None:
+    known, _ = tried(domain_of_moves(), 60, noise=0.05)
+    told = dynamics.controllability(known)
     signal, noise = (
         2 / 5 * 0.25**2,
         0.05**2,
     )  # the variance of changes that two actions of five make
     assert told[:2] == pytest.approx(signal / (signal + noise), abs=0.05)
     assert told[2:] == pytest.approx(0, abs=0.02)
-    assert (dynamics.obedience(dynamics.inexperienced(3, 2)) == 0).all()
+    assert (dynamics.controllability(dynamics.no_dynamics(3, 2)) == 0).all()
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.9, 1.0])
-def test_what_goes_its_own_way_does_not_obey(kept: float) -> None:
-    """Noise that returns to where it was can be foretold, but not by the action: 24 latents, 15
+def test_noise_is_not_controllable(kept: float) -> None:
+    """Noise that returns to its mean is predictable, but not from the action: 24 latents, 15
     actions, as many transitions as agents babble."""
     generator = np.random.default_rng(2)
-    known, z = dynamics.inexperienced(15, 24), generator.standard_normal((64, 24))
-    for _ in range(BABBLING):
+    known, z = dynamics.no_dynamics(15, 24), generator.standard_normal((64, 24))
+    for _ in range(BABBLING_STEPS):
         led = kept * z + generator.standard_normal(z.shape)
-        known = dynamics.experienced(known, z, generator.integers(15, size=64), led)
+        known = dynamics.updated(known, z, generator.integers(15, size=64), led)
         z = led
-    assert np.abs(dynamics.obedience(known)).max() < 0.15
+    assert np.abs(dynamics.controllability(known)).max() < 0.15
 
 
 @given(st.integers(0, 2**31))
 def test_a_plan_is_as_short_as_can_be(seed: int) -> None:
     """On a grid the fewest steps are the sum of the distances along both axes."""
     generator = np.random.default_rng(seed)
-    weights = world_of_moves()
+    weights = domain_of_moves()
     z = 0.25 * generator.integers(-6, 7, (16, 4)).astype(float)
     goal = 0.25 * generator.integers(-6, 7, (16, 4)).astype(float)
     wanted = np.broadcast_to(np.array([True, True, False, False]), z.shape)
@@ -254,13 +254,13 @@ def test_a_plan_is_as_short_as_can_be(seed: int) -> None:
     for step in range(fewest.max() + 1):
         there = plan.distance(z, goal, wanted) < 1e-9
         assert (there == (step >= fewest)).all()
-        action = plan.chosen(weights, z, goal, wanted)
+        action = plan.best_actions(weights, z, goal, wanted)
         assert (action[there] == 0).all()  # there is nothing better than to stay
-        z = dynamics.after(weights, z)[np.arange(16), action]
+        z = dynamics.predict(weights, z)[np.arange(16), action]
 
 
 def test_one_action_reaches_as_far_as_the_strongest() -> None:
-    reach = plan.reach(world_of_moves(), np.random.default_rng(0).standard_normal((9, 4)))
+    reach = plan.reach(domain_of_moves(), np.random.default_rng(0).standard_normal((9, 4)))
     np.testing.assert_allclose(reach, [0.25, 0.25, 0, 0])
 
 
@@ -277,57 +277,57 @@ def known(
     return Environment(index, mask, moments, Capacity(5.0), batches=20, kl=np.array(kl))
 
 
-def test_idle_is_what_carries_nothing_here_and_lived_elsewhere() -> None:
+def test_inactive_latents_carry_nothing_here_and_are_active_elsewhere() -> None:
     clothes = known(0, [4.0, 4.0, 2.0, 0.1])
     digits = known(1, [3.0, 0.2, 1.0, 0.1], masked=(0,))
-    found = imagine.imagination(Memory((clothes, digits), current=1))
+    found = imagine.imagination(Environments.of((clothes, digits), current=1))
     assert found.latents.tolist() == [True, True, False, False]
-    assert found.home == 0
+    assert found.source == 0
 
 
-def test_idle_is_what_is_always_the_same_here_however_far_from_the_prior() -> None:
+def test_constant_latents_are_inactive_however_far_from_the_prior() -> None:
     hills = known(0, [4.0, 4.0, 2.0, 0.1])
     room = known(1, [6.0, 4.0, 3.0, 3.0], resting=(0, 3))
-    found = imagine.imagination(Memory((hills, room), current=1))
+    found = imagine.imagination(Environments.of((hills, room), current=1))
     assert found.latents.tolist() == [True, False, False, False]
     hills = known(0, [4.0, 4.0, 2.0, 0.1], resting=(0,))  # it hardly varied there either
-    with pytest.raises(InputError, match="is alive in environment 1"):
-        imagine.imagination(Memory((hills, room), current=1))
+    with pytest.raises(InputError, match="is active in environment 1"):
+        imagine.imagination(Environments.of((hills, room), current=1))
 
 
 @pytest.mark.parametrize(
-    ("memory", "sentence"),
+    ("environments", "sentence"),
     [
-        (Memory((known(0, [4.0, 4.0]),), 0), "knows one environment only"),
+        (Environments.of((known(0, [4.0, 4.0]),), 0), "knows one environment only"),
         (
-            Memory((known(0, [4.0, 0.0]), known(1, [2.0, 2.0])), 1),
-            "every latent that lives elsewhere is alive in environment 1",
+            Environments.of((known(0, [4.0, 0.0]), known(1, [2.0, 2.0])), 1),
+            "every latent that is active elsewhere is active in environment 1",
         ),
     ],
 )
 def test_where_there_is_nothing_to_imagine_a_sentence_says_why(
-    memory: Memory, sentence: str
+    environments: Environments, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=f"nothing to imagine: .*{sentence}"):
-        imagine.imagination(memory)
+        imagine.imagination(environments)
 
 
-# ---- the account -------------------------------------------------------------------------------
+# ---- the trajectory ----------------------------------------------------------------------------
 
 
 def test_places_count_when_they_are_first_seen() -> None:
     corner, other = np.array([[0.0, 0.0]]), np.array([[1.0, 0.5]])
-    found = account.coverage([corner, corner, other])
+    found = trajectory.coverage([corner, corner, other])
     assert found is not None
     assert found["share"] == [1 / 144, 1 / 144, 2 / 144]
     visits = np.array(found["map"])
     assert visits[0, 0] == 2
     assert visits[6, 11] == 1
-    assert account.coverage([]) is None
+    assert trajectory.coverage([]) is None
 
 
-class Straight:
-    """A judge whose latents are the positions themselves."""
+class PositionsAsLatents:
+    """An evaluator whose latents are the positions themselves."""
 
     coordinates = {0: 0, 1: 1}  # noqa: RUF012
 
@@ -335,44 +335,45 @@ class Straight:
         return latents[:, :2].clip(0, 1)
 
 
-def test_an_account_is_of_the_factors_that_are_a_position() -> None:
+def test_a_trajectory_holds_the_factors_that_are_a_position() -> None:
     truth = {"x": np.zeros(3), "bearing": np.array([0.0, 0.5, 1.0]), "pitch": np.full(3, 0.5)}
     frames = np.zeros((3, 8, 8, 3), np.uint8)
-    told = Account(("bearing", "pitch"))
-    told.add(Moment(0, frames, truth, truth, None))
+    told = Trajectory(("bearing", "pitch"))
+    told.add(AgentStep(0, frames, truth, truth, None))
     np.testing.assert_array_equal(told.after[0], [[0.0, 0.5], [0.5, 0.5], [1.0, 0.5]])
-    told = Account()
-    told.add(Moment(0, frames, truth, truth, None))
+    told = Trajectory()
+    told.add(AgentStep(0, frames, truth, truth, None))
     assert told.after == []  # x without y is no position
 
 
-def test_our_environments_say_what_a_position_is_and_how_far_an_action_goes() -> None:
+def test_vase_environments_declare_positions_and_the_step_fraction() -> None:
     env = canvas(channels=3, stride=2)
     before = env.reset()[1]["x"]
     after = env.step(np.int64(env.names.index("right")))[-1]["x"]
-    assert after - before == pytest.approx(env.pace)
-    assert (env.axes, env.varied) == (("x", "y"), ("x", "y", "hue"))
-    assert canvas(actions=["move"]).varied == ("x", "y")
-    assert {*PlaceEnv.axes, *PlaceEnv.varied} == {*scenery.RANGES}
+    assert after - before == pytest.approx(env.step_fraction)
+    assert (env.axes, env.randomized_factors) == (("x", "y"), ("x", "y", "hue"))
+    assert canvas(actions=["move"]).randomized_factors == ("x", "y")
+    assert {*PlaceEnv.axes, *PlaceEnv.randomized_factors} == {*scenery.RANGES}
 
 
 def test_the_presets_to_explore_have_a_place_to_explore_in() -> None:
-    assert set(get_args(get_type_hints(bench_cli.explore)["worlds"])) == set(bench.PLACES)
-    for preset, where in bench.PLACES.items():
+    choices = get_args(get_type_hints(bench_cli.explore)["domains"])
+    assert set(choices) == set(bench.EXPLORED_DOMAINS)
+    for preset, where in bench.EXPLORED_DOMAINS.items():
         last, _ = config.load(preset).stream.schedule[-1]
         assert last == where
 
 
-def test_goals_are_told_by_where_the_thing_truly_was() -> None:
+def test_goal_statistics_compare_with_true_positions() -> None:
     trail = [np.array([[0.1 * step, 0.5]]) for step in range(11)]
-    told = Account(before=trail[:-1], after=trail[1:])
+    told = Trajectory(before=trail[:-1], after=trail[1:])
     attempts = [
-        Attempt(0, 0, np.array([0.5, 0.9]), 0, 5, reached=True),  # as short as can be
-        Attempt(0, 0, np.array([0.3, 0.9]), 5, 6, reached=True),  # two short of it: 0.6, not 0.3
-        Attempt(0, 0, np.array([0.7, 0.9]), 6, 9, reached=True),  # three steps for one
-        Attempt(0, 2, np.array([0.7, 0.9]), 9, 10, reached=False),
+        GoalAttempt(0, 0, np.array([0.5, 0.9]), 0, 5, reached=True),  # as short as can be
+        GoalAttempt(0, 0, np.array([0.3, 0.9]), 5, 6, reached=True),  # ends at 0.6, not 0.3
+        GoalAttempt(0, 0, np.array([0.7, 0.9]), 6, 9, reached=True),  # three steps for one
+        GoalAttempt(0, 2, np.array([0.7, 0.9]), 9, 10, reached=False),
     ]
-    (x, other) = account.goals(attempts, told, Straight(), stride=0.1)  # type: ignore[arg-type]
+    (x, other) = trajectory.goal_statistics(attempts, told, PositionsAsLatents(), step_fraction=0.1)  # type: ignore[arg-type]
     assert x["coordinate"] == "x"
     assert (x["goals"], x["reached"], x["steps"]) == (3, 1.0, 3.0)
     assert x["fewest"] == pytest.approx((5 + 2 + 1) / 3)
@@ -381,22 +382,22 @@ def test_goals_are_told_by_where_the_thing_truly_was() -> None:
     assert other == {"latent": 2, "goals": 1, "reached": 0.0, "steps": 1.0}
 
 
-def test_the_mask_is_that_of_the_environment_an_image_is_believed_to_be_from() -> None:
+def test_the_mask_is_that_of_the_inferred_environment() -> None:
     made = learner()
-    one, other = made.memory.environments
+    one, other = made.environments
     masks = np.array([[True] * 8, [False] * 8])
-    memory = Memory((replace(one, mask=masks[0]), replace(other, mask=masks[1])), 0)
+    environments = Environments.of((replace(one, mask=masks[0]), replace(other, mask=masks[1])), 0)
     images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         seen = made.average.encoder(images)
-        believed = made.average.head(seen, 2).argmax(1).numpy()
+        believed = made.average.classifier(seen, 2).argmax(1).numpy()
     code = Code(
         seen.mean.numpy(), seen.log_variance.numpy(), np.zeros(20), {}, np.zeros(20), np.zeros(20)
     )  # fmt: skip
-    np.testing.assert_array_equal(believed_masks(made.average, memory, code), masks[believed])
+    np.testing.assert_array_equal(inferred_masks(made.average, environments, code), masks[believed])
 
 
-def test_a_latent_stands_for_one_coordinate_and_that_is_the_one_it_tells_best() -> None:
+def test_a_latent_encodes_one_coordinate_the_one_it_correlates_with_best() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.random((2, 500))
     mean = np.stack([x + 0.3 * y, 1.5 * y + x, np.zeros(500)], axis=1).astype(np.float32)
@@ -408,25 +409,25 @@ def test_a_latent_stands_for_one_coordinate_and_that_is_the_one_it_tells_best() 
 
 
 def test_novelty_goes_where_it_has_not_been() -> None:
-    seeker = Novelty(3, 4, np.random.default_rng(0))
-    known, weights = tried(world_of_moves(4.0), 40)
+    selector = NoveltySelector(3, 4, np.random.default_rng(0))
+    known, weights = tried(domain_of_moves(4.0), 40)
     z = np.ones((3, 4))
-    seeker.arrive(known, z, np.zeros(3, dtype=bool), 0)
+    selector.update(known, z, np.zeros(3, dtype=bool), 0)
     taken: list[int] = []
     for step in range(4):
-        action = seeker.choose(known, z, step)
+        action = selector.select_actions(known, z, step)
         taken += action[:1].tolist()
-        led = dynamics.after(weights, z)[np.arange(3), action[:1].repeat(3)]
-        seeker.arrive(known, led, np.zeros(3, dtype=bool), step)
+        led = dynamics.predict(weights, z)[np.arange(3), action[:1].repeat(3)]
+        selector.update(known, led, np.zeros(3, dtype=bool), step)
     assert sorted(taken) == [1, 2, 3, 4]  # each way once, and never to stay
 
 
-def test_worlds_that_combine_are_what_was_never_seen() -> None:
-    still = CanvasWorld("digits", SPRITES, size=16, channels=3, hue="none")
-    moving, tinted = combined(still, None).values()
+def test_unseen_domains_combine_motion_and_tint() -> None:
+    still = CanvasDomain("digits", SPRITES, size=16, channels=3, hue="none")
+    moving, tinted = unseen_domains(still, None).values()
     assert set(moving.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y"}
     assert set(tinted.sample(np.random.default_rng(0), 4)[1].factors) == {"x", "y", "hue"}
-    assert len(combined(replace(still, channels=1), None)) == 1
+    assert len(unseen_domains(replace(still, channels=1), None)) == 1
 
 
 # ---- exploring ---------------------------------------------------------------------------------
@@ -436,16 +437,16 @@ SETTINGS = config.nested(
         "stream.schedule": [["moving", 300], ["still", 200]],
         "stream.size": 16,
         "stream.batch_size": 32,
-        "stream.worlds": {
-            "moving": {"sprites": "solids", "moving": True, "side": 8, "count": 400},
-            "still": {"sprites": "strokes", "side": 8, "count": 400},
+        "stream.domains": {
+            "moving": {"domain": "solids", "moving": True, "side": 8, "count": 400},
+            "still": {"domain": "strokes", "side": 8, "count": 400},
         },
         "model.latents": 8,
-        "model.features": 16,
+        "model.encoder_channels": 16,
         "model.hidden": 32,
-        "model.cells": 16,
-        "model.fold": 2,
-        "objective.growth": 0.1,
+        "model.decoder_channels": 16,
+        "model.space_to_depth": 2,
+        "objective.c_increment": 0.1,
         "training.checkpoint_every": 500,
         "probes.train": 400,
         "probes.test": 400,
@@ -469,16 +470,18 @@ def learner() -> Learner:
     settings = config.parse(SETTINGS, "test")
     made = build.learner(settings, (1, 16, 16))
     made.observe(torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
-    here = made.memory.here
+    here = made.environments.present
     kl = np.array([4.0, 4.0, *[0.0] * 6])
     elsewhere = replace(here, index=1, kl=kl, batches=20)
-    made.memory = Memory((here, elsewhere), current=0)
+    made.environments = Environments.of((here, elsewhere), current=0)
     return made
 
 
-def moments(policy: str, steps: int = BABBLING + 20) -> list[Moment]:
+def agent_steps(policy: str, steps: int = BABBLING_STEPS + 20) -> list[AgentStep]:
     made = learner()
-    envs = places("vase/Canvas-v0", 6, made.shape, {"sprites": SPRITES, "size": 16})
+    envs = make_environments(
+        "vase/Canvas-v0", 6, made.architecture, {"sprites": SPRITES, "size": 16}
+    )
     chosen = POLICIES[policy](made, 6, len(canvas().names), np.random.default_rng(0))
     return list(explore(made, envs, chosen, steps, seed=3))
 
@@ -486,7 +489,7 @@ def moments(policy: str, steps: int = BABBLING + 20) -> list[Moment]:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_agents_act_on_what_they_stand_before(policy: str) -> None:
     """What is before an action is what was after the last, but for who begins anew."""
-    found = moments(policy)
+    found = agent_steps(policy)
     begun = np.zeros(6, dtype=int)  # identities change when an agent begins anew
     for one, next_ in pairwise(found):
         same = (next_.before["x"] == one.after["x"]) & (next_.before["y"] == one.after["y"])
@@ -496,17 +499,17 @@ def test_agents_act_on_what_they_stand_before(policy: str) -> None:
     # In 44 steps none of the six, which are 10 to 11 steps apart, begins anew twice.
     assert (begun <= 1).all()
     assert policy == "imagination" or begun.any() == (policy != "nothing")
-    moved = any((moment.before["x"] != moment.after["x"]).any() for moment in found)
+    moved = any((step.before["x"] != step.after["x"]).any() for step in found)
     assert moved == (policy != "nothing")
-    again = moments(policy)
+    again = agent_steps(policy)
     for one, other in zip(found, again, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
 
 
 def test_the_learner_takes_in_one_batch_a_step_once_enough_was_seen() -> None:
-    found = moments("random", BABBLING + FIRST + 3)
-    learnt = [moment.observation is not None for moment in found]
-    assert learnt == [False] * (BABBLING + FIRST - 1) + [True] * 4
+    found = agent_steps("random", BABBLING_STEPS + MIN_BUFFERED_STEPS + 3)
+    learnt = [step.observation is not None for step in found]
+    assert learnt == [False] * (BABBLING_STEPS + MIN_BUFFERED_STEPS - 1) + [True] * 4
 
 
 class Blind(gymnasium.Env[Any, Any]):
@@ -552,25 +555,25 @@ def others() -> None:
 
 def test_an_environment_of_another_kind_is_explored_too() -> None:
     made = learner()
-    envs = places("Short-v0", 4, made.shape, {})
+    envs = make_environments("Short-v0", 4, made.architecture, {})
     policy = POLICIES["imagination"](made, 4, 3, np.random.default_rng(0))
-    told = Account()
-    for moment in explore(made, envs, policy, BABBLING + 12, seed=0):
-        told.add(moment)
+    told = Trajectory()
+    for step in explore(made, envs, policy, BABBLING_STEPS + 12, seed=0):
+        told.add(step)
     assert told.after == []  # what it calls x is no share of a range
     assert made.step == 1  # nothing was learnt yet
-    assert account.coverage(told.after) is None
+    assert trajectory.coverage(told.after) is None
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "error", "sentence"),
     [
         ("Blind-v0", {}, InputError, r"the model learns images of uint8 \[16, 16, 1\]"),
-        ("vase/Canvas-v0", {"sprites": "strokes", "size": 32}, InputError, "Give it that size"),
-        ("Fluid-v0", {}, InputError, "planning takes two or more discrete"),
+        ("vase/Canvas-v0", {"sprites": "strokes", "size": 32}, InputError, "Set that size"),
+        ("Fluid-v0", {}, InputError, "planning needs Discrete"),
         ("Nowhere-v0", {}, ConfigError, "cannot be made"),
         ("vase/Canvas-v0", {"colour": "red"}, ConfigError, "cannot be made.*colour"),
-        ("vase/Canvas-v0", {"sprites": "cats", "size": 16}, ConfigError, "cannot be made"),
+        ("vase/Canvas-v0", {"sprites": "cats", "size": 16}, ConfigError, "no sprites called"),
         ("a:b:c", {}, ConfigError, "cannot be made"),
     ],
 )
@@ -578,26 +581,29 @@ def test_environments_that_do_not_fit_are_refused(
     name: str, settings: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
-        places(name, 2, learner().shape, settings)
+        make_environments(name, 2, learner().architecture, settings)
 
 
 @pytest.mark.parametrize(
-    ("route", "sentence"),
+    ("exploration_config", "sentence"),
     [
-        (Route("moving", {}), "does not begin with something at rest"),
-        (Route("attic", {}), "neither a world of this run, which are moving, still"),
-        (Route("still", {}, policy="luck"), "There is no policy 'luck'. There is: imagination"),
-        (Route("Short-v0", {}, policy="oracle"), "the oracle needs"),
+        (ExplorationConfig("moving", {}), "does not start with a sprite at rest"),
+        (ExplorationConfig("attic", {}), r"neither a domain of this run \(moving, still\)"),
+        (
+            ExplorationConfig("still", {}, policy="luck"),
+            "There is no policy 'luck'. There are: imagination",
+        ),
+        (ExplorationConfig("Short-v0", {}, policy="oracle"), "The oracle policy needs"),
     ],
 )
-def test_expeditions_that_cannot_be_are_refused(
-    run: RunFolder, route: Route, sentence: str
+def test_impossible_exploration_runs_are_refused(
+    run: RunFolder, exploration_config: ExplorationConfig, sentence: str
 ) -> None:
     with pytest.raises((InputError, ConfigError), match=sentence):
-        Expedition(run, build.DataOptions(), route)
+        ExplorationRun(run, build.DataOptions(), exploration_config)
 
 
-def test_an_expedition_leaves_the_run_as_it_was_and_a_film_behind(run: RunFolder) -> None:
+def test_exploring_writes_results_and_does_not_change_the_run(run: RunFolder) -> None:
     before = run.checkpoint.read_bytes()
     arguments = ["explore", str(run.path), "--in", "still", "--steps", "130"]
     arguments.append(f"data_dir={run.path / 'somewhere'}")
@@ -656,7 +662,7 @@ def seed(number: int, errors: dict[str, float]) -> dict[str, Any]:
     def entry(step: int, error: float) -> dict[str, Any]:
         told = {"position_mse": error, "masked_position_mse": error**2}
         told |= {"identity": 0.5, "reconstruction_nats": 90.0}
-        return {"step": step, "worlds": {"moving": told}}
+        return {"step": step, "domains": {"moving": told}}
 
     return {
         "seed": number,
@@ -679,20 +685,20 @@ def test_gains_are_ratios_paired_by_seed() -> None:
         seed(number, {policy: 1e-4 * (1 + number) * factor for policy, factor in factors.items()})
         for number in range(3)
     ]
-    rows = [line.split(" | ") for line in bench.gains(records).splitlines()[2:]]
+    rows = [line.split(" | ") for line in bench.error_ratio_table(records).splitlines()[2:]]
     assert {row[1]: (row[2], row[3]) for row in rows} == {
         "random": ("2.00 [2.00, 2.00]", "4.00 [4.00, 4.00]"),
         "novelty": ("3.00 [3.00, 3.00]", "9.00 [9.00, 9.00]"),
         "oracle": ("0.50 [0.50, 0.50]", "0.25 [0.25, 0.25]"),
         "nothing": ("6.00 [6.00, 6.00]", "36.00 [36.00, 36.00]"),
     }
-    assert "| other latents | 15 | 100.0 ± 0.0 | – | 4.0 ± 0.0 |" in bench.goals(records)
-    assert "2.00 | 4.00" in bench.gains(records[:1])
+    assert "| other latents | 15 | 100.0 ± 0.0 | – | 4.0 ± 0.0 |" in bench.goal_table(records)
+    assert "2.00 | 4.00" in bench.error_ratio_table(records[:1])
 
 
-def test_sprites_of_a_place_are_those_of_its_world(run: RunFolder) -> None:
-    envs = Expedition(run, build.DataOptions(), Route("still", {})).envs
+def test_sprites_of_a_place_are_those_of_its_domain(run: RunFolder) -> None:
+    envs = ExplorationRun(run, build.DataOptions(), ExplorationConfig("still", {})).envs
     ours: Sprites = envs.envs[0].unwrapped.sprites  # type: ignore[attr-defined]
-    world = build.stream(config.load(str(run.config)), build.DataOptions()).worlds["still"]
-    assert isinstance(world, CanvasWorld)
-    np.testing.assert_array_equal(ours.pixels, world.sprites.pixels)
+    domain = build.stream(config.load(str(run.config)), build.DataOptions()).domains["still"]
+    assert isinstance(domain, CanvasDomain)
+    np.testing.assert_array_equal(ours.pixels, domain.sprites.pixels)

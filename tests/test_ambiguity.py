@@ -1,4 +1,4 @@
-"""Belief in context, psychometric curves, variance under an uncertain environment, calibration."""
+"""Class priors, psychometric curves, variance under an uncertain environment, calibration."""
 
 import math
 from typing import Any
@@ -10,41 +10,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from vase.lifelong.belief import in_context, shares
+from vase.domains.canvas import CanvasDomain
+from vase.domains.shapes import sprites
+from vase.lifelong.class_priors import class_priors, with_priors
 from vase.probes import ambiguity as probe
 from vase.probes import calibration
 from vase.records import Posterior
-from vase.worlds.canvas import CanvasWorld
-from vase.worlds.shapes import sprites
 
 Array = NDArray[np.float64]
 
 
-# --- belief in context --------------------------------------------------------------------------
+# --- class priors -------------------------------------------------------------------------------
 
 
 def test_the_shares_of_images_that_leave_no_doubt_are_counted() -> None:
     """pi_s = (1 + n_s) / (E + B)."""
     beliefs = torch.eye(3)[[0, 0, 0, 1]]
-    torch.testing.assert_close(shares(beliefs), torch.tensor([4 / 7, 2 / 7, 1 / 7]))
+    torch.testing.assert_close(class_priors(beliefs), torch.tensor([4 / 7, 2 / 7, 1 / 7]))
 
 
 def test_without_any_image_all_are_equally_likely() -> None:
-    torch.testing.assert_close(shares(torch.empty(0, 4)), torch.full((4,), 0.25))
+    torch.testing.assert_close(class_priors(torch.empty(0, 4)), torch.full((4,), 0.25))
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=20))
 def test_shares_are_a_fixed_point_of_their_equation(first: list[float]) -> None:
     beliefs = torch.tensor([[p, 1 - p] for p in first], dtype=torch.float64)
-    pi = shares(beliefs)
-    again = (1 + in_context(beliefs, pi).sum(0)) / (2 + len(first))
+    pi = class_priors(beliefs)
+    again = (1 + with_priors(beliefs, pi).sum(0)) / (2 + len(first))
     torch.testing.assert_close(again, pi, atol=1e-6, rtol=0)
     assert float(pi.sum()) == pytest.approx(1)
 
 
 def test_context_moves_the_odds_by_its_own() -> None:
     beliefs = torch.tensor([[0.3, 0.7], [0.5, 0.5], [1.0, 0.0]])
-    moved = in_context(beliefs, torch.tensor([0.8, 0.2]))
+    moved = with_priors(beliefs, torch.tensor([0.8, 0.2]))
     odds = moved[:2, 0] / moved[:2, 1]
     torch.testing.assert_close(odds, torch.tensor([0.3 / 0.7, 1.0]) * 4)
     torch.testing.assert_close(moved[2], torch.tensor([1.0, 0.0]))
@@ -69,7 +69,7 @@ def test_half_of_each_is_a_mean_or_both() -> None:
     np.testing.assert_allclose(probe.side_by_side(first, second, 1 / 3), [[1, 0, 0.2]])
 
 
-def test_a_context_holds_its_share_of_the_second_world() -> None:
+def test_a_context_holds_its_share_of_the_second_domain() -> None:
     first, second = np.zeros((64, 1, 2, 2), np.float32), np.ones((64, 1, 2, 2), np.float32)
     assert probe.mixed(first, second, 0.25).mean() == 0.25
     assert len(probe.mixed(first, second, 1.0)) == 64
@@ -180,9 +180,9 @@ def test_the_predicted_variance_is_that_of_a_linear_readout(
             return 2 * codes
 
     monkeypatch.setattr(calibration, "COUNT", 400)
-    world = CanvasWorld("w", sprites("solids", 50, 8, 0), 16, moving=True)
+    domain = CanvasDomain("w", sprites("solids", 50, 8, 0), 16, moving=True)
     networks: Any = Blurry()
     readout: Any = Twice()
     show = calibration.WAYS["as they are"]
-    _, spread = calibration._judged(networks, readout, world, show, np.random.default_rng(0))
+    _, spread = calibration._judged(networks, readout, domain, show, np.random.default_rng(0))
     assert spread.mean() == pytest.approx(4 * 0.01, rel=0.05)

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from vase import VASE, ConfigError
 from vase.lifelong.weights import grown
-from vase.nets import Architecture, Networks, register
+from vase.nets import ENCODERS, Architecture, Networks
 from vase.nets.architecture import modulated
 from vase.nets.dense import DenseDecoder, DenseEncoder
 
@@ -60,7 +60,18 @@ def test_an_odd_size_is_seen_with_a_margin_and_painted_without(
     """Against networks of the padded size with the same weights, their images padded by hand."""
     whole = padded or size
     small, large = (
-        Networks(Architecture(3, *sides, latents=4, features=8, hidden=16, cells=8, fold=fold))
+        Networks(
+            Architecture(
+                channels=3,
+                height=sides[0],
+                width=sides[1],
+                latents=4,
+                encoder_channels=8,
+                hidden=16,
+                decoder_channels=8,
+                space_to_depth=fold,
+            )
+        )
         for sides in (size, whole)
     )
     large.load_state_dict(small.state_dict())
@@ -77,31 +88,50 @@ def test_an_odd_size_is_seen_with_a_margin_and_painted_without(
 # --- networks of one's own --------------------------------------------------------------------
 
 
+NUMBER = 3  # no encoder
+
+
 class Own(DenseDecoder):
     """A decoder that is told apart from the dense one by its type alone."""
 
 
 def test_own_networks_are_made_kept_and_grown(tmp_path: Path) -> None:
-    register("own", DenseEncoder, Own)
-    register("own", DenseEncoder, Own)  # once more is the same
-    options = {"model.nets": "own", "model.hidden": 8, "model.environments": 1}
+    options = {
+        "model.decoder": f"{__name__}:Own",
+        "model.hidden": 8,
+        "model.environments": 1,
+    }
     model = VASE(latents=3, accelerator="cpu", options=options)
     model.partial_fit(torch.rand(4, 8))
     assert isinstance(VASE.load(model.save(tmp_path / "model")).learner_.average.decoder, Own)
+    assert isinstance(model.learner_.average.encoder, DenseEncoder)  # the default for vectors
     larger = grown(model.learner_.networks, 5)
     assert isinstance(larger.decoder, Own)
     assert len(larger.decoder.environment.weight) == 5
 
 
-def test_a_name_of_networks_has_one_meaning() -> None:
-    with pytest.raises(ConfigError, match="networks called 'window' already"):
-        register("window", DenseEncoder, DenseDecoder)
-    with pytest.raises(ConfigError, match=r"no networks called 'windows', only window, dense"):
-        Networks(Architecture(nets="windows"))
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("windoww", r"no encoder called 'windoww'\. Did you mean 'window'"),
+        ("no_such_module:Encoder", r"cannot be imported: there is no module 'no_such_module'"),
+        (f"{__name__}:Missing", r"does not exist: module '.*' has no 'Missing'"),
+        (f"{__name__}:NUMBER", r"is not an encoder: it cannot be called"),
+    ],
+)
+def test_a_name_that_leads_to_no_encoder_is_refused_in_a_sentence(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Networks(Architecture(encoder=name))
+
+
+def test_the_built_in_networks_have_names() -> None:
+    assert list(ENCODERS) == ["window", "dense"]
 
 
 def test_dense_networks_take_images_too() -> None:
-    networks = Networks(Architecture(channels=3, height=9, width=8, latents=2, nets="dense"))
+    networks = Networks(
+        Architecture(channels=3, height=9, width=8, latents=2, encoder="dense", decoder="dense")
+    )
     images = torch.rand(4, 3, 9, 8)
     z = networks.encoder(images).mean
     assert networks.decoder(z, torch.zeros(4, dtype=torch.long)).shape == images.shape

@@ -17,16 +17,16 @@ from vase.bench.detectors import RIVER, Learning, Oracle, Trace, opened
 from vase.bench.null import watch
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
 from vase.bench.scores import Alarm, beliefs, confusion, delays, identified, pooled, score
+from vase.detection.statistics import likelihood_ratio
+from vase.domains.canvas import CanvasDomain
+from vase.domains.hostile import Drifting, Endless, Glitched, Ramped
+from vase.domains.shapes import sprites
+from vase.domains.stream import Schedule, Segment, Stream
 from vase.errors import ConfigError
-from vase.objective.signature import likelihood_ratio
-from vase.worlds.canvas import CanvasWorld
-from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
-from vase.worlds.shapes import sprites
-from vase.worlds.stream import Schedule, Stay, Stream
 
 # ---- scores ------------------------------------------------------------------------------------
 
-VISITS = (Stay("a", 0, 10), Stay("b", 10, 20), Stay("a", 20, 30), Stay("b", 30, 40))
+VISITS = (Segment("a", 0, 10), Segment("b", 10, 20), Segment("a", 20, 30), Segment("b", 30, 40))
 RIGHT = (Alarm(12, 1), Alarm(20, 0), Alarm(35, 1))
 
 
@@ -73,11 +73,11 @@ def test_pooling_adds_counts_and_pools_delays() -> None:
 # ---- hostile streams ---------------------------------------------------------------------------
 
 SOLIDS = sprites("solids", 60, 10, 0)
-WORLDS = {
-    "light": CanvasWorld("light", SOLIDS, 16),
-    "dark": CanvasWorld("dark", SOLIDS, 16, inverted=True),
+DOMAINS = {
+    "light": CanvasDomain("light", SOLIDS, 16),
+    "dark": CanvasDomain("dark", SOLIDS, 16, inverted=True),
 }
-PLAIN = Stream(Schedule.of([("light", 100), ("dark", 100)]), WORLDS, 32, 0)
+PLAIN = Stream(Schedule.of([("light", 100), ("dark", 100)]), DOMAINS, 32, 0)
 HOSTILE = {
     "ramped": Ramped(PLAIN, 50, [0, 100]),
     "drifting": Drifting(PLAIN, 0.5, 20, 120),
@@ -96,7 +96,7 @@ def test_a_batch_is_a_function_of_its_step(name: str) -> None:
         assert once.dtype == np.float32
 
 
-def test_a_ramp_goes_evenly_from_the_old_world_to_the_new() -> None:
+def test_a_ramp_goes_evenly_from_the_old_domain_to_the_new() -> None:
     shares = [
         float((HOSTILE["ramped"].batch(step)[0][:, 0, 0, 0] > 0.5).mean())  # corners of dark
         for step in range(90, 160)
@@ -121,10 +121,10 @@ def test_as_many_batches_are_glitches_as_asked_for() -> None:
     assert same[0]
 
 
-def test_an_endless_stream_shows_a_world_per_batch() -> None:
+def test_an_endless_stream_shows_a_domain_per_batch() -> None:
     truths = [HOSTILE["endless"].batch(step)[1] for step in range(50, 90)]
-    assert len({truth.environment for truth in truths}) == 40
-    assert all(len(set(truth.identity.tolist())) == 1 for truth in truths)
+    assert len({truth.domain for truth in truths}) == 40
+    assert all(len(set(truth.labels.tolist())) == 1 for truth in truths)
 
 
 # ---- scenarios ---------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_every_scenario_has_a_configuration_and_visits_that_fit(name: str) -> No
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_random_order_visits_every_world_and_none_twice_running(seed: int) -> None:
+def test_a_random_order_visits_every_domain_and_none_twice_running(seed: int) -> None:
     schedule = random_order(SUITE, 64, 400, (80, 160))(seed)
     names = [name for name, _ in schedule]
     assert len(names) == 64
@@ -156,24 +156,24 @@ def test_a_random_order_visits_every_world_and_none_twice_running(seed: int) -> 
 
 def toy() -> Scenario:
     """Drawn by the program: no data is needed."""
-    worlds = {
-        "light": {"sprites": "solids", "count": 200, "moving": True},
-        "dark": {"sprites": "strokes", "count": 200, "inverted": True},
+    domains = {
+        "light": {"domain": "solids", "count": 200, "moving": True},
+        "dark": {"domain": "strokes", "count": 200, "inverted": True},
     }
     return Scenario(
         "toy",
-        "two worlds",
+        "two domains",
         turns("light", "dark", 50, 20),
-        settings={"stream.worlds": worlds, "model.latents": 4, "detection.window": 32},
+        settings={"stream.domains": domains, "model.latents": 4, "detection.window": 32},
         batch_size=32,
     )
 
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Scenario:
-    """The toy among the scenarios, in the place of worlds that need data."""
+    """The toy among the scenarios, in the place of domains that need data."""
     scenario = toy()
-    monkeypatch.setattr("vase.bench.scenarios.WORLDS", scenario.settings["stream.worlds"])
+    monkeypatch.setattr("vase.bench.scenarios.DOMAINS", scenario.settings["stream.domains"])
     monkeypatch.setattr(detect, "SCENARIOS", {"toy": scenario})
     return scenario
 
@@ -188,7 +188,9 @@ def test_the_oracle_is_never_late_and_never_wrong() -> None:
 
 def test_ours_finds_the_toy_s_switches_and_returns(toys: Scenario) -> None:
     visits = toys.visits(0)
-    found = score(visits, Learning("signature").watch(toys, 0, build.DataOptions()).alarms, 180)
+    found = score(
+        visits, Learning("feature-statistics").watch(toys, 0, build.DataOptions()).alarms, 180
+    )
     assert (found["missed"], found["false"]) == (0, 0)
     assert found["returns_identified"] == 1
     assert found["delay_worst"] <= 6
@@ -223,33 +225,32 @@ def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.Mon
 
 
 def test_watching_alone_decides_what_the_learner_decides(toys: Scenario) -> None:
-    """The same scores, held batches, alarm and verdict, outliers and a new world included."""
+    """The same scores, deferred batches, alarm and decision, outliers and a new domain included."""
     settings = toys.config(0)
     stream, learner = opened(toys, settings, build.DataOptions())
     hostile = Glitched(stream, 0.05)
     images = [torch.from_numpy(hostile.batch(step)[0]) for step in range(65)]
-    rules = build.settings(settings)
-    features = [learner.eye(each).double() for each in images]
-    told, verdicts = [], []
-    for each in images:
-        if learner.memory.environments and len(learner.memory.environments) == 1:
-            score = likelihood_ratio(learner.eye(each).double(), learner.memory.here.signature)
-            told.append(score)
-            verdicts.append(learner.observe(each).verdict.kind)
-        elif not learner.memory.environments:
-            learner.observe(each)
-    seen = list(watch(features, rules.detector, rules.identification))[: len(told)]
-    assert "new" in verdicts
-    assert [each.score for each in seen] == pytest.approx(told)
-    kinds = [each.verdict.kind if each.verdict else None for each in seen]
-    assert kinds.index("new") == verdicts.index("new")
+    expected, decisions = [], []
+    learner.observe(images[0])
+    for each in images[1:]:
+        detector = learner.detector
+        features = detector.feature_extractor(each).double()
+        expected.append(likelihood_ratio(features, detector.environments[0].statistics))
+        decisions.append(learner.observe(each).decision.kind)
+        if decisions[-1] == "new":
+            break
+    seen = list(watch(images, settings.detection))[: len(expected)]
+    assert decisions[-1] == "new"
+    assert [each.score for each in seen] == pytest.approx(expected)
+    kinds = [each.decision.kind if each.decision else None for each in seen]
+    assert kinds.index("new") == decisions.index("new")
 
 
 @pytest.mark.parametrize("batch_size", [8, 200])
-def test_small_and_large_batches_come_to_a_verdict(toys: Scenario, batch_size: int) -> None:
+def test_small_and_large_batches_come_to_a_decision(toys: Scenario, batch_size: int) -> None:
     there_and_back = turns("light", "dark", 100, 60)(0)[:4]
     scenario = replace(toys, batch_size=batch_size, schedule=lambda _: there_and_back)
-    alarms = Learning("signature").watch(scenario, 0, build.DataOptions()).alarms
+    alarms = Learning("feature-statistics").watch(scenario, 0, build.DataOptions()).alarms
     found = score(scenario.visits(0), alarms, 320)
     assert (found["missed"], found["false"]) == (0, 0)
 
@@ -264,23 +265,23 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
     text = tables.read_text()
     assert "| **ours** | 5 | 0 | 0 |" in text
     assert "| oracle | 5 | 0 | 0 |" in text
-    assert "`toy`: two worlds" in text
+    assert "`toy`: two domains" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     titles = [title for title, _ in page.terminal(*page.read(tmp_path))]
-    assert titles == ["Every detector, all streams together"]
+    assert titles == ["Every detector, over all streams"]
     Console(quiet=True).print(titles)
 
 
 def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
-    """The same journey as a plain run; readouts of every world; harmless outliers told apart."""
+    """The same journey as a plain run; readouts of every domain; harmless outliers told apart."""
     few = {**toys.settings, "probes.train": 100, "probes.test": 100}
     scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
     data = build.DataOptions()
     journey = suite.travel(scenario, 0, data)
-    assert journey.alarms == Learning("signature").watch(scenario, 0, data).alarms
+    assert journey.alarms == Learning("feature-statistics").watch(scenario, 0, data).alarms
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
     told = suite.forgetting(scenario, 0, data, journey)
-    assert set(told["timeline"][-1]["worlds"]) == {"light", "dark"}
+    assert set(told["timeline"][-1]["domains"]) == {"light", "dark"}
     assert 0 <= told["summary"]["identity"]["mlp"]["end"] <= 1
     both = suite.unharmed(scenario, 0, data)
     assert both["with"]["identity"] == told["summary"]["identity"]["mlp"]["end"]

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from vase.domains.stream import Schedule
 from vase.errors import CheckpointError, RunError
-from vase.records import Observation, Verdict
+from vase.records import Decision, Observation
 from vase.training import checkpoint, recorder
 from vase.training import folder as folders
 from vase.training.folder import RunFolder
 from vase.training.recorder import Recorder
-from vase.worlds.stream import Schedule
 
 TENSORS = {
     "a": torch.arange(12.0).reshape(3, 4),
@@ -136,14 +136,14 @@ def test_logs_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
 
 
 def observation(step: int) -> Observation:
-    return Observation(step, Verdict("same", 0, ""), {"loss": step / 3}, 1.0, (), (), 0.0)
+    return Observation(step, Decision("same", 0, ""), {"loss": step / 3}, 1.0, (), (), 0.0)
 
 
 @pytest.mark.parametrize("killed", [None, 7, 8, 9, 31, 33, 60])
 def test_a_log_thins_out_as_it_grows_and_kills_leave_no_trace_in_it(
     killed: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MOST_LINES", 4)
+    monkeypatch.setattr(recorder, "MAX_LINES", 4)
     learner = SimpleNamespace(step=0)
     scribe = Recorder(
         RunFolder(tmp_path), learner, log_every=2, checkpoint_every=99, milestones=frozenset()
@@ -164,9 +164,9 @@ def test_milestones_of_a_long_schedule_are_as_many_evenly() -> None:
     few = Schedule.of([("a", 10), ("b", 5)])
     assert recorder.milestone_steps(few, 2) == {5, 10, 13, 15}
     many = sorted(recorder.milestone_steps(Schedule.of([("a", 20), ("b", 30)] * 500), 4))
-    assert many[:2] == [20, 50]  # where the two worlds are left for the first time
+    assert many[:2] == [20, 50]  # where the two domains are left for the first time
     assert many[-1] == 25_000
-    assert recorder.MOST_MILESTONES <= len(many) <= recorder.MOST_MILESTONES + 2
+    assert recorder.MAX_MILESTONES <= len(many) <= recorder.MAX_MILESTONES + 2
     assert max(np.diff(many)) < 2 * 250
 
 

@@ -18,9 +18,9 @@ from vase.training.folder import RunFolder, read_lines
 
 SMALL = [
     "toy",
-    "model.features=16",
+    "model.encoder_channels=16",
     "model.hidden=32",
-    "model.cells=16",
+    "model.decoder_channels=16",
     "model.latents=6",
     "stream.batch_size=16",
     'stream.schedule=[["moving-solids", 24], ["strokes", 16]]',
@@ -156,7 +156,7 @@ def test_data_check_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Mon
         (["probe", "nowhere"], "not a run folder"),
         (["report", "nowhere"], "not a run folder"),
         (["train", "toy+sd-reply"], "Did you mean 'sd-replay'"),
-        (["ablate", "--rows", "sdaa"], "There is no row sdaa"),
+        (["ablate", "--conditions", "sdaa"], "There is no condition sdaa"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(

@@ -1,14 +1,12 @@
 """The configuration: defaults, presets, overrides, and errors that help."""
 
-from dataclasses import asdict
+import re
 from pathlib import Path
 
 import pytest
 
-from vase import build, config
+from vase import config
 from vase.errors import ConfigError, InputError
-from vase.lifelong.kappa import KappaRule
-from vase.lifelong.settings import Settings
 from vase.nets import Architecture
 
 
@@ -19,12 +17,12 @@ def test_every_preset_loads_says_its_cost_and_its_command(name: str) -> None:
     assert preset.description
     first = config.presets()[name].read_text().splitlines()[0]
     assert first.startswith(f"# vase train {name} ")
-    assert {world for world, _ in preset.stream.schedule} <= set(preset.stream.worlds)
+    assert {domain for domain, _ in preset.stream.schedule} <= set(preset.stream.domains)
 
 
 @pytest.mark.parametrize("name", config.presets())
 def test_a_resolved_configuration_reads_back_equal(name: str, tmp_path: Path) -> None:
-    resolved = config.load(name, ["training.seed=7", "dreaming.share=0.25"])
+    resolved = config.load(name, ["training.seed=7", "replay.ratio=0.25"])
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml(resolved))
     assert config.load(str(path)) == resolved
@@ -33,9 +31,9 @@ def test_a_resolved_configuration_reads_back_equal(name: str, tmp_path: Path) ->
 
 def test_odd_names_and_texts_read_back_too(tmp_path: Path) -> None:
     values = config.load("toy").model_dump(mode="json")
-    world = values["stream"]["worlds"]["strokes"]
-    names = ["my world", "a.b", 'the "best"', "welt \u00e4\U0001f30d\x7f"]
-    values["stream"]["worlds"] = dict.fromkeys(names, world)
+    domain = values["stream"]["domains"]["strokes"]
+    names = ["my domain", "a.b", 'the "best"', "welt \u00e4\U0001f30d\x7f"]
+    values["stream"]["domains"] = dict.fromkeys(names, domain)
     values["stream"]["schedule"] = [[name, 1] for name in names]
     values["description"] = "emoji \U0001f30d, a tab\t and \\ a backslash"
     resolved = config.parse(values, "test")
@@ -44,26 +42,36 @@ def test_odd_names_and_texts_read_back_too(tmp_path: Path) -> None:
     assert config.load(str(path)) == resolved
 
 
-def test_the_defaults_of_the_configuration_are_those_of_the_rules() -> None:
-    """Two places hold defaults; this holds the two together."""
-    toy = config.load("toy")
-    plain = config.parse({"stream": toy.stream.model_dump()}, "test")
-    assert build.settings(plain) == Settings()
-    shape = asdict(build.architecture(plain, (1, 64, 64)))
-    assert shape == asdict(Architecture())
+def test_the_page_of_settings_is_generated() -> None:
+    page = Path(__file__).parents[1] / "docs" / "settings.md"
+    assert page.read_text(encoding="utf-8") == config.settings_page()
+
+
+def test_every_setting_says_what_it_means() -> None:
+    rows = [line for line in config.settings_page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 70
+    assert not [row for row in rows if row.endswith("|  |")]
+
+
+@pytest.mark.parametrize("old", [key for key in config.RENAMED if "*" not in key])
+def test_a_key_of_an_earlier_version_names_the_new_one(old: str) -> None:
+    new = config.RENAMED[old].split(" ")[0]
+    with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key .* now {re.escape(new)}"):
+        config.parse(config.nested({"stream.schedule": [["a", 1]], old: 1}), "test")
+
+
+def test_the_key_of_a_domain_names_the_new_one() -> None:
+    with pytest.raises(ConfigError, match=r"strokes\.sprites: this key .* is now .*\.domain"):
+        config.load("toy", ["stream.domains.strokes.sprites=mnist"])
 
 
 def test_values_are_toml_or_strings() -> None:
-    loaded = config.load("toy", ["detection.rule=kappa", "masks.enabled=false", "model.latents=8"])
-    assert loaded.detection.rule == "kappa"
+    loaded = config.load(
+        "toy", ["detection.rule=published", "masks.enabled=false", "model.latents=8"]
+    )
+    assert loaded.detection.rule == "published"
     assert loaded.masks.enabled is False
     assert loaded.model.latents == 8
-
-
-def test_the_rules_are_chosen_by_name() -> None:
-    kappa = build.settings(config.load("toy", ["detection.rule=kappa", "detection.kappa=2"]))
-    assert kappa.kappa == KappaRule(kappa=2, atypical=0.5)
-    assert build.settings(config.load("toy")).kappa is None
 
 
 @pytest.mark.parametrize(
@@ -73,13 +81,13 @@ def test_the_rules_are_chosen_by_name() -> None:
         ("training.sed=1", r"Did you mean 'training\.seed'"),
         ("training.seed=-1", r"training\.seed: .*greater than or equal to 0, not -1"),
         ("model.latents=many", r"model\.latents: .*integer.*'many'"),
-        ("dreaming.source=nowhere", r"dreaming\.source: .*'marginal' or 'prior'"),
+        ("replay.source=nowhere", r"replay\.source: .*'marginal' or 'prior'"),
         ("training", "not an override"),
-        ("detection.run_length=inf", r"detection\.run_length: .*finite"),
-        ("detection.enabled=false", r"set dreaming\.refresh"),
+        ("detection.target_arl=inf", r"detection\.target_arl: .*finite"),
+        ("detection.rule=none", r"set replay\.snapshot_every"),
         ("description.x=1", "is a value, not a section"),
-        ("stream.worlds.strokes.moving=maybe", r"strokes\.moving"),
-        ("stream.worlds.strokes.movin=true", r"Did you mean 'stream\.worlds\.strokes\.moving'"),
+        ("stream.domains.strokes.moving=maybe", r"strokes\.moving"),
+        ("stream.domains.strokes.movin=true", r"Did you mean 'stream\.domains\.strokes\.moving'"),
     ],
 )
 def test_errors_name_the_key_and_the_nearest_one(override: str, words: str) -> None:

@@ -14,16 +14,22 @@ import torch
 from vase import build, config
 from vase.errors import ConfigError
 from vase.lifelong.learner import Learner
-from vase.lifelong.ranks import joined, own, share_gradients
 from vase.records import Observation
 from vase.training import checkpoint
+from vase.training.data_parallel import all_reduce_means, average_gradients, local_rows
 from vase.training.folder import RunFolder, read_lines, rounded
 
 SWITCH, STEPS = 40, 60
 SETTINGS = [
     f'stream.schedule=[["moving-solids", {SWITCH}], ["strokes", {STEPS - SWITCH}]]',
-    *("stream.size=16", "model.fold=1", "model.hidden=32", "model.features=8", "model.cells=8"),
-    *(f"stream.worlds.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
+    *(
+        "stream.size=16",
+        "model.space_to_depth=1",
+        "model.hidden=32",
+        "model.encoder_channels=8",
+        "model.decoder_channels=8",
+    ),
+    *(f"stream.domains.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
     *("training.log_every=1", "training.checkpoint_every=25", "training.milestones=1"),
     *("stream.batch_size=32", "training.accelerator=cpu"),
 ]
@@ -83,7 +89,7 @@ def test_two_processes_decide_and_learn_as_one_with_the_joined_batch(shared: Run
     assert any("decoder_proximity" in line for line in lines)
     _, record = checkpoint.read(shared.checkpoint)
     for known, other in zip(
-        record["memory"]["environments"], learner.memory.to_json()["environments"], strict=True
+        record["environments"]["records"], learner.environments.to_json()["records"], strict=True
     ):
         assert known["mask"] == other["mask"]
 
@@ -101,7 +107,7 @@ def test_a_run_of_two_processes_goes_on_bit_for_bit(shared: RunFolder, tmp_path:
 def test_what_cannot_be_shared_out_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match="only `vase train` and `vase resume`"):
         build.learner(config.load("toy", [*SETTINGS, "training.devices=2"]), (1, 16, 16))
-    for overrides in (["stream.batch_size=33"], ["stream.batch_size=34", "dreaming.share=0.5"]):
+    for overrides in (["stream.batch_size=33"], ["stream.batch_size=34", "replay.ratio=0.5"]):
         settings = config.load("toy", [*SETTINGS, *overrides, "training.devices=2"])
         with pytest.raises(ConfigError, match="no multiple of 2"):
             build.devices(settings)
@@ -129,20 +135,20 @@ def test_the_gradient_of_a_joined_mean_is_that_of_the_whole_batch() -> None:
     """Of f(mean x) = (mean x)^2 over four rows, two of them elsewhere: 2 m / 4 to each row."""
     rows = torch.tensor([1.0, 2.0, 3.0, 6.0])
     weight = torch.ones(2, requires_grad=True)
-    terms = joined({"a": (weight * rows[:2]).mean()}, Half(rows[2:].mean()[None]))
+    terms = all_reduce_means({"a": (weight * rows[:2]).mean()}, Half(rows[2:].mean()[None]))
     assert terms["a"] == rows.mean()
     terms["a"].square().backward()
     whole = torch.ones(4, requires_grad=True)
     (whole * rows).mean().square().backward()
     assert whole.grad is not None
     elsewhere = 2 * whole.grad[2:]  # what the other process has of its own rows
-    share_gradients([weight], Half(elsewhere))
+    average_gradients([weight], Half(elsewhere))
     assert weight.grad is not None
     torch.testing.assert_close(2 * weight.grad - elsewhere, 2 * whole.grad[:2])
 
 
 def test_rows_are_shared_out_in_order() -> None:
     half = Half(None)
-    assert list(range(10))[own(half, 10)] == [0, 1, 2, 3, 4]
+    assert list(range(10))[local_rows(half, 10)] == [0, 1, 2, 3, 4]
     half.rank = 1
-    assert list(range(10))[own(half, 10)] == [5, 6, 7, 8, 9]
+    assert list(range(10))[local_rows(half, 10)] == [5, 6, 7, 8, 9]

@@ -23,8 +23,8 @@ def code(mean: np.ndarray, identity: np.ndarray, factors: dict[str, np.ndarray])
 def test_the_factors_themselves_are_disentangled_and_their_sums_are_not() -> None:
     x, y = RNG.random(4000), RNG.random(4000)
     one = np.zeros(4000, np.int64)
-    apart = bench.measures(code(np.stack([x, y], 1), one, {"x": x, "y": y}))
-    mixed = bench.measures(code(np.stack([x + y, x - y], 1), one, {"x": x, "y": y}))
+    apart = bench.metric_values(code(np.stack([x, y], 1), one, {"x": x, "y": y}))
+    mixed = bench.metric_values(code(np.stack([x + y, x - y], 1), one, {"x": x, "y": y}))
     for name in ("MIG", "SAP", "dci D"):
         assert (apart[name] or 0) > 0.7, name
         assert (mixed[name] or 0) < 0.2, name
@@ -35,28 +35,28 @@ def test_the_factors_themselves_are_disentangled_and_their_sums_are_not() -> Non
 
 def test_what_compares_factors_is_undefined_for_one() -> None:
     identity = RNG.integers(0, 10, 4000)
-    found = bench.measures(code(RNG.normal(size=(4000, 3)), identity, {}))
+    found = bench.metric_values(code(RNG.normal(size=(4000, 3)), identity, {}))
     assert found["dci D"] is found["FactorVAE"] is found["beta-VAE"] is None
     assert found["MIG"] == pytest.approx(0, abs=0.02)
 
 
 def test_from_a_run_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seeds of procedural worlds: the world that stays to the end has not changed since."""
-    monkeypatch.setattr(bench, "ROWS", 300)
+    """Two seeds of procedural domains: the last domain of the stream has not changed since."""
+    monkeypatch.setattr(bench, "MAX_DCI_IMAGES", 300)
     brief = ("probes.test=2000", 'stream.schedule=[["moving-solids", 20], ["strokes", 20]]')
     (tmp_path / "runs").mkdir()
     for seed in (0, 1):
-        record = bench.work(
-            bench.Job("toy", seed, brief, tmp_path, build.DataOptions(offline=True))
+        record = bench.run_seed(
+            bench.SeedJob("toy", seed, brief, tmp_path, build.DataOptions(offline=True))
         )
-        bench.write(record, tmp_path)
-    solids, strokes = (record["worlds"][name] for name in ("moving-solids", "strokes"))
+        bench.write_record(record, tmp_path)
+    solids, strokes = (record["domains"][name] for name in ("moving-solids", "strokes"))
     assert solids["factors"] == ["identity", "x", "y"]
     assert solids["then"] != solids["now"]
     assert strokes["then"] == strokes["now"]
     udr = read_json(tmp_path / "udr.json")
     assert udr["seeds"] == [0, 1]
-    assert udr["worlds"]["strokes"][0] == udr["worlds"]["strokes"][1]
-    table = bench.markdown(*bench.read(tmp_path)).splitlines()
+    assert udr["domains"]["strokes"][0] == udr["domains"]["strokes"][1]
+    table = bench.markdown(*bench.read_records(tmp_path)).splitlines()
     assert len(table) == 2 + 2 * 2
     assert table[2].startswith("| moving-solids (identity, x, y) | then |")

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from vase import VASE
 from vase.cli.app import app
-from vase.worlds import sources
+from vase.domains import sources
 
 HOME = Path(__file__).parents[1]
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
@@ -26,13 +27,19 @@ TOUR = HOME / "docs" / "tour.ipynb"
 # What a page says that its code prints: kinds of events, and their environments.
 PRINTED = {
     "quickstart.md": [("new", "0"), ("new", "1")],
-    "world.md": [("new", "0"), ("new", "1"), ("back", "0")],
+    "domain.md": [("new", "0"), ("new", "1"), ("returned", "0")],
 }
 IMAGES = np.random.default_rng(0).random((40, 16, 16))
 
 
 def blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def titled(page: Path) -> dict[str, str]:
+    """The files that a page tells its reader to write, by name."""
+    text = page.read_text(encoding="utf-8")
+    return dict(re.findall(r'^```python title="(.*?)"\n(.*?)^```', text, re.M | re.S))
 
 
 def commands() -> list[Any]:
@@ -48,13 +55,13 @@ def commands() -> list[Any]:
 @pytest.fixture
 def names() -> dict[str, Any]:
     """What a page takes for granted: a model of two environments, images, a stream."""
-    options = {"model.features": 8, "model.hidden": 16, "model.cells": 8}
+    options = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
     model = VASE(latents=4, options=options)
     model.partial_fit(IMAGES[:8])
     stream: list[NDArray[np.float64]] = [IMAGES[:8], IMAGES[8:16]]
     learner = model.learner_
-    other = type(learner.memory.here)(**{**vars(learner.memory.here), "index": 1})
-    learner.memory = learner.memory.enter(other)
+    other = type(learner.environments.present)(**{**vars(learner.environments.present), "index": 1})
+    learner.environments = learner.environments.enter(other)
     return {"model": model, "images": IMAGES, "stream": stream}
 
 
@@ -69,12 +76,16 @@ def test_the_code_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     few = sources.Images(np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8))
     monkeypatch.setattr(sources, "load", lambda *_, **__: few)  # no page downloads anything here
+    for name, text in titled(page).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     for block in blocks(page):
         exec(compile(block, page.name, "exec"), names)
-    if "verdict" in names:
-        assert names["verdict"].kind == "same"
+    if "decision" in names:
+        assert names["decision"].kind == "same"
     if page.name in PRINTED:
-        assert re.findall(r"\b(new|back)\b\D* (\d)", capsys.readouterr().out) == PRINTED[page.name]
+        printed = capsys.readouterr().out
+        assert re.findall(r"\b(new|returned)\b\D* (\d)", printed) == PRINTED[page.name]
 
 
 @pytest.mark.parametrize("line", commands())
@@ -105,6 +116,43 @@ def test_every_extra_is_told_of() -> None:
     assert named == set(project["optional-dependencies"]) - {"dev", "fuzz"}
 
 
+# --- where in the code ------------------------------------------------------------------------
+
+
+def named(dotted: str) -> Any:
+    """The object of the package with a dotted name; a name that leads nowhere raises."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: Any = import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+def test_every_term_of_the_glossary_is_where_it_says() -> None:
+    text = (HOME / "docs" / "glossary.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(vase\.[\w.]+)`", text)
+    assert len(names) > 40
+    for name in names:
+        named(name)
+
+
+def test_every_function_and_test_of_the_method_exists() -> None:
+    text = (HOME / "docs" / "method.md").read_text(encoding="utf-8")
+    packages = "objective|lifelong|detection|agent"
+    functions = re.findall(rf"`((?:{packages})\.\w+\.[\w.]+)`", text)
+    assert len(functions) > 20
+    for name in functions:
+        named(f"vase.{name}")
+    tests = "\n".join(path.read_text() for path in (HOME / "tests").glob("test_*.py"))
+    for name in re.findall(r"`(?:test_\w+\.py::)?(test_\w+?)(?:_?\.\.\.)?`", text):
+        assert f"def {name}" in tests, name
+
+
 # --- the notebook, and the site ---------------------------------------------------------------
 
 
@@ -133,12 +181,12 @@ def test_the_notebook_finds_what_it_says(capsys: pytest.CaptureFixture[str]) -> 
     names: dict[str, Any] = {}
     for cell in cells(TOUR):
         exec(compile(cell, TOUR.name, "exec"), names)
-    told = re.findall(r"(\S+): (new|back) (\d)", capsys.readouterr().out)
+    told = re.findall(r"(\S+): (new|returned) (\d)", capsys.readouterr().out)
     assert told == [
         ("moving-solids", "new", "0"),
         ("strokes", "new", "1"),
         ("moving-strokes", "new", "2"),
-        ("strokes", "back", "1"),
+        ("strokes", "returned", "1"),
     ]
 
 

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from vase import build, config
+from vase.domains import dsprites, remote
+from vase.domains.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
+from vase.domains.local import DATA_VARIABLE, cache_folder
 from vase.errors import ConfigError, DataError
-from vase.worlds import dsprites, remote
-from vase.worlds.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
-from vase.worlds.local import DATA_VARIABLE, cache_folder
 
 Bytes = NDArray[np.uint8]
 IMAGES = np.random.default_rng(0).integers(0, 2, (3, SIDE, SIDE), dtype=np.uint8)
@@ -27,8 +27,8 @@ def archive(images: Bytes, member: str = "imgs.npy") -> io.BytesIO:
     return stream
 
 
-def world(row: int, shrink: int = 1) -> DSprites:
-    """A world of one row, every row of which holds the same image."""
+def domain(row: int, shrink: int = 1) -> DSprites:
+    """A domain of one row, every row of which holds the same image."""
     bits = np.broadcast_to(np.packbits(IMAGES[0]), (COUNT, BYTES))
     return DSprites("sprites", bits, np.array([row]), shrink)
 
@@ -66,20 +66,20 @@ def test_an_archive_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 
 def test_a_row_is_read_as_its_factors() -> None:
     row = int(np.ravel_multi_index((2, 5, 10, 31, 0), SIZES))
-    images, truth = world(row).sample(np.random.default_rng(0), 4)
+    images, truth = domain(row).sample(np.random.default_rng(0), 4)
     assert images.dtype == np.float32
     assert np.array_equal(images[3, 0], IMAGES[0])
-    assert truth.identity.tolist() == [2] * 4
+    assert truth.labels.tolist() == [2] * 4
     found = {name: values[0] for name, values in truth.factors.items()}
     assert found == {"x": 1.0, "y": 0.0, "scale": 1.0, "orientation": 0.25}
 
 
 def test_shrinking_takes_means() -> None:
-    images, _ = world(0, shrink=2).sample(np.random.default_rng(0), 1)
+    images, _ = domain(0, shrink=2).sample(np.random.default_rng(0), 1)
     assert images.shape == (1, 1, 32, 32)
     assert images[0, 0, 3, 5] == IMAGES[0, 6:8, 10:12].mean()
     with pytest.raises(ConfigError, match="cannot be shrunk by 3"):
-        world(0, shrink=3)
+        domain(0, shrink=3)
 
 
 def test_the_splits_share_no_image_and_leave_none_out() -> None:
@@ -117,9 +117,9 @@ def test_another_archive_is_refused_and_leaves_nothing(
     assert not list((tmp_path / "cache" / "vase" / "dsprites").iterdir())
 
 
-def test_a_canvas_world_s_settings_are_refused_for_it() -> None:
+def test_a_canvas_domain_s_settings_are_refused_for_it() -> None:
     name = "toy"
-    spots = [f"stream.worlds.solids.{entry}" for entry in ('sprites="dsprites"', "inverted=true")]
+    spots = [f"stream.domains.solids.{entry}" for entry in ('domain="dsprites"', "inverted=true")]
     with pytest.raises(ConfigError, match=r"leave out .*inverted"):
         config.load(name, spots)
 
@@ -131,7 +131,7 @@ def test_a_canvas_world_s_settings_are_refused_for_it() -> None:
 def test_the_real_images_are_where_their_factors_say() -> None:
     settings = config.load("dsprites")
     stream = build.stream(settings, build.DataOptions(offline=True), "test")
-    images, truth = stream.worlds["dsprites"].sample(np.random.default_rng(0), 500)
+    images, truth = stream.domains["dsprites"].sample(np.random.default_rng(0), 500)
     ink = images.sum(axis=(1, 2, 3))
     across = (images.sum(axis=(1, 2)) * np.arange(32)).sum(1) / ink
     down = (images.sum(axis=(1, 3)) * np.arange(32)).sum(1) / ink

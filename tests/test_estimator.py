@@ -10,14 +10,14 @@ from sklearn.exceptions import NotFittedError
 
 from vase import VASE, CheckpointError, ConfigError, InputError
 from vase.estimator import CHUNK
-from vase.nets import fold_for
+from vase.nets import space_to_depth_for
 from vase.training import checkpoint
 
 Images = NDArray[np.uint8]
 OPTIONS = {
-    "model.features": 16,
+    "model.encoder_channels": 16,
     "model.hidden": 32,
-    "model.cells": 16,
+    "model.decoder_channels": 16,
     "training.accelerator": "cpu",
 }
 
@@ -62,8 +62,8 @@ def test_what_is_larger_than_memory_is_encoded_some_at_a_time(fitted: VASE) -> N
 
 def test_the_first_batch_opens_an_environment_and_the_next_is_the_same() -> None:
     subject = model()
-    verdict = subject.partial_fit(images())
-    assert (verdict.kind, verdict.environment) == ("new", 0)
+    decision = subject.partial_fit(images())
+    assert (decision.kind, decision.environment) == ("new", 0)
     assert subject.partial_fit(images(seed=1)).kind == "same"
     assert [(event.kind, event.environment) for event in subject.events_] == [("new", 0)]
     assert subject.environment_ == 0
@@ -95,11 +95,11 @@ def test_images_come_back_in_the_layout_they_came_in(shape: tuple[int, ...]) -> 
         assert 0 <= back.min() <= back.max() <= 1
 
 
-def test_beliefs_are_probabilities_over_what_is_known(fitted: VASE) -> None:
-    belief = fitted.belief(images())
-    assert belief.shape == (16, 1)
-    np.testing.assert_allclose(belief.sum(1), 1, rtol=1e-5)
-    assert fitted.environment(images()).tolist() == [0] * 16
+def test_probabilities_are_over_what_is_known(fitted: VASE) -> None:
+    probability = fitted.predict_proba(images())
+    assert probability.shape == (16, 1)
+    np.testing.assert_allclose(probability.sum(1), 1, rtol=1e-5)
+    assert fitted.predict(images()).tolist() == [0] * 16
 
 
 def test_samples_are_drawn_anew_for_another_seed(fitted: VASE) -> None:
@@ -108,7 +108,7 @@ def test_samples_are_drawn_anew_for_another_seed(fitted: VASE) -> None:
 
 
 def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path: Path) -> None:
-    saved = model(**{"model.features": np.int64(16)})
+    saved = model(**{"model.encoder_channels": np.int64(16)})
     saved.partial_fit(images())
     path = saved.save(tmp_path / "deep" / "model")
     loaded = VASE.load(tmp_path / "deep" / "model", accelerator="cpu")
@@ -166,8 +166,8 @@ def test_fit_takes_batches_too_and_begins_anew() -> None:
 
 
 def test_unknown_options_and_environments_are_refused(fitted: VASE) -> None:
-    with pytest.raises(ConfigError, match=r"Did you mean 'dreaming\.share'"):
-        model(**{"dreaming.shar": 0.5}).partial_fit(images())
+    with pytest.raises(ConfigError, match=r"Did you mean 'replay\.ratio'"):
+        model(**{"replay.rati": 0.5}).partial_fit(images())
     with pytest.raises(InputError, match="knows 1"):
         fitted.sample(1, environment=3)
     with pytest.raises(InputError, match="at least one"):
@@ -177,7 +177,7 @@ def test_unknown_options_and_environments_are_refused(fitted: VASE) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "fold"), [((64, 64), 4), ((32, 32), 2), ((28, 28), 1), ((128, 128), 8), ((16, 20), 1)]
+    ("size", "block"), [((64, 64), 4), ((32, 32), 2), ((28, 28), 1), ((128, 128), 8), ((16, 20), 1)]
 )
-def test_the_fold_fits_the_image(size: tuple[int, int], fold: int) -> None:
-    assert fold_for(*size) == fold
+def test_the_blocks_fit_the_image(size: tuple[int, int], block: int) -> None:
+    assert space_to_depth_for(*size) == block

@@ -20,13 +20,14 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from vase import build
+from vase.domains import files
 from vase.errors import ConfigError, DataError, InputError, RunError
 from vase.explorer import scene as scenes
 from vase.explorer.scene import Scene
 from vase.explorer.server import LARGEST, serve
+from vase.lifelong.environments import Environments
 from vase.report import decode
 from vase.training.folder import RunFolder
-from vase.worlds import files
 
 DATA = build.DataOptions(offline=True)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -128,7 +129,8 @@ def test_an_environment_that_was_dissolved_has_a_band_and_no_colour(scene: Scene
 
 def test_what_was_not_known_yet_is_not_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     model = scenes.then(scene, 40)
-    first = replace(model, memory=replace(model.memory, environments=KNOWN[:1]))
+    known = Environments.of(KNOWN[:1], model.environments.current)
+    first = replace(model, environments=known)
     monkeypatch.setattr(scenes, "then", lambda *_: first)
     assert scenes.remembered(scene, 40, "still") is None
     assert scenes.remembered(scene, 40, "moving") is not None

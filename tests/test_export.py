@@ -10,11 +10,16 @@ import pytest
 import torch
 
 from vase import VASE, ConfigError, RunError, export
-from vase.lifelong import founding
+from vase.lifelong.new_environment import create_environment
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-OPTIONS = {"model.features": 8, "model.hidden": 16, "model.cells": 8, "model.environments": 4}
+OPTIONS = {
+    "model.encoder_channels": 8,
+    "model.hidden": 16,
+    "model.decoder_channels": 8,
+    "model.environments": 4,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +30,10 @@ def model() -> VASE:
     learner = subject.learner_
     mask = np.array([True, False, True, True, True])
     images = torch.rand(8, 3, 20, 27)
-    other = founding.further(
-        learner.witness(), learner.memory, 1, images, learner.eye(images), learner.settings
+    other = create_environment(
+        learner.average, learner.environments, 1, images, learner.settings, learner.generator
     )
-    learner.memory = learner.memory.enter(replace(other, mask=mask))
+    learner.environments = learner.environments.enter(replace(other, mask=mask))
     with torch.no_grad():
         learner.average.decoder.environment.weight.normal_()
     return subject
@@ -55,7 +60,7 @@ def test_the_files_say_what_the_model_says(model: VASE, folder: Path, count: int
     np.testing.assert_allclose(mean, model.transform(images), atol=1e-5)
     np.testing.assert_allclose(np.exp(log_variance), model.posterior(images)[1], rtol=1e-4)
     (belief,) = run(folder / "belief.onnx", mean=mean, log_variance=log_variance)
-    np.testing.assert_allclose(belief, model.belief(images), atol=1e-5)
+    np.testing.assert_allclose(belief, model.predict_proba(images), atol=1e-5)
     known = json.loads((folder / "model.json").read_text())["environments"]
     for index in (0, 1):
         mask = np.array(known[index]["mask"], dtype=np.float32)
@@ -69,7 +74,7 @@ def test_the_description_is_enough_to_dream(model: VASE, folder: Path) -> None:
     told = json.loads((folder / "model.json").read_text())
     assert told["image"] == {"channels": 3, "height": 20, "width": 27}
     assert [known["mask"] for known in told["environments"]] == model.masks_.astype(int).tolist()
-    for known, record in zip(told["environments"], model.learner_.memory.environments, strict=True):
+    for known, record in zip(told["environments"], model.learner_.environments, strict=True):
         np.testing.assert_allclose(known["mean"], record.moments.mean[:5])
         np.testing.assert_allclose(known["variance"], record.moments.variance[:5])
 

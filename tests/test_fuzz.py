@@ -18,10 +18,10 @@ from PIL import Image
 from scripts import script
 
 from vase import VaseError, config, integrity
+from vase.domains import files, own
 from vase.errors import CheckpointError, ConfigError, DataError, RunError
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_json, read_lines
-from vase.worlds import files, own
 
 Read = Callable[[Path], Any]
 fuzz = script("fuzz")

@@ -19,19 +19,22 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
 # Which rooms (packages or modules right below src/vase) a room may import, itself aside.
-BASE = frozenset({"errors", "records"})
-LEARNER = BASE | {"objective", "nets", "lifelong"}
-RUN = LEARNER | {"worlds", "training", "config"}
+BASE = frozenset({"errors", "records", "settings"})
+LEARNER = BASE | {"registry", "objective", "nets", "detection", "lifelong"}
+RUN = LEARNER | {"domains", "training", "config"}
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "records": frozenset({"errors"}),
+    "settings": frozenset(),
+    "registry": frozenset({"errors"}),
     "objective": BASE,
-    "nets": BASE,
-    "worlds": BASE,
-    "metrics": BASE,
-    "lifelong": BASE | {"objective", "nets"},
-    "training": LEARNER | {"worlds"},
-    "config": frozenset({"errors"}),
+    "nets": BASE | {"registry"},
+    "detection": BASE | {"registry", "nets", "objective"},
+    "domains": BASE,
+    "metrics": BASE | {"registry"},
+    "lifelong": BASE | {"registry", "objective", "nets", "detection"},
+    "training": LEARNER | {"domains"},
+    "config": frozenset({"errors", "settings"}),
     "build": RUN,
     "probes": RUN | {"build", "metrics"},
     "agent": RUN | {"build", "metrics", "probes"},
@@ -360,8 +363,8 @@ def test_size_check_can_fail() -> None:
         "self.last = x",
         "self.steps += 1",
         "self.last: int = x",
-        "self.memory[0] = x",
-        "self.memory.last = x",
+        "self.environments[0] = x",
+        "self.environments.last = x",
         "y, self.last = x",
         "*self.all, y = x",
         "for self.i in x: pass",

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from vase import VASE, ConfigError, InputError
 
-OPTIONS = {"model.features": 8, "model.hidden": 16, "model.cells": 8}
+OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 IMAGES = np.random.default_rng(0).random((8, 16, 16))
 
 

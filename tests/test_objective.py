@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from vase.objective import gaussian, likelihood
-from vase.objective.atypicality import atypicality, foreign, typical
-from vase.objective.capacity import Capacity, CapacityRule, charge, grow
-from vase.objective.moments import Moments, follow, pool
+from vase.objective.atypicality import atypicality, out_of_distribution, typical
+from vase.objective.capacity import Capacity, capacity_penalty, grow
+from vase.objective.moments import Moments, pool, update_moments
 from vase.objective.proximity import decoder_proximity, encoder_proximity
 from vase.records import Posterior
+from vase.settings import ObjectiveSettings
 
 floats = st.floats(-3, 3, allow_subnormal=False)  # denormals are flushed here
 
@@ -113,32 +114,32 @@ def test_proximity_is_zero_for_the_snapshot_itself_and_positive_otherwise(distan
 # ---- capacity ----------------------------------------------------------------------------------
 
 
-def test_below_capacity_a_nat_costs_its_price_and_above_it_the_squared_excess_too() -> None:
-    rule = CapacityRule(gamma=10, price=1)
-    assert charge(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(3)
-    assert charge(torch.tensor(6.0), 5.0, rule).item() == pytest.approx(6 + 10)
+def test_below_capacity_a_nat_costs_beta_and_above_it_the_squared_excess_too() -> None:
+    rule = ObjectiveSettings(gamma=10, beta=1)
+    assert capacity_penalty(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(3)
+    assert capacity_penalty(torch.tensor(6.0), 5.0, rule).item() == pytest.approx(6 + 10)
 
 
 def test_two_sided_is_the_published_penalty() -> None:
-    rule = CapacityRule(gamma=10, price=1, two_sided=True)
-    assert charge(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(40)
+    rule = ObjectiveSettings(gamma=10, beta=1, two_sided=True)
+    assert capacity_penalty(torch.tensor(3.0), 5.0, rule).item() == pytest.approx(40)
 
 
 def test_with_an_infinite_capacity_and_price_one_the_charge_is_the_vae_s() -> None:
     kl = torch.tensor(12.0, requires_grad=True)
-    charge(kl, 1e9, CapacityRule(price=1)).backward()
+    capacity_penalty(kl, 1e9, ObjectiveSettings(beta=1)).backward()
     assert kl.grad is not None
     assert kl.grad.item() == 1
 
 
 def test_capacity_grows_while_it_is_used_and_stops_when_it_is_not() -> None:
-    rule = CapacityRule(growth=0.1, slack=1.0, memory=10, limit=100)
+    rule = ObjectiveSettings(c_increment=0.1, c_slack=1.0, ema_steps=10, c_max=100)
     state = Capacity()
     for _ in range(2000):
         state = grow(state, min(state.nats, 8.0), rule)
     assert 8 <= state.nats <= 9.2
     for _ in range(2000):
-        state = grow(state, state.nats, CapacityRule(growth=0.1, limit=12))
+        state = grow(state, state.nats, ObjectiveSettings(c_increment=0.1, c_max=12))
     assert state.nats == 12
 
 
@@ -160,11 +161,11 @@ def test_pooled_moments_are_those_of_all_samples_together() -> None:
 
 
 def test_remembered_moments_follow_a_drift_within_their_span() -> None:
-    memory = Moments(np.zeros(1), np.ones(1), 1)
+    known = Moments(np.zeros(1), np.ones(1), 1)
     for _ in range(200):
-        memory = follow(memory, Moments(np.full(1, 3.0), np.full(1, 2.0), 10), span=100)
-    assert memory.mean[0] == pytest.approx(3, abs=1e-3)
-    assert memory.variance[0] == pytest.approx(2, abs=1e-3)
+        known = update_moments(known, Moments(np.full(1, 3.0), np.full(1, 2.0), 10), span=100)
+    assert known.mean[0] == pytest.approx(3, abs=1e-3)
+    assert known.variance[0] == pytest.approx(2, abs=1e-3)
 
 
 # ---- atypicality -------------------------------------------------------------------------------
@@ -192,15 +193,18 @@ def test_a_position_latent_that_stops_moving_is_atypical() -> None:
         ([2.5, 0.0, 0.0], [0.20, 1.0, 1.0], True),  # also if the rest is typical
     ],
 )
-def test_images_are_foreign_where_much_of_the_code_is_far_out(
+def test_images_are_out_of_distribution_where_much_of_the_code_is_far_out(
     mean: list[float], variance: list[float], expected: bool
 ) -> None:
     carried = np.array([3.0, 3.0, 0.2])
-    assert foreign(Moments(np.array(mean), np.array(variance), 64), carried, 0.5) is expected
+    assert (
+        out_of_distribution(Moments(np.array(mean), np.array(variance), 64), carried, 0.5)
+        is expected
+    )
 
 
-def test_images_cannot_be_foreign_to_a_code_that_carries_nothing() -> None:
-    assert not foreign(Moments(np.full(2, 9.0), np.ones(2), 64), np.zeros(2), 0.5)
+def test_images_cannot_be_out_of_distribution_to_a_code_that_carries_nothing() -> None:
+    assert not out_of_distribution(Moments(np.full(2, 9.0), np.ones(2), 64), np.zeros(2), 0.5)
 
 
 def test_atypicality_is_a_lower_bound_of_the_mixture_s_divergence() -> None:

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from vase import VASE, ConfigError, DataError, InputError, build, config
 from vase.cli.app import app
-from vase.worlds import files, own
-from vase.worlds.feed import batches
+from vase.domains import files, own
+from vase.domains.feed import batches
 
-SMALL = {"model.features": 8, "model.hidden": 16, "model.cells": 8}
+SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 BRIEF = (
     *(f"{name}={value}" for name, value in SMALL.items()),
     "model.latents=4",
@@ -53,10 +53,10 @@ def pixels(count: int = 30, shape: tuple[int, ...] = (16, 12, 3)) -> NDArray[np.
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-# ---- worlds ------------------------------------------------------------------------------------
+# ---- domains ------------------------------------------------------------------------------------
 
 
-def test_a_folder_is_one_world_and_folders_in_it_are_several(tmp_path: Path) -> None:
+def test_a_folder_is_one_domain_and_folders_in_it_are_several(tmp_path: Path) -> None:
     one = saved(tmp_path / "one", 3, 9)
     assert own.parts(one) == {"one": one}
     other = saved(tmp_path / "a second", 3, 9)
@@ -124,7 +124,7 @@ def test_files_too_many_to_be_decoded_first_are_decoded_as_they_are_needed(
     assert told == ["30 files in 'many': decoded as they are needed"]
     assert (some.shape, some.dtype, len(some)) == (at_once.shape, at_once.dtype, 30)
     np.testing.assert_array_equal(some[np.array([29, 3, 3])], at_once[[29, 3, 3]])
-    first, second = (own.world("w", images, "test") for images in (some, at_once))
+    first, second = (own.domain("w", images, "test") for images in (some, at_once))
     drawn = [each.sample(np.random.default_rng(0), 3)[0] for each in (first, second)]
     np.testing.assert_array_equal(*drawn)
 
@@ -202,17 +202,17 @@ def test_an_archive_of_two_arrays_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_in_ten_images_is_held_out(tmp_path: Path) -> None:
-    train, test = (own.world("w", pixels(), split) for split in ("train", "test"))
+    train, test = (own.domain("w", pixels(), split) for split in ("train", "test"))
     assert len(test.rows) == 3
     assert sorted([*train.rows, *test.rows]) == list(range(30))
     images, truth = train.sample(np.random.default_rng(0), 27)
     assert len(np.unique(images.reshape(27, -1), axis=0)) == 27  # no image twice
     assert truth.factors == {}
-    assert set(truth.identity) == {0}
+    assert set(truth.labels) == {0}
     expected = {tuple(np.moveaxis(pixels()[row], -1, 0).ravel()) for row in train.rows}
     assert {tuple(np.round(image.ravel() * 255).astype(int)) for image in images} == expected
-    with pytest.raises(DataError, match="has 19 images; a world needs at least 20"):
-        own.world("w", pixels(19), "train")
+    with pytest.raises(DataError, match="has 19 images; a domain needs at least 20"):
+        own.domain("w", pixels(19), "train")
 
 
 # ---- videos ------------------------------------------------------------------------------------
@@ -231,13 +231,13 @@ def film(path: Path, shades: Sequence[int]) -> Path:
     return path
 
 
-def test_the_frames_of_a_video_are_a_world(tmp_path: Path) -> None:
+def test_the_frames_of_a_video_are_a_domain(tmp_path: Path) -> None:
     shades = range(0, 250, 10)
     clip = film(tmp_path / "clip.MP4", shades)
     settings = build.own_images(clip, ["stream.size=16"])
     name = settings.stream.schedule[0][0]
-    world = build.world(name, settings.stream.worlds[name], 16, build.DataOptions(), "train")
-    assert world.shape == (3, 16, 16)
+    domain = build.domain(name, settings.stream.domains[name], 16, build.DataOptions(), "train")
+    assert domain.shape == (3, 16, 16)
     seen = own.load(clip, 16, 3)
     assert seen.shape == (25, 16, 16, 3)  # a header with one digit made room for two
     assert np.abs(seen.mean((1, 2, 3)) - list(shades)).max() < 6  # the codec's own error
@@ -270,7 +270,7 @@ def test_what_is_no_video_is_named_and_nothing_is_kept(
 def test_networks_fit_an_array_of_an_odd_size(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels(40, (41, 57, 3)))
     settings = build.own_images(tmp_path / "a.npy", ["training.seed=3", *BRIEF[:3]])
-    assert settings.model.fold == 2
+    assert settings.model.space_to_depth == 2
     assert settings.training.seed == 3
     stream = build.stream(settings, build.DataOptions())
     assert stream.shape == (3, 41, 57)
@@ -295,10 +295,10 @@ def test_images_that_have_gone_are_missed_in_a_sentence(tmp_path: Path) -> None:
         own.load(tmp_path / "gone", 16, 1)
 
 
-@pytest.mark.parametrize("world", ['{sprites="own"}', '{sprites="mnist", path="x"}'])
-def test_a_path_and_own_images_go_together(world: str) -> None:
+@pytest.mark.parametrize("domain", ['{domain="own"}', '{domain="mnist", path="x"}'])
+def test_a_path_and_own_images_go_together(domain: str) -> None:
     with pytest.raises(ConfigError, match="go together"):
-        config.load("toy", [f"stream.worlds.mine={world}"])
+        config.load("toy", [f"stream.domains.mine={domain}"])
 
 
 def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
     assert [event["kind"] for event in events] == ["new", "new"]
     probes = json.loads((run / "probes.json").read_text())
     assert probes["summary"]["identity"]["mlp"]["max"] is None
-    assert all(world["encodes"] == {} for world in probes["latents"]["worlds"])
+    assert all(domain["encodes"] == {} for domain in probes["latents"]["domains"])
     page = (run / "report.html").read_text()
     assert "own images: dark, light" in page
     assert 'id="readouts"' not in page

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from vase import build, config
+from vase.domains.stream import Schedule
 from vase.errors import CheckpointError, RunError
 from vase.lifelong.learner import Learner
 from vase.metrics import binned, mig
-from vase.probes import detection, encode, forgetting, latents, probe, readout, survey
+from vase.probes import detection, encode, evaluate, evaluate_run, forgetting, latents, readout
 from vase.probes.disentangled import disentanglement
 from vase.probes.encode import Code
 from vase.probes.readout import Examples, Readout
@@ -22,13 +23,12 @@ from vase.training import folder as folders
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
 from vase.training.recorder import Recorder, milestone_steps
-from vase.worlds.stream import Schedule
 
 # --- detection --------------------------------------------------------------------------------
 
 # a: 0-100, b: 100-200, a again: 200-300, c: 300-400
 ABAC = Schedule.of([("a", 100), ("b", 100), ("a", 100), ("c", 100)])
-PERFECT = [(0, "new", 0), (104, "new", 1), (207, "back", 0), (303, "new", 2)]
+PERFECT = [(0, "new", 0), (104, "new", 1), (207, "returned", 0), (303, "new", 2)]
 
 
 def log(moves: list[tuple[int, str, int]], steps: int) -> tuple[list[Any], list[Any]]:
@@ -37,7 +37,7 @@ def log(moves: list[tuple[int, str, int]], steps: int) -> tuple[list[Any], list[
     metrics, here = [], 0
     for step in range(steps):
         for event in events:
-            if event["step"] == step and event["kind"] in ("new", "back"):
+            if event["step"] == step and event["kind"] in ("new", "returned"):
                 here = event["environment"]
         if step % 5 == 0:
             metrics.append({"step": step, "environment": here})
@@ -66,7 +66,7 @@ def test_a_perfect_run_has_known_delays() -> None:
         "returning": True,
         "detected_at": 207,
         "delay": 7,
-        "verdict": "back",
+        "decision": "returned",
         "index": 0,
         "correct": True,
     }
@@ -77,13 +77,13 @@ def test_an_unnoticed_switch_is_missed_and_adds_no_delay() -> None:
     assert found["missed"] == 1
     assert found["mean_delay"] == 5.5
     last = found["switches"][-1]
-    assert last["detected_at"] is last["delay"] is last["verdict"] is last["index"] is None
+    assert last["detected_at"] is last["delay"] is last["decision"] is last["index"] is None
     assert not last["correct"]
 
 
 @pytest.mark.parametrize(
     ("move", "why"),
-    [((207, "back", 1), "the wrong index"), ((207, "new", 2), "opened as a new one")],
+    [((207, "returned", 1), "the wrong index"), ((207, "new", 2), "opened as a new one")],
 )
 def test_a_return_can_be_recognised_wrongly(move: tuple[int, str, int], why: str) -> None:
     # Even if it then stands there longer than it ever stood in the right one.
@@ -95,15 +95,26 @@ def test_a_return_can_be_recognised_wrongly(move: tuple[int, str, int], why: str
 
 
 def test_a_first_appearance_taken_for_a_return_is_wrong() -> None:
-    found = scores([*PERFECT[:3], (303, "back", 1)])
+    found = scores([*PERFECT[:3], (303, "returned", 1)])
     assert [switch["correct"] for switch in found["switches"]] == [True, True, False]
 
 
 def test_only_the_first_event_after_a_switch_is_explained() -> None:
-    moves = [*PERFECT, (50, "new", 3), (60, "back", 0), (150, "back", 0), (350, "back", 2)]
+    moves = [
+        *PERFECT,
+        (50, "new", 3),
+        (60, "returned", 0),
+        (150, "returned", 0),
+        (350, "returned", 2),
+    ]
     found = scores(sorted(moves))
     alarms = [(alarm["step"], alarm["kind"], alarm["index"]) for alarm in found["false_alarms"]]
-    assert alarms == [(50, "new", 3), (60, "back", 0), (150, "back", 0), (350, "back", 2)]
+    assert alarms == [
+        (50, "new", 3),
+        (60, "returned", 0),
+        (150, "returned", 0),
+        (350, "returned", 2),
+    ]
     assert found["missed"] == 0
 
 
@@ -112,8 +123,10 @@ def test_the_start_explains_only_an_event_at_step_0() -> None:
 
 
 def test_kept_and_snapshot_explain_nothing() -> None:
-    found = scores([(0, "new", 0), (40, "kept", 0), (104, "kept", 0), (120, "snapshot", 0)])
-    assert found["kept"] == 2
+    found = scores(
+        [(0, "new", 0), (40, "dismissed", 0), (104, "dismissed", 0), (120, "snapshot", 0)]
+    )
+    assert found["dismissed"] == 2
     assert found["missed"] == 3
     assert found["false_alarms"] == []
 
@@ -132,15 +145,15 @@ def test_an_unfinished_stay_is_not_missed_yet() -> None:
     assert len(scores(PERFECT[:3], 300)["switches"]) == 2, "the last switch has not come yet"
 
 
-def test_neighbouring_stays_in_one_world_are_no_switch() -> None:
+def test_neighbouring_stays_in_one_domain_are_no_switch() -> None:
     schedule = Schedule.of([("a", 50), ("a", 50), ("b", 100)])
     found = scores([(0, "new", 0), (60, "new", 1), (104, "new", 2)], 200, schedule)
     assert [switch["step"] for switch in found["switches"]] == [100]
     assert [alarm["step"] for alarm in found["false_alarms"]] == [60]
 
 
-def test_a_world_is_assigned_where_the_learner_mostly_stood() -> None:
-    _, metrics = log([(0, "new", 0), (104, "new", 1), (250, "back", 0), (390, "new", 2)], 400)
+def test_a_domain_is_assigned_where_the_learner_mostly_stood() -> None:
+    _, metrics = log([(0, "new", 0), (104, "new", 1), (250, "returned", 0), (390, "new", 2)], 400)
     assert detection.assigned(ABAC, metrics, "b") == 1
     assert detection.assigned(ABAC, metrics, "a") == 0
     assert detection.assigned(ABAC, metrics, "c") == 0, "noticed only at its very end"
@@ -151,15 +164,15 @@ def test_a_world_is_assigned_where_the_learner_mostly_stood() -> None:
 # --- forgetting -------------------------------------------------------------------------------
 
 
-def entry(**worlds: tuple[float, float | None]) -> dict[str, Any]:
-    """One milestone: worlds with (identity, position MSE), the same for every readout."""
+def entry(**domains: tuple[float, float | None]) -> dict[str, Any]:
+    """One milestone: domains with (identity, position MSE), the same for every readout."""
     return {
-        "worlds": {
+        "domains": {
             name: {
                 "identity": dict.fromkeys(forgetting.READOUTS, identity),
                 "position_mse": mse and dict.fromkeys(forgetting.READOUTS, mse),
             }
-            for name, (identity, mse) in worlds.items()
+            for name, (identity, mse) in domains.items()
         }
     }
 
@@ -173,18 +186,18 @@ def test_forgetting_is_the_fall_from_the_best() -> None:
     ]
     found = forgetting.summary(timeline)
     identity, position = found["identity"]["mlp"], found["position_mse"]["frozen"]
-    assert identity["worlds"]["a"] == pytest.approx({"max": 0.9, "end": 0.7, "change": -0.2})
-    assert identity["worlds"]["b"] == pytest.approx({"max": 0.8, "end": 0.8, "change": 0.0})
+    assert identity["domains"]["a"] == pytest.approx({"max": 0.9, "end": 0.7, "change": -0.2})
+    assert identity["domains"]["b"] == pytest.approx({"max": 0.8, "end": 0.8, "change": 0.0})
     overall = {key: identity[key] for key in ("max", "end", "change")}
     assert overall == pytest.approx({"max": 0.85, "end": 0.75, "change": -0.1})
-    assert position["worlds"].keys() == {"a"}
+    assert position["domains"].keys() == {"a"}
     assert position["min"] == 0.01
     assert position["change"] == pytest.approx(0.03)
 
 
-def test_without_a_moving_world_position_is_undefined() -> None:
+def test_without_a_moving_domain_position_is_undefined() -> None:
     found = forgetting.summary([entry(b=(0.6, None))])["position_mse"]["linear"]
-    assert found == {"min": None, "end": None, "change": None, "worlds": {}}
+    assert found == {"min": None, "end": None, "change": None, "domains": {}}
 
 
 # --- readouts ---------------------------------------------------------------------------------
@@ -301,7 +314,7 @@ def test_the_same_examples_give_the_same_readout() -> None:
     assert readout.fit_mlp(train).score(test) == readout.fit_mlp(train).score(test)
 
 
-def test_a_world_at_rest_has_no_position() -> None:
+def test_a_domain_at_rest_has_no_position() -> None:
     train, test = (replace(oracle(200, seed), position=None) for seed in (1, 2))
     for fit in FITS:
         assert fit(train).score(test).position_mse is None
@@ -309,7 +322,7 @@ def test_a_world_at_rest_has_no_position() -> None:
 
 
 @both_readouts
-def test_a_world_of_one_identity_has_nothing_to_tell_apart(fit: Any) -> None:
+def test_a_domain_of_one_identity_has_nothing_to_tell_apart(fit: Any) -> None:
     alone = replace(oracle(100, 1), identity=np.full(100, 3))
     assert fit(alone).score(alone).identity is None
 
@@ -334,7 +347,7 @@ def code(count: int, seed: int, *, moving: bool) -> Code:
 
 
 def test_the_mutual_information_gap_is_of_identity_and_position() -> None:
-    """As the metric gives it for the bins that the probe makes; a world at rest has no position."""
+    """As the metric gives it for the probe's bins; a domain at rest has no position."""
     moving, resting = code(2000, 0, moving=True), code(2000, 0, moving=False)
     found, still = disentanglement(moving), disentanglement(resting)
     assert found is not None
@@ -343,7 +356,7 @@ def test_the_mutual_information_gap_is_of_identity_and_position() -> None:
     assert list(still["mig_by_factor"]) == ["identity"]
     assert found["active_units"] == 3
     tenths = np.floor(10 * np.stack([moving.factors["x"], moving.factors["y"]], axis=1))
-    factors = np.column_stack([moving.identity, np.minimum(tenths, 9)]).astype(int)
+    factors = np.column_stack([moving.labels, np.minimum(tenths, 9)]).astype(int)
     assert found["mig"] == pytest.approx(mig(moving.mean, factors).score)
     assert binned(moving.mean).max() == 19
     # Latent 3 knows x as well as latent 0 does: no gap.
@@ -354,14 +367,14 @@ def test_too_few_images_have_no_mutual_information() -> None:
     assert disentanglement(code(60, 0, moving=True)) is None
 
 
-def world(name: str, *, moving: bool) -> latents.WorldLatents:
+def domain(name: str, *, moving: bool) -> latents.DomainLatents:
     mask = np.ones(5, dtype=bool) if moving else MASK_REST
     train, test = code(2000, 1, moving=moving), code(2000, 2, moving=moving)
     return latents.measure(name, 0, mask, train, test)
 
 
 def test_latents_of_an_oracle_posterior() -> None:
-    found = world("moving", moving=True)
+    found = domain("moving", moving=True)
     assert (found.used, found.masked, found.spare) == ([0, 1, 2], [], [3, 4])
     assert found.to_json()["encodes"] == {"0": "x position", "1": "y position", "2": "shape"}
     assert found.r2["x"] == pytest.approx([1, 0, 0, 1, 0], abs=0.03)
@@ -374,17 +387,17 @@ def test_latents_of_an_oracle_posterior() -> None:
 
 
 def test_who_shares_position_and_who_masks_it() -> None:
-    worlds = [world("rest", moving=False), world("m1", moving=True), world("m2", moving=True)]
-    assert worlds[0].masked == [0, 1]
-    assert worlds[0].kl[:2].tolist() == [0, 0]
-    assert worlds[0].alpha[0] > 10, "atypicality looks through the mask"
-    assert worlds[0].to_json()["encodes"] == {"2": "shape"}
-    assert latents.shared(worlds) == [
-        {"worlds": ["rest", "m1"], "latents": [2]},
-        {"worlds": ["rest", "m2"], "latents": [2]},
-        {"worlds": ["m1", "m2"], "latents": [0, 1, 2]},
+    domains = [domain("rest", moving=False), domain("m1", moving=True), domain("m2", moving=True)]
+    assert domains[0].masked == [0, 1]
+    assert domains[0].kl[:2].tolist() == [0, 0]
+    assert domains[0].alpha[0] > 10, "atypicality looks through the mask"
+    assert domains[0].to_json()["encodes"] == {"2": "shape"}
+    assert latents.shared(domains) == [
+        {"domains": ["rest", "m1"], "latents": [2]},
+        {"domains": ["rest", "m2"], "latents": [2]},
+        {"domains": ["m1", "m2"], "latents": [0, 1, 2]},
     ]
-    assert latents.position(worlds) == {
+    assert latents.position(domains) == {
         "source": "m1",
         "latents": [0, 1],
         "masked_in": {"rest": [0, 1], "m1": [], "m2": []},
@@ -392,8 +405,8 @@ def test_who_shares_position_and_who_masks_it() -> None:
     }
 
 
-def test_without_a_moving_world_no_latent_carries_position() -> None:
-    found = latents.position([world("rest", moving=False)])
+def test_without_a_moving_domain_no_latent_carries_position() -> None:
+    found = latents.position([domain("rest", moving=False)])
     assert found == {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
 
 
@@ -441,12 +454,12 @@ SETTINGS = {
         "batch_size": 16,
         "size": 32,
         "schedule": [["moving", 40], ["rest", 40], ["moving", 40]],
-        "worlds": {
-            "moving": {"sprites": "solids", "moving": True, "count": 200},
-            "rest": {"sprites": "strokes", "count": 200},
+        "domains": {
+            "moving": {"domain": "solids", "moving": True, "count": 200},
+            "rest": {"domain": "strokes", "count": 200},
         },
     },
-    "model": {"fold": 2, "latents": 6, "features": 16, "hidden": 32},
+    "model": {"space_to_depth": 2, "latents": 6, "encoder_channels": 16, "hidden": 32},
     "detection": {"window": 20},
     "training": {"milestones": 2, "log_every": 5},
     "probes": {"train": 200, "test": 100},
@@ -454,10 +467,10 @@ SETTINGS = {
 NUMBER = (int, float)
 MAYBE = (int, float, type(None))
 READOUT = {"linear": NUMBER, "mlp": NUMBER, "frozen": NUMBER}
-PER_WORLD = {"<world>": {"max": NUMBER, "end": NUMBER, "change": NUMBER}}
-MSE_PER_WORLD = {"<world>": {"min": NUMBER, "end": NUMBER, "change": NUMBER}}
-FALL = {"max": NUMBER, "end": NUMBER, "change": NUMBER, "worlds": PER_WORLD}
-RISE = {"min": MAYBE, "end": MAYBE, "change": MAYBE, "worlds": MSE_PER_WORLD}
+PER_DOMAIN = {"<domain>": {"max": NUMBER, "end": NUMBER, "change": NUMBER}}
+MSE_PER_DOMAIN = {"<domain>": {"min": NUMBER, "end": NUMBER, "change": NUMBER}}
+FALL = {"max": NUMBER, "end": NUMBER, "change": NUMBER, "domains": PER_DOMAIN}
+RISE = {"min": MAYBE, "end": MAYBE, "change": MAYBE, "domains": MSE_PER_DOMAIN}
 DISENTANGLEMENT = {
     "mig": NUMBER,
     "mig_by_factor": {"<factor>": NUMBER},
@@ -477,24 +490,24 @@ SCHEMA: dict[str, Any] = {
                 "returning": bool,
                 "detected_at": MAYBE,
                 "delay": MAYBE,
-                "verdict": (str, type(None)),
+                "decision": (str, type(None)),
                 "index": MAYBE,
                 "correct": bool,
             }
         ],
         "false_alarms": [{"step": int, "kind": str, "index": int}],
         "missed": int,
-        "kept": int,
+        "dismissed": int,
         "mean_delay": MAYBE,
         "returns": int,
         "returns_recognised": int,
     },
-    "assignment": {"<world>": int},
+    "assignment": {"<domain>": int},
     "timeline": [
         {
             "step": int,
-            "worlds": {
-                "<world>": {
+            "domains": {
+                "<domain>": {
                     "identity": READOUT,
                     "position_mse": (READOUT, None),
                     "reconstruction_nats": NUMBER,
@@ -511,7 +524,7 @@ SCHEMA: dict[str, Any] = {
     },
     "latents": {
         "count": int,
-        "worlds": [
+        "domains": [
             {
                 "name": str,
                 "index": int,
@@ -524,16 +537,16 @@ SCHEMA: dict[str, Any] = {
                 "encodes": {"<latent>": str},
             }
         ],
-        "shared": [{"worlds": [str], "latents": [int]}],
+        "shared": [{"domains": [str], "latents": [int]}],
         "position": {
             "source": (str, type(None)),
             "latents": [int],
-            "masked_in": {"<world>": [int]},
-            "used_in": {"<world>": [int]},
+            "masked_in": {"<domain>": [int]},
+            "used_in": {"<domain>": [int]},
         },
     },
     "calibration": {
-        "<world>": {
+        "<domain>": {
             "latents": [int],
             "spearman": NUMBER,
             "bins": [{"predicted": NUMBER, "error": NUMBER}],
@@ -566,10 +579,8 @@ def train(path: Path, settings: dict[str, Any]) -> RunFolder:
     run = config.parse(settings, "tiny")
     folder = folders.create(path, config.to_toml(run))
     stream = build.stream(run, build.DataOptions())
-    shape = next(iter(stream.worlds.values())).shape
-    learner = Learner(
-        build.architecture(run, shape), build.settings(run), seed=0, device=torch.device("cpu")
-    )
+    shape = next(iter(stream.domains.values())).shape
+    learner = Learner(build.architecture(run, shape), run, seed=0, device=torch.device("cpu"))
     recorder = Recorder(
         folder,
         learner,
@@ -590,7 +601,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def record(run: RunFolder) -> dict[str, Any]:
-    return probe(run, build.DataOptions())
+    return evaluate_run(run, build.DataOptions())
 
 
 def test_probes_json_obeys_the_contract(run: RunFolder, record: dict[str, Any]) -> None:
@@ -598,7 +609,7 @@ def test_probes_json_obeys_the_contract(run: RunFolder, record: dict[str, Any]) 
     assert written == record
     assert list(mismatches(written, SCHEMA)) == []
     assert written["steps"] == 120
-    assert [stay["start"] for stay in written["schedule"]] == [0, 40, 80]
+    assert [segment["start"] for segment in written["schedule"]] == [0, 40, 80]
     assert written["latents"]["count"] == 6
     assert written["latents"]["position"]["source"] == "moving"
 
@@ -610,8 +621,8 @@ def test_the_schema_check_can_fail(record: dict[str, Any]) -> None:
     assert list(mismatches({**record, "assignment": []}, SCHEMA)) == [".assignment is []"]
 
 
-def test_the_timeline_has_the_worlds_seen_so_far(record: dict[str, Any]) -> None:
-    assert [(entry["step"], list(entry["worlds"])) for entry in record["timeline"]] == [
+def test_the_timeline_has_the_domains_seen_so_far(record: dict[str, Any]) -> None:
+    assert [(entry["step"], list(entry["domains"])) for entry in record["timeline"]] == [
         (20, ["moving"]),
         (40, ["moving"]),
         (60, ["moving", "rest"]),
@@ -622,13 +633,13 @@ def test_the_timeline_has_the_worlds_seen_so_far(record: dict[str, Any]) -> None
 
 
 def examples_at(run: RunFolder, step: int, name: str) -> tuple[Examples, Examples]:
-    """Training and held-out codes of a world as the weights of one milestone give them."""
-    opened = survey.read(run, build.DataOptions())
+    """Training and held-out codes of a domain as the weights of one milestone give them."""
+    opened = evaluate.read(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.train[name].shape)
     networks = encode.load(run.milestone(step), shape, torch.device("cpu")).networks
     parts = (
-        (opened.train[name], 200, survey.TRAIN_SEED),
-        (opened.test[name], 100, survey.TEST_SEED),
+        (opened.train[name], 200, evaluate.TRAIN_SEED),
+        (opened.test[name], 100, evaluate.TEST_SEED),
     )
     train, test = (encode.encode(networks, *part) for part in parts)
     return (
@@ -646,12 +657,12 @@ def position_of(code: Code) -> np.ndarray | None:
     ("name", "fitted_at", "scored_at"),
     [("moving", 40, 60), ("moving", 40, 80), ("moving", 100, 100), ("rest", 80, 120)],
 )
-def test_the_frozen_readout_is_of_the_latest_milestone_with_its_world(
+def test_the_frozen_readout_is_of_the_latest_milestone_with_its_domain(
     run: RunFolder, record: dict[str, Any], name: str, fitted_at: int, scored_at: int
 ) -> None:
     fitted = readout.fit_mlp(examples_at(run, fitted_at, name)[0])
     expected = fitted.score(examples_at(run, scored_at, name)[1])
-    (figures,) = (e["worlds"][name] for e in record["timeline"] if e["step"] == scored_at)
+    (figures,) = (e["domains"][name] for e in record["timeline"] if e["step"] == scored_at)
     assert figures["identity"]["frozen"] == pytest.approx(expected.identity)
     if name == "moving":
         assert figures["position_mse"]["frozen"] == pytest.approx(expected.position_mse, rel=1e-4)
@@ -660,13 +671,13 @@ def test_the_frozen_readout_is_of_the_latest_milestone_with_its_world(
 
 
 def test_figures_at_the_end_agree(record: dict[str, Any]) -> None:
-    end = record["timeline"][-1]["worlds"]
-    for found in record["latents"]["worlds"]:
+    end = record["timeline"][-1]["domains"]
+    for found in record["latents"]["domains"]:
         assert sum(found["kl"]) == pytest.approx(end[found["name"]]["kl_nats"], rel=1e-4)
         parts = found["used"] + found["masked"] + found["spare"]
         assert sorted(parts) == list(range(6))
         assert found["index"] == record["assignment"][found["name"]]
-    assert record["summary"]["identity"]["mlp"]["worlds"]["rest"]["end"] == pytest.approx(
+    assert record["summary"]["identity"]["mlp"]["domains"]["rest"]["end"] == pytest.approx(
         end["rest"]["identity"]["mlp"]
     )
 
@@ -674,9 +685,9 @@ def test_figures_at_the_end_agree(record: dict[str, Any]) -> None:
 def test_the_same_run_gives_the_same_file(run: RunFolder, record: dict[str, Any]) -> None:
     before = run.probes.read_bytes()
     lines: list[str] = []
-    assert probe(run, build.DataOptions(), progress=lines.append) == record
+    assert evaluate_run(run, build.DataOptions(), progress=lines.append) == record
     assert run.probes.read_bytes() == before
-    assert len(lines) == 10, "one line for each milestone and world"
+    assert len(lines) == 10, "one line for each milestone and domain"
     assert "moving" in lines[0]
 
 
@@ -686,9 +697,9 @@ def test_a_run_without_milestones_is_probed_at_its_checkpoint(
     folder = RunFolder(tmp_path)
     folder.config.write_bytes(run.config.read_bytes())
     with pytest.raises(RunError, match="no milestone and no checkpoint"):
-        survey.read(folder, build.DataOptions())
+        evaluate.read(folder, build.DataOptions())
     folder.checkpoint.write_bytes(run.checkpoint.read_bytes())
-    found = probe(folder, build.DataOptions())
+    found = evaluate_run(folder, build.DataOptions())
     assert [entry["step"] for entry in found["timeline"]] == [120]
     assert list(mismatches(found, SCHEMA)) == []
 
@@ -697,15 +708,15 @@ def test_a_run_without_milestones_is_probed_at_its_checkpoint(
 
 
 def test_samples_are_a_function_of_the_seed(run: RunFolder) -> None:
-    world = survey.read(run, build.DataOptions()).test["moving"]
-    first, again, other = (list(encode.sample(world, 700, seed)) for seed in (1, 1, 2))
+    domain = evaluate.read(run, build.DataOptions()).test["moving"]
+    first, again, other = (list(encode.sample(domain, 700, seed)) for seed in (1, 1, 2))
     assert [len(images) for images, _ in first] == [500, 200]
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0][0], other[0][0])
 
 
 def test_held_out_images_are_of_other_sprites(run: RunFolder) -> None:
-    opened = survey.read(run, build.DataOptions())
+    opened = evaluate.read(run, build.DataOptions())
     train, test = (
         next(encode.sample(split["rest"], 50, 1))[0] for split in (opened.train, opened.test)
     )
@@ -714,11 +725,11 @@ def test_held_out_images_are_of_other_sprites(run: RunFolder) -> None:
 
 
 def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
-    opened = survey.read(run, build.DataOptions())
+    opened = evaluate.read(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.test["moving"].shape)
     model = encode.load(run.milestones()[-1], shape, torch.device("cpu"))
     mask = np.array([True, False, True, True, False, True])
-    home = replace(model.memory.environments[0], mask=mask)
+    home = replace(model.environments[0], mask=mask)
     found = encode.encode(model.networks, opened.test["moving"], 600, 1, home)
     assert found.mean.shape == (600, 6)
     assert found.rate.mean() == pytest.approx(found.kl[mask].sum(), rel=1e-5)
@@ -737,8 +748,9 @@ def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
 
 
 def test_weights_of_another_shape_are_refused(run: RunFolder) -> None:
-    opened = survey.read(run, build.DataOptions())
-    shape = replace(build.architecture(opened.config, opened.test["rest"].shape), latents=7)
+    opened = evaluate.read(run, build.DataOptions())
+    shape = build.architecture(opened.config, opened.test["rest"].shape)
+    shape = shape.model_copy(update={"latents": 7})
     with pytest.raises(
         CheckpointError, match=r"are not those of a model shaped .* Put back the config\.toml"
     ):

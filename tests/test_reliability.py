@@ -109,7 +109,7 @@ def test_the_page_is_that_of_the_raw_files() -> None:
 
 
 def test_a_soak_is_summed_up_by_its_first_tenth_and_its_last() -> None:
-    """Memory at its most, time in the middle; the very first block dreams of nothing yet."""
+    """Memory at its most, time in the middle; the very first block replays nothing yet."""
     blocks = [{"resident_mib": 100.0 + k, "ms_per_step": 1.0 if k else 9.0} for k in range(100)]
     found = script("soak").summary(blocks)
     assert found == {
@@ -129,16 +129,17 @@ def test_another_version_is_no_damage_and_nothing_is_put_aside(
     assert before == {path.name: path.read_bytes() for path in folder.path.glob("*.safetensors")}
 
 
-def test_a_checkpoint_of_before_there_were_names_of_networks_is_gone_on_with(
-    done: RunFolder, tmp_path: Path
+def test_a_checkpoint_of_the_version_before_names_what_reads_it(
+    done: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied(done, tmp_path / "run")
     tensors, record = checkpoint.read(folder.checkpoint)
-    del record["format"], record["version"], record["skipped"], record["architecture"]["nets"]
-    checkpoint.write(folder.checkpoint, tensors, record)
-    learner = build.learner(config.load(str(folder.config)), (1, 16, 16))
-    assert recorder.resume(folder, learner) == ""
-    assert learner.step == record["step"]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "VERSION", 3)
+        rest = {name: record[name] for name in record if name not in ("format", "version")}
+        checkpoint.write(folder.checkpoint, tensors, rest)
+    with pytest.raises(CheckpointError, match=r"version 3; .* Install vase 0\.1, which reads it"):
+        checkpoint.read(folder.checkpoint)
 
 
 def test_a_folder_in_which_a_run_had_not_begun_can_be_begun_in(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ from tiny_datasets import (
     zipped,
 )
 
+from vase.domains import idx, remote, sources
+from vase.domains.catalogue import Package, checksum
 from vase.errors import DataError
-from vase.worlds import idx, remote, sources
-from vase.worlds.catalogue import Package, checksum
 
 setting = pytest.fixture(setting_fixture, name="setting")
 mirror = pytest.fixture(mirror_fixture, name="mirror")

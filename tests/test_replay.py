@@ -1,34 +1,41 @@
-"""What VASE is compared with: replay as data, stored images, masks and dreams without inference."""
+"""What VASE is compared with: replay as data, stored images, masks and replay without detection."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from vase import build, config
+from vase import config
 from vase.errors import ConfigError
-from vase.lifelong.dream import DreamRule, Past, dream
+from vase.lifelong.environments import Environment
 from vase.lifelong.learner import Learner
-from vase.lifelong.look import Here, look
-from vase.lifelong.loss import terms, total
-from vase.lifelong.memory import Environment
-from vase.lifelong.replay import Replay, Reservoir, labelled
-from vase.lifelong.settings import Settings
+from vase.lifelong.loss import (
+    Batch,
+    StepContext,
+    forward_pass,
+    loss_terms,
+    mean_terms,
+    total_loss,
+)
+from vase.lifelong.replay import LabelledBatch, PastEnvironments, Reservoir, generate, labelled
 from vase.lifelong.state import restore, state
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.atypicality import atypicality
-from vase.objective.capacity import Capacity, CapacityRule, charge
+from vase.objective.capacity import Capacity, capacity_penalty
 from vase.objective.likelihood import reconstruction
 from vase.objective.moments import Moments
 from vase.records import Observation
+from vase.settings import LearnerSettings, ObjectiveSettings
 
-SHAPE = Architecture(
-    channels=1, height=32, width=32, latents=5, features=16, hidden=32, cells=16, fold=2
-)
+ARCHITECTURE = Architecture(
+    channels=1, height=32, width=32, latents=5, encoder_channels=16, hidden=32,
+    decoder_channels=16, space_to_depth=2,
+)  # fmt: skip
 CPU = torch.device("cpu")
-STORED = DreamRule(method="replay", stored=40)
+STORED = {"method": "replay", "stored_images": 40}
 
 
 def environment(index: int, mask: list[bool], capacity: float = 0.0) -> Environment:
@@ -44,8 +51,17 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def learner(**changes: object) -> Learner:
-    return Learner(SHAPE, replace(Settings(), **changes), seed=0, device=CPU)  # type: ignore[arg-type]
+def settings(**sections: Mapping[str, Any]) -> LearnerSettings:
+    """Settings by section, such as replay={"ratio": 0.25}."""
+    return LearnerSettings.model_validate(sections)
+
+
+def learner(**sections: Mapping[str, Any]) -> Learner:
+    return Learner(ARCHITECTURE, settings(**sections), seed=0, device=CPU)
+
+
+SINGLE = {"rule": "none"}
+OFF = {"enabled": False}
 
 
 def run(subject: Learner, steps: int) -> list[Observation]:
@@ -56,24 +72,32 @@ def run(subject: Learner, steps: int) -> list[Observation]:
     ]
 
 
-# ---- dreams as data ----------------------------------------------------------------------------
+# ---- replay as data ----------------------------------------------------------------------------
 
 
-def test_replayed_dreams_are_learnt_as_if_they_were_data() -> None:
+def passed(
+    nets: Networks, images: torch.Tensor, noise: torch.Tensor, replay: LabelledBatch
+) -> dict[str, torch.Tensor]:
+    """The terms of images of the environment HERE, one of two, with replayed ones."""
+    context = StepContext(0, torch.as_tensor(HERE.mask), 2, 1.0, None, 3.0)
+    return loss_terms(forward_pass(nets, Batch(images, noise, replay), context), settings())
+
+
+def test_generated_images_are_learnt_as_if_they_were_data() -> None:
     """In one shared pass what a pass of their own gives: the negative evidence lower bound."""
     torch.manual_seed(0)
-    nets, snapshot = Networks(SHAPE), Networks(SHAPE)
-    dreamed = dream(snapshot, Past.of([HERE, THERE], "marginal", CPU), 6, generator())
-    replay = labelled(dreamed.images, dreamed.environment, [HERE, THERE], generator())
-    images, noise = torch.rand(4, 1, 32, 32), torch.randn(4, 5)
-    seen = look(nets, images, Here.of(HERE, 2, CPU), noise, replay, "kl")
+    nets, snapshot = Networks(ARCHITECTURE), Networks(ARCHITECTURE)
+    past = PastEnvironments.of([HERE, THERE], "marginal", CPU)
+    made = generate(snapshot, past, 6, generator())
+    replay = labelled(made.images, made.environment, [HERE, THERE], generator())
+    terms = passed(nets, torch.rand(4, 1, 32, 32), torch.randn(4, 5), replay)
 
-    used = gaussian.masked(nets.encoder(dreamed.images), replay.mask)
+    used = gaussian.masked(nets.encoder(made.images), replay.mask)
     z = gaussian.sample(used, replay.noise) * replay.mask
-    logits = nets.decoder(z, dreamed.environment)
-    expected = reconstruction(logits, dreamed.images).mean()
-    torch.testing.assert_close(seen.past["replay_reconstruction"], expected)
-    torch.testing.assert_close(seen.past["replay_kl"], gaussian.kl_to_prior(used).sum(1).mean())
+    logits = nets.decoder(z, made.environment)
+    expected = reconstruction(logits, made.images)
+    torch.testing.assert_close(terms["replay_reconstruction"], expected)
+    torch.testing.assert_close(terms["replay_kl"], gaussian.kl_to_prior(used).sum(1))
 
 
 def test_a_replayed_image_has_the_mask_of_its_environment() -> None:
@@ -83,27 +107,31 @@ def test_a_replayed_image_has_the_mask_of_its_environment() -> None:
     np.testing.assert_array_equal(replay.mask, expected)
 
 
-@pytest.mark.parametrize("entangled", [True, False])
-def test_a_replayed_image_weighs_as_much_as_a_present_one(entangled: bool) -> None:
+@pytest.mark.parametrize("kind", ["vae", "capacity"])
+def test_a_replayed_image_weighs_as_much_as_a_present_one(kind: str) -> None:
     torch.manual_seed(0)
-    nets = Networks(SHAPE)
-    rule = DreamRule(method="replay", share=0.5)
-    settings = Settings(entangled=entangled, dream=rule, belief=0.0)
-    replay = Replay(
+    nets = Networks(ARCHITECTURE)
+    replay = LabelledBatch(
         torch.rand(2, 1, 32, 32),
         torch.ones(2, dtype=torch.long),
         torch.as_tensor(THERE.mask).expand(2, 5),
         torch.randn(2, 5),
     )
-    images, noise = torch.rand(4, 1, 32, 32), torch.randn(4, 5)
-    seen = look(nets, images, Here.of(HERE, 2, CPU), noise, replay, "kl")
+    terms = passed(nets, torch.rand(4, 1, 32, 32), torch.randn(4, 5), replay)
+    means = mean_terms(terms)
 
-    def minimum(distortion: torch.Tensor, rate: torch.Tensor, capacity: float) -> torch.Tensor:
-        return distortion + (rate if entangled else charge(rate, capacity, CapacityRule()))
+    def length(distortion: torch.Tensor, rate: torch.Tensor, capacity: float) -> torch.Tensor:
+        penalty = rate if kind == "vae" else capacity_penalty(rate, capacity, ObjectiveSettings())
+        return distortion + penalty
 
-    present = minimum(seen.distortion.mean(), seen.rate.mean(), 1.0)
-    past = minimum(seen.past["replay_reconstruction"], seen.past["replay_kl"], 3.0)
-    torch.testing.assert_close(total(terms(seen), 1.0, settings, 3.0), present + 0.5 * past)
+    present = length(terms["reconstruction"].mean(), terms["kl"].sum(1).mean(), 1.0)
+    past = length(terms["replay_reconstruction"].mean(), terms["replay_kl"].mean(), 3.0)
+    chosen = settings(
+        objective={"kind": kind, "classifier_weight": 0.0},
+        replay={"method": "replay", "ratio": 0.5},
+    )
+    context = StepContext(0, torch.as_tensor(HERE.mask), 2, 1.0, None, 3.0)
+    torch.testing.assert_close(total_loss(means, context, chosen), present + 0.5 * past)
 
 
 # ---- stored images -----------------------------------------------------------------------------
@@ -112,19 +140,19 @@ def test_a_replayed_image_weighs_as_much_as_a_present_one(entangled: bool) -> No
 def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
     """Each of 120 images is kept with probability 1/4, wherever in the stream it was."""
     kept = np.zeros(120)
-    trials = 400
+    draws = 400
     source = generator()
-    for _ in range(trials):
+    for _ in range(draws):
         reservoir = Reservoir(30)
         for start in range(0, 120, 8):
             numbers = torch.arange(start, start + 8, dtype=torch.float32)
             reservoir.add(numbers.view(8, 1, 1, 1), source)
-        held = reservoir.images.flatten().long().numpy()
-        assert len(np.unique(held)) == len(reservoir) == 30
-        kept[held] += 1
+        stored = reservoir.images.flatten().long().numpy()
+        assert len(np.unique(stored)) == len(reservoir) == 30
+        kept[stored] += 1
     # Of a binomial with this mean, 5 standard deviations: one failure in 17,000 for 120 images.
-    spread = np.sqrt(trials * 0.25 * 0.75)
-    assert abs(kept - trials * 0.25).max() < 5 * spread
+    spread = np.sqrt(draws * 0.25 * 0.75)
+    assert abs(kept - draws * 0.25).max() < 5 * spread
     assert abs(kept[:60].mean() - kept[60:].mean()) < 5 * spread / np.sqrt(30)
 
 
@@ -139,9 +167,9 @@ def test_an_empty_reservoir_gives_nothing_and_a_small_one_what_it_has() -> None:
 
 
 def test_a_learner_that_stores_resumes_bit_for_bit() -> None:
-    whole = learner(infer=False, masks=False, dream=STORED)
+    whole = learner(detection=SINGLE, masks=OFF, replay=STORED)
     run(whole, 9)
-    part = learner(infer=False, masks=False, dream=STORED)
+    part = learner(detection=SINGLE, masks=OFF, replay=STORED)
     restore(part, *state(whole))
     last = [run(subject, 6)[-1] for subject in (whole, part)]
     assert last[0] == last[1]
@@ -153,30 +181,30 @@ def test_a_learner_that_stores_resumes_bit_for_bit() -> None:
 
 
 def test_a_learner_that_infers_stores_nothing() -> None:
-    assert learner(dream=STORED).reservoir is None
+    assert learner(replay=STORED).reservoir is None
 
 
 # ---- letters without S -------------------------------------------------------------------------
 
 
 def test_without_inference_masks_follow_every_batch() -> None:
-    first = learner(infer=False, dreams=False)
+    first = learner(detection=SINGLE, replay=OFF)
     run(first, 1)
-    limit = float(np.median(atypicality(first.memory.here.moments)[:5]))
-    subject = learner(infer=False, dreams=False, atypical=limit)
+    limit = float(np.median(atypicality(first.environments.present.moments)[:5]))
+    subject = learner(detection=SINGLE, replay=OFF, masks={"threshold": limit})
     for step in range(6):
         run(subject, 1)
-        alpha = atypicality(subject.memory.here.moments)[:5]
-        np.testing.assert_array_equal(subject.memory.here.mask, alpha < limit)
+        alpha = atypicality(subject.environments.present.moments)[:5]
+        np.testing.assert_array_equal(subject.environments.present.mask, alpha < limit)
         if step == 0:
-            assert 0 < subject.memory.here.mask.sum() < 5
+            assert 0 < subject.environments.present.mask.sum() < 5
 
 
 def test_without_masks_or_with_inference_they_do_not() -> None:
-    for changes in ({"infer": False, "masks": False}, {"infer": True}):
-        subject = learner(dreams=False, atypical=0.001, **changes)
+    for changes in ({"detection": SINGLE, "masks": OFF}, {"masks": {"threshold": 0.001}}):
+        subject = learner(replay=OFF, **changes)
         run(subject, 4)
-        assert subject.memory.here.mask.all()
+        assert subject.environments.present.mask.all()
 
 
 # ---- rows as presets ---------------------------------------------------------------------------
@@ -196,10 +224,14 @@ LETTERS = {
 
 @pytest.mark.parametrize(("part", "letters"), LETTERS.items())
 def test_a_row_switches_on_the_letters_of_its_name(part: str, letters: str) -> None:
-    settings = build.settings(config.load(f"toy+{part}"))
-    on = {"S": settings.infer, "D": settings.dreams, "A": settings.masks}
+    settings = config.load(f"toy+{part}")
+    on = {
+        "S": settings.detection.enabled,
+        "D": settings.replay.enabled,
+        "A": settings.masks.enabled,
+    }
     assert "".join(letter for letter in "SDA" if on[letter]) == letters.replace("AD", "DA")
-    assert (settings.dream.method == "replay") == (part == "sd-replay")
+    assert (settings.replay.method == "replay") == (part == "sd-replay")
 
 
 @pytest.mark.parametrize("part", config.parts())
@@ -208,14 +240,15 @@ def test_every_part_says_what_it_is_and_goes_with_the_other_half(part: str) -> N
     alone = config.load(f"toy+{part}")
     assert alone.description.startswith(f"{whole.description}; ")
     both = config.load(f"toy+{part}+entangled")
-    assert build.settings(both).entangled
+    assert both.objective.kind == "vae"
     assert both.model_copy(update={"objective": alone.objective, "description": ""}) == (
         alone.model_copy(update={"description": ""})
     )
 
 
 def test_vase_is_the_preset_itself() -> None:
-    assert build.settings(config.load("toy+sda")) == build.settings(config.load("toy"))
+    vase, toy = config.load("toy+sda"), config.load("toy")
+    assert vase.model_copy(update={"description": toy.description}) == toy
 
 
 def test_an_unknown_part_names_the_nearest() -> None:
@@ -224,5 +257,5 @@ def test_an_unknown_part_names_the_nearest() -> None:
 
 
 def test_stored_images_need_a_learner_without_environments() -> None:
-    with pytest.raises(ConfigError, match=r"set detection\.enabled=false"):
-        config.load("toy", ["dreaming.stored=10", "dreaming.method=replay"])
+    with pytest.raises(ConfigError, match=r"set detection\.rule=none"):
+        config.load("toy", ["replay.stored_images=10", "replay.method=replay"])

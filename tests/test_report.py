@@ -17,14 +17,14 @@ from hand_made import (
     LATENT_RECORD,
     LATENTS,
     NASTY,
+    SEGMENTS,
     SHAPE,
-    STAYS,
+    domain_latents,
     environment,
     event,
     metric,
     probe_record,
     settings,
-    world_latents,
     write_probes,
     write_run,
 )
@@ -32,6 +32,7 @@ from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from vase import build, config, report
+from vase.domains.stream import Segment
 from vase.errors import CheckpointError
 from vase.nets import Networks
 from vase.report import (
@@ -50,7 +51,6 @@ from vase.report import (
 from vase.report import run as runs
 from vase.report.run import Band, Run
 from vase.training.folder import RunFolder, append_lines, create, write_json
-from vase.worlds.stream import Stay
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_page_tells_the_key_facts(written: str) -> None:
         "masks z0, z4",
         "Guessing would score 20.0 % of identities and a position error of 833.0 × 10⁻⁴.",
         "vase report probed",
-        "[stream.worlds.moving]",
+        "[stream.domains.moving]",
         "x, R²0.9570.990−0.900",
         "identity, %95.799.0−90.0",
     ):
@@ -201,7 +201,7 @@ def test_page_comes_out_without_position(unprobed: RunFolder, tmp_path: Path) ->
 
 def test_page_comes_out_before_anything_happened(tmp_path: Path) -> None:
     schedule = {**settings().stream.model_dump(), "schedule": [["still", 100]]}
-    folder = write_run(tmp_path / "run", settings(stream=schedule, dreaming={"enabled": False}), [])
+    folder = write_run(tmp_path / "run", settings(stream=schedule, replay={"enabled": False}), [])
     folder.events.unlink()
     text = Links(report.write(folder, build.DataOptions()).read_text(encoding="utf-8")).text
     assert "did not use them" in " ".join(text.split())
@@ -230,10 +230,10 @@ def test_without_events_the_learner_never_moved() -> None:
     assert runs.believed([], 100) == (Band(0, 100, 0),)
 
 
-def test_worlds_and_environments_are_matched_by_time_spent() -> None:
+def test_domains_and_environments_are_matched_by_time_spent() -> None:
     bands = runs.believed([*EVENTS, event(90, "new", 2)], 100)
-    assert runs.assigned(STAYS, bands) == {"moving": 0, "still": 1}
-    assert runs.owners(STAYS, bands) == {0: "moving", 1: "still", 2: "moving"}
+    assert runs.assigned(SEGMENTS, bands) == {"moving": 0, "still": 1}
+    assert runs.owners(SEGMENTS, bands) == {0: "moving", 1: "still", 2: "moving"}
 
 
 def test_wall_clock_adds_up_the_sittings(tmp_path: Path) -> None:
@@ -278,12 +278,12 @@ def test_matrix_says_what_each_latent_is() -> None:
 
 
 def test_most_informative_latents_come_first() -> None:
-    assert latents.by_information(LATENT_RECORD["worlds"][0], 3) == [3, 4, 0]
+    assert latents.by_information(LATENT_RECORD["domains"][0], 3) == [3, 4, 0]
 
 
 def line(**changes: Any) -> timeline.Timeline:
     values: dict[str, Any] = {
-        "stays": STAYS,
+        "segments": SEGMENTS,
         "bands": runs.believed(EVENTS, 100),
         "metrics": [metric(step, 0) for step in range(0, 100, 5)],
         "events": EVENTS,
@@ -303,12 +303,12 @@ def line(**changes: Any) -> timeline.Timeline:
 def test_timeline_shows_truth_beliefs_and_events() -> None:
     found = texts(timeline.draw(line()))
     assert {"moving", "still", "environment 0", "environment 1"} <= set(found)
-    assert {"new 0", "new 1", "back 0", "alarm", "3 more are at rest throughout"} <= set(found)
+    assert {"new 0", "new 1", "returned 0", "alarm", "3 more are at rest throughout"} <= set(found)
 
 
-def test_believed_bands_wear_the_colour_of_their_world() -> None:
+def test_believed_bands_wear_the_colour_of_their_domain() -> None:
     bands = (Band(0, 44, 0), Band(44, 73, 1), Band(73, 100, 2))
-    colours = timeline.band_colours(STAYS, bands, {"moving": 0, "still": 1})
+    colours = timeline.band_colours(SEGMENTS, bands, {"moving": 0, "still": 1})
     blue, orange = style.PALETTE[:2]
     assert colours[0] == style.tint(blue, 0.9)
     assert colours[1] == style.tint(orange, 0.9)
@@ -357,16 +357,16 @@ def test_series_leaves_out_what_was_not_measured() -> None:
 
 
 def test_readouts_note_best_and_change() -> None:
-    colours = style.world_colours(["moving", "still"])
-    figure = readouts.draw(probe_record(), STAYS, 100, colours)
+    colours = style.domain_colours(["moving", "still"])
+    figure = readouts.draw(probe_record(), SEGMENTS, 100, colours)
     assert len(figure.axes) == 2
     assert figure.axes[1].get_yscale() == "log"
     assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
 
 
 def test_readouts_without_position_have_one_panel() -> None:
-    colours = style.world_colours(["moving", "still"])
-    assert len(readouts.draw(probe_record(position=False), STAYS, 100, colours).axes) == 1
+    colours = style.domain_colours(["moving", "still"])
+    assert len(readouts.draw(probe_record(position=False), SEGMENTS, 100, colours).axes) == 1
 
 
 def test_labels_are_spread_but_stay_inside() -> None:
@@ -386,9 +386,9 @@ def test_curve_averages_and_keeps_gaps() -> None:
 
 def test_curves_leave_out_dreams_that_never_were() -> None:
     metrics = [metric(step, 0) for step in range(10)]
-    assert len(curves.draw(metrics, STAYS, 100).axes) == 2
+    assert len(curves.draw(metrics, SEGMENTS, 100).axes) == 2
     dreamt = [{**record, "encoder_proximity": 1.0, "decoder_proximity": 2.0} for record in metrics]
-    assert len(curves.draw(dreamt, STAYS, 100).axes) == 3
+    assert len(curves.draw(dreamt, SEGMENTS, 100).axes) == 3
 
 
 # --- what the networks make of images ---------------------------------------------------------
@@ -445,10 +445,10 @@ def test_dreams_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
 def test_unprobed_latents_are_measured_through_the_mask(networks: Networks) -> None:
     seen = {"moving": np.random.default_rng(0).random((8, 1, 16, 16), dtype=np.float32)}
     record = decode.latent_record(networks, seen, {"moving": environment(0, masked=(2, 5))})
-    (world,) = record["worlds"]
-    assert world["masked"] == [2, 5]
-    assert sorted(world["used"] + world["spare"] + world["masked"]) == list(range(LATENTS))
-    assert world["kl"][2] == world["kl"][5] == 0
+    (domain,) = record["domains"]
+    assert domain["masked"] == [2, 5]
+    assert sorted(domain["used"] + domain["spare"] + domain["masked"]) == list(range(LATENTS))
+    assert domain["kl"][2] == domain["kl"][5] == 0
 
 
 # --- images as arrays -------------------------------------------------------------------------
@@ -480,17 +480,17 @@ def test_pairs_stand_below_each_other() -> None:
 
 def test_sharing_of_position_is_put_into_words() -> None:
     both = [
-        world_latents("a", 0, used=[1, 2], encodes={"1": "x position", "2": "y position"}),
-        world_latents("b", 1, masked=[1, 2]),
-        world_latents("c", 2, used=[1, 2], encodes={"1": "x position", "2": "position"}),
+        domain_latents("a", 0, used=[1, 2], encodes={"1": "x position", "2": "y position"}),
+        domain_latents("b", 1, masked=[1, 2]),
+        domain_latents("c", 2, used=[1, 2], encodes={"1": "x position", "2": "position"}),
     ]
-    record = {"count": LATENTS, "worlds": both, "position": {"source": "a", "latents": [1, 2]}}
+    record = {"count": LATENTS, "domains": both, "position": {"source": "a", "latents": [1, 2]}}
     assert facts.shared_sentence(record) == (
         "z1 and z2 carry position in a and c alike; they are masked in b."
     )
     three = {"position": {"source": "a", "latents": [1, 2, 3]}}
     assert "most of them are masked in b" in facts.shared_sentence({**record, **three})
-    assert facts.shared_sentence({**record, "worlds": both[:2]}) == ""
+    assert facts.shared_sentence({**record, "domains": both[:2]}) == ""
     assert facts.shared_sentence({**record, "position": None}) == ""
 
 
@@ -523,14 +523,14 @@ def test_old_probes_are_noticed(probed: RunFolder) -> None:
     assert "gone on to step 300" in facts.notice(replace(run, steps=300))
 
 
-def test_worlds_keep_their_colours() -> None:
-    assert style.world_colours(["b", "a", "b"]) == {"b": style.PALETTE[0], "a": style.PALETTE[1]}
+def test_domains_keep_their_colours() -> None:
+    assert style.domain_colours(["b", "a", "b"]) == {"b": style.PALETTE[0], "a": style.PALETTE[1]}
     assert len(set(style.PALETTE)) == len(style.PALETTE)
 
 
 def test_long_text_is_cut() -> None:
     assert style.fitted("moving", 2, 9) == "moving"
-    assert style.fitted("a world with a long name", 1, 9).endswith("…")
+    assert style.fitted("a domain with a long name", 1, 9).endswith("…")
 
 
 def test_noisy_figure_is_made_small() -> None:
@@ -538,15 +538,15 @@ def test_noisy_figure_is_made_small() -> None:
     assert len(style.png(images.wall(noise, "noise", "#0072B2"))) <= style.LARGEST
 
 
-def test_worlds_with_like_names_get_files_of_their_own() -> None:
+def test_domains_with_like_names_get_files_of_their_own() -> None:
     same = [pictures.Picture("dreams-a", b"1", ""), pictures.Picture("dreams-a", b"2", "")]
     assert pictures.file_names(same) == {"dreams-a.png": b"1", "dreams-a-2.png": b"2"}
 
 
 def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:
     run = replace(runs.read(probed), steps=50)
-    assert run.stays == (Stay("moving", 0, 40), Stay("still", 40, 50))
-    assert run.worlds == ("moving", "still")
+    assert run.segments == (Segment("moving", 0, 40), Segment("still", 40, 50))
+    assert run.domains == ("moving", "still")
 
 
 # ---- the evidence of decisions -----------------------------------------------------------------
@@ -562,7 +562,7 @@ def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -
     from vase.report import evidence
 
     first = {"step": 0, "kind": "new", "environment": 0, "evidence": {}}
-    told = evidence.decisions([first, *(decision(k, "kept", 0, e0=0.1) for k in range(1, 60))])
+    told = evidence.decisions([first, *(decision(k, "dismissed", 0, e0=0.1) for k in range(1, 60))])
     assert len(told) == 40
     assert told[-1]["step"] == 59
 
@@ -570,7 +570,7 @@ def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -
 def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring() -> None:
     from vase.report import evidence
 
-    told = [decision(302, "new", 1, e0=2e4), decision(602, "back", 0, e0=0.02, e1=3.0)]
+    told = [decision(302, "new", 1, e0=2e4), decision(602, "returned", 0, e0=0.02, e1=3.0)]
     axes = evidence.draw(told, {0: "red", 1: "blue"}).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [
         "step 302: new, 1",

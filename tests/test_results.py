@@ -16,6 +16,11 @@ def test_the_page_is_generated_from_the_raw_files(results: ModuleType) -> None:
     assert written == results.page(ROOT / "results") + "\n"
 
 
+def test_the_table_of_the_readme_is_generated_from_the_raw_files() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert script("readme_table").with_results(readme, ROOT / "results") == readme
+
+
 def test_spreads_are_means_and_standard_deviations(results: ModuleType) -> None:
     assert results.spread([0.5, 0.7], 100) == "60.0 ± 14.1"
     assert results.spread([0.5], 100) == "50.0"

@@ -1,4 +1,4 @@
-"""The rendered worlds: what is drawn, that both places show the same, and what can go wrong."""
+"""The rendered domains: what is drawn, that both places show the same, and what can go wrong."""
 
 import os
 import sys
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from vase import ConfigError, DataError, InputError, build, config
-from vase.agent.place import ACTIONS, changed
-from vase.worlds import rendered, scenery
+from vase.agent.place import ACTIONS, apply_action
+from vase.domains import rendered, scenery
 
 Frames = NDArray[np.uint8]
 
@@ -157,26 +157,26 @@ def test_a_place_to_act_in_shows_what_was_done(frames: dict[str, Frames]) -> Non
 
 def test_a_factor_ends_at_its_range_and_hue_goes_round() -> None:
     there = {"pitch": 0.95, "hue": 0.95}
-    assert changed(there, "look up", 0.1) == {"pitch": 1.0, "hue": 0.95}
-    assert changed(there, "next hue", 0.1)["hue"] == pytest.approx(0.05)
+    assert apply_action(there, "look up", 0.1) == {"pitch": 1.0, "hue": 0.95}
+    assert apply_action(there, "next hue", 0.1)["hue"] == pytest.approx(0.05)
 
 
-# --- the world, and the cache -------------------------------------------------------------------
+# --- the domain, and the cache -------------------------------------------------------------------
 
 
-def test_a_world_shows_its_own_rows_with_their_factors() -> None:
+def test_a_domain_shows_its_own_rows_with_their_factors() -> None:
     frames = np.arange(10, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2)
     frames = frames.repeat(3, 3)
     values = np.arange(10) / 10
-    world = rendered.RenderedWorld(
+    domain = rendered.RenderedDomain(
         "w", "room", frames, {"x": values}, np.arange(10), np.array([3, 7])
     )
-    images, truth = world.sample(np.random.default_rng(0), 50)
+    images, truth = domain.sample(np.random.default_rng(0), 50)
     assert images.shape == (50, 3, 64, 64)
     assert images.dtype == np.float32
-    assert set(truth.identity) == {3, 7}
-    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, truth.identity, rtol=1e-6)
-    np.testing.assert_allclose(truth.factors["x"] * 10, truth.identity)
+    assert set(truth.labels) == {3, 7}
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, truth.labels, rtol=1e-6)
+    np.testing.assert_allclose(truth.factors["x"] * 10, truth.labels)
 
 
 @pytest.fixture
@@ -264,18 +264,18 @@ def test_without_graphics_a_sentence_says_what_to_do(
     [
         ({"shrink": 2}, "room has whole images: leave out shrink"),
         ({"moving": True}, "leave out moving"),
-        ({"sprites": "mnist", "at_rest": True}, "for hills and room; mnist rest unless `moving`"),
-        ({"sprites": "dsprites", "at_rest": True}, "dsprites has whole images: leave out at_rest"),
+        ({"domain": "mnist", "at_rest": True}, "for hills and room; mnist rest unless `moving`"),
+        ({"domain": "dsprites", "at_rest": True}, "dsprites has whole images: leave out at_rest"),
     ],
 )
 def test_settings_of_sprites_are_refused(change: dict[str, Any], sentence: str) -> None:
-    worlds = {"room": {"sprites": "room", **change}}
+    domains = {"room": {"domain": "room", **change}}
     with pytest.raises(ConfigError, match=sentence):
-        config.parse({"stream": {"schedule": [["room", 5]], "worlds": worlds}}, "test")
+        config.parse({"stream": {"schedule": [["room", 5]], "domains": domains}}, "test")
 
 
 def test_another_canvas_is_refused() -> None:
-    stream = {"size": 32, "schedule": [["r", 5]], "worlds": {"r": {"sprites": "room"}}}
+    stream = {"size": 32, "schedule": [["r", 5]], "domains": {"r": {"domain": "room"}}}
     with pytest.raises(ConfigError, match="frames of 64 pixels on a canvas of 32"):
         build.stream(config.parse({"stream": stream}, "test"), build.DataOptions())
 
@@ -285,22 +285,26 @@ def test_a_place_at_rest_is_one_to_act_in_and_has_a_twin_in_motion(
     cache: Path, monkeypatch: pytest.MonkeyPatch, place: scenery.Place
 ) -> None:
     pytest.importorskip("gymnasium")
-    from vase.agent import expedition, judge
+    from vase.agent import exploration_run, zero_shot
 
     monkeypatch.setattr(rendered, "_chunks", grey)
     monkeypatch.setattr(rendered, "COUNT", 6)
     monkeypatch.setattr(rendered, "HELD_OUT", 2)
     monkeypatch.setattr(rendered, "RESTING", (4, 2))
-    still = rendered.world("here", place, "test", None, at_rest=True)
+    still = rendered.domain("here", place, "test", None, at_rest=True)
     assert len(list(cache.iterdir())) == 1
     assert set(still.sample(np.random.default_rng(0), 5)[1].factors) == {"hue"}
-    route = expedition.Route("here", {"stride": 0.1})
-    found = expedition.environment({"here": still}, route, build.DataOptions())
+    exploration_config = exploration_run.ExplorationConfig("here", {"stride": 0.1})
+    found = exploration_run.gymnasium_environment(
+        {"here": still}, exploration_config, build.DataOptions()
+    )
     assert found == (f"vase/{place.title()}-v0", {"stride": 0.1})
-    ((name, moving),) = judge.combined(still, None).items()
+    ((name, moving),) = zero_shot.unseen_domains(still, None).items()
     assert name == "moving here"
     truth = moving.sample(np.random.default_rng(0), 50)[1]
     assert all(len(np.unique(values)) == 2 for values in truth.factors.values())
     assert len(list(cache.iterdir())) == 2  # at rest and not are files of their own
     with pytest.raises(InputError, match="at_rest=true"):
-        expedition.environment({"here": moving}, route, build.DataOptions())
+        exploration_run.gymnasium_environment(
+            {"here": moving}, exploration_config, build.DataOptions()
+        )

@@ -1,4 +1,4 @@
-"""From a run with two worlds to translations, morphs, figures, tables: commands and benchmark."""
+"""From a run with two domains to translations, morphs, figures, tables: commands and benchmark."""
 
 import json
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from typer.testing import CliRunner
 
 from vase import InputError, build
 from vase.bench import sharing as bench
-from vase.bench.seeds import Job
+from vase.bench.seeds import SeedJob
 from vase.cli.app import app
-from vase.probes import reader
+from vase.probes import factor_predictor
 from vase.training.folder import RunFolder
 
 BRIEF = (
     'stream.schedule=[["moving-solids", 300], ["moving-strokes", 200]]',
-    "model.features=16",
+    "model.encoder_channels=16",
     "model.hidden=32",
-    "model.cells=16",
+    "model.decoder_channels=16",
     "model.latents=6",
     "training.milestones=1",
     "probes.train=400",
@@ -31,17 +31,17 @@ BRIEF = (
 @pytest.fixture(scope="module", autouse=True)
 def brief_readers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "STEPS", 150)
+        patch.setattr(factor_predictor, "STEPS", 150)
         yield
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("sharing")
-    job = Job("toy", 0, BRIEF, out, build.DataOptions(offline=True))
-    record = bench.work(job)
-    bench.write(record, out)
-    return job.run()[1], record, out
+    job = SeedJob("toy", 0, BRIEF, out, build.DataOptions(offline=True))
+    record = bench.run_seed(job)
+    bench.write_record(record, out)
+    return job.settings_and_folder()[1], record, out
 
 
 def test_the_benchmark_measures_both_ways_and_draws(
@@ -64,7 +64,7 @@ def test_the_tables_are_made_from_the_raw_files(
     trained: tuple[RunFolder, dict[str, Any], Path],
 ) -> None:
     _, record, out = trained
-    (read,) = bench.read(out)
+    (read,) = bench.read_records(out)
     assert read["translation"][0]["source"] == "moving-solids"
     page = bench.markdown([read])
     x = record["translation"][0]["factors"]["x"]
@@ -74,13 +74,13 @@ def test_the_tables_are_made_from_the_raw_files(
     assert f"| disentangled | mixture | {alone['equality']['mean']:.3f} |" in page
 
 
-def test_a_model_that_takes_both_for_one_spoils_no_other(
+def test_a_model_that_merges_both_domains_does_not_affect_others(
     trained: tuple[RunFolder, dict[str, Any], Path],
 ) -> None:
     _, record, _ = trained
     failed = {**record, "translation": [], "ambiguity": None, "why": "one environment"}
-    assert "1 of 2 models do not tell" in bench.markdown([record, failed])
-    assert bench.markdown([failed]) == "No model tells the two worlds apart."
+    assert "1 of 2 models do not separate" in bench.markdown([record, failed])
+    assert bench.markdown([failed]) == "No model separates the two domains."
 
 
 def test_own_images_are_translated_or_refused_in_a_sentence(

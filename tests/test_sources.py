@@ -20,9 +20,9 @@ from tiny_datasets import (
     zipped,
 )
 
+from vase.domains import catalogue, idx, local, sources
+from vase.domains.catalogue import checksum
 from vase.errors import DataError
-from vase.worlds import catalogue, idx, local, sources
-from vase.worlds.catalogue import checksum
 
 setting = pytest.fixture(setting_fixture, name="setting")
 

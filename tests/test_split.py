@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from vase.bench import split
-from vase.config import ProbeConfig
-from vase.lifelong.memory import Environment, Memory
+from vase.domains.canvas import CanvasDomain
+from vase.domains.shapes import sprites
+from vase.lifelong.environments import Environment, Environments
 from vase.nets import Architecture, Networks
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 from vase.probes.encode import Code, encode
-from vase.probes.survey import TEST_SEED
-from vase.worlds.canvas import CanvasWorld
-from vase.worlds.shapes import sprites
+from vase.probes.evaluate import TEST_SEED
+from vase.settings import ProbeSettings
 
 
 def code(mean: list[list[float]], identity: list[int]) -> Code:
@@ -49,22 +49,29 @@ def test_bits_per_dimension_pay_for_naming_the_environment() -> None:
 def test_the_scores_of_a_model_are_those_of_its_cheapest_environments() -> None:
     torch.manual_seed(0)
     shape = Architecture(
-        channels=1, height=32, width=32, latents=3, features=8, hidden=8, cells=8, fold=2
+        channels=1,
+        height=32,
+        width=32,
+        latents=3,
+        encoder_channels=8,
+        hidden=8,
+        decoder_channels=8,
+        space_to_depth=2,
     )
     networks = Networks(shape)
     with torch.no_grad():
         networks.decoder.environment.weight.normal_(0, 3)
     known = Moments(np.zeros(5), np.ones(5), 1.0)
     first = Environment(0, np.ones(3, bool), known, Capacity())
-    memory = Memory((first, replace(first, index=1)), 1)
-    world = CanvasWorld("all", sprites("solids", 60, 14, 0), 32)
-    found = split.scores(networks, memory, world, world, ProbeConfig(train=100, test=100))
+    environments = Environments.of([first, replace(first, index=1)], 1)
+    domain = CanvasDomain("all", sprites("solids", 60, 14, 0), 32)
+    found = split.scores(networks, environments, domain, domain, ProbeSettings(train=100, test=100))
 
-    views = [encode(networks, world, 100, TEST_SEED, home) for home in memory.environments]
+    views = [encode(networks, domain, 100, TEST_SEED, home) for home in environments]
     costs = [view.distortion.astype(float) + view.rate for view in views]
     expected = (np.minimum(*costs) + math.log(2)).mean() / (784 * math.log(2))
     assert found["bits_per_dimension"] == pytest.approx(expected, rel=1e-6)
-    assert found["purity"] == split.purity((costs[1] < costs[0]).astype(int), views[0].identity)
+    assert found["purity"] == split.purity((costs[1] < costs[0]).astype(int), views[0].labels)
     assert 0 <= found["neighbour_error"] <= 1
 
 

@@ -13,23 +13,23 @@ from vase.training.folder import read_json
 
 SHORT = [
     'stream.schedule=[["moving-solids",8],["strokes",4]]',
-    *("stream.size=16", "stream.batch_size=16", "model.fold=1", "model.hidden=16"),
-    *(f"stream.worlds.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
+    *("stream.size=16", "stream.batch_size=16", "model.space_to_depth=1", "model.hidden=16"),
+    *(f"stream.domains.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
     *("training.milestones=1", "probes.train=100", "probes.test=100"),
 ]
 
 
 def test_every_combination_is_a_point_and_what_is_fixed_is_apart() -> None:
-    points = sweep.points(
+    runs = sweep.sweep_runs(
         ["toy", "toy+entangled", "toy"],
-        ["model.latents=4,8", "training.learning_rate=1e-3", "dreaming.share=0.25,0.5"],
+        ["model.latents=4,8", "training.learning_rate=1e-3", "replay.ratio=0.25,0.5"],
         range(2),
     )
-    assert {point.fixed for point in points} == {("training.learning_rate=1e-3",)}
-    assert len(points) == len({point.name for point in points}) == 2 * 2 * 2 * 2
-    assert [point.seed for point in points] == [0] * 8 + [1] * 8
-    config = points[-1].config()
-    assert (config.model.latents, config.dreaming.share, config.training.seed) == (8, 0.5, 1)
+    assert {run.fixed for run in runs} == {("training.learning_rate=1e-3",)}
+    assert len(runs) == len({run.name for run in runs}) == 2 * 2 * 2 * 2
+    assert [run.seed for run in runs] == [0] * 8 + [1] * 8
+    config = runs[-1].config()
+    assert (config.model.latents, config.replay.ratio, config.training.seed) == (8, 0.5, 1)
     assert config.training.learning_rate == 1e-3
     assert config.objective.kind == "vae"
 
@@ -45,20 +45,20 @@ def test_every_combination_is_a_point_and_what_is_fixed_is_apart() -> None:
     ],
 )
 def test_commas_divide_values_but_not_what_is_in_brackets(setting: str, values: list[str]) -> None:
-    assert sweep.choice(setting) == values
+    assert sweep.override_choices(setting) == values
 
 
 def test_what_cannot_be_used_is_refused_before_anything_is_trained() -> None:
     with pytest.raises(ConfigError, match=r"model\.latents"):
-        sweep.points(["toy"], ["model.latents=4,-1"], [0])
+        sweep.sweep_runs(["toy"], ["model.latents=4,-1"], [0])
     with pytest.raises(ConfigError, match="no preset"):
-        sweep.points(["toi"], [], [0])
+        sweep.sweep_runs(["toi"], [], [0])
     with pytest.raises(ConfigError, match="key=value,value"):
-        sweep.points(["toy"], ["latents"], [0])
+        sweep.sweep_runs(["toy"], ["latents"], [0])
     with pytest.raises(ConfigError, match="--seeds"):
-        sweep.points(["toy"], ["training.seed=1,2"], [0])
+        sweep.sweep_runs(["toy"], ["training.seed=1,2"], [0])
     with pytest.raises(ConfigError, match="needs a preset"):
-        sweep.points([], ["model.latents=4"], [0])
+        sweep.sweep_runs([], ["model.latents=4"], [0])
 
 
 def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
@@ -78,11 +78,11 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     assert head.startswith("| preset | settings | seeds | identity max % |")
     assert [line.split(" | ")[1] for line in lines] == ["model.latents=3", "model.latents=4"]
     again = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "2 of 2 runs are done already." in again.stdout
+    assert "2 of 2 runs are already done." in again.stdout
 
     # Other settings are other runs, and what is done already is not taken for theirs.
-    other = sweep.points(["toy"], [*SHORT, "model.latents=3,4", "dreaming.share=0.25"], [0])
-    assert not sweep.read(tmp_path, other, provenance.code())
-    same = sweep.points(["toy"], [*SHORT, "model.latents=3,4"], [0])
-    assert len(sweep.read(tmp_path, same, provenance.code())) == 2
-    assert not sweep.read(tmp_path, same, "code that is not this")
+    other = sweep.sweep_runs(["toy"], [*SHORT, "model.latents=3,4", "replay.ratio=0.25"], [0])
+    assert not sweep.finished_records(tmp_path, other, provenance.code())
+    same = sweep.sweep_runs(["toy"], [*SHORT, "model.latents=3,4"], [0])
+    assert len(sweep.finished_records(tmp_path, same, provenance.code())) == 2
+    assert not sweep.finished_records(tmp_path, same, "code that is not this")

@@ -17,9 +17,9 @@ from vase.training.loop import observe
 
 BRIEF = (
     'stream.schedule=[["moving-solids", 20]]',
-    "model.features=8",
+    "model.encoder_channels=8",
     "model.hidden=16",
-    "model.cells=8",
+    "model.decoder_channels=8",
     "model.latents=4",
     "training.log_every=5",
 )

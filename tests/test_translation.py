@@ -11,19 +11,27 @@ import torch
 from PIL import Image
 
 from vase import VASE, InputError, RunError
-from vase.lifelong.memory import Environment
-from vase.lifelong.translate import carried, translated
+from vase.domains import files
+from vase.domains.canvas import CanvasDomain
+from vase.domains.shapes import sprites
+from vase.domains.sprites import Sprites, only
+from vase.lifelong.environments import Environment
+from vase.lifelong.translation import translated, translated_latents
 from vase.nets import Architecture, Networks
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
-from vase.probes import reader
+from vase.probes import factor_predictor
 from vase.probes import translation as probe
-from vase.worlds import files
-from vase.worlds.canvas import CanvasWorld
-from vase.worlds.shapes import sprites
-from vase.worlds.sprites import Sprites, only
 
-SHAPE = Architecture(height=16, width=16, latents=4, features=8, hidden=16, cells=8, fold=2)
+SHAPE = Architecture(
+    height=16,
+    width=16,
+    latents=4,
+    encoder_channels=8,
+    hidden=16,
+    decoder_channels=8,
+    space_to_depth=2,
+)
 
 
 def environment(index: int, mask: list[bool], mean: list[float]) -> Environment:
@@ -40,8 +48,12 @@ OTHER = environment(1, [True, False, True, False], [0.1, 0.2, 0.3, 0.4])
 
 def test_shared_latents_go_over_own_ones_become_what_they_are_there() -> None:
     mean = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    torch.testing.assert_close(carried(mean, ONE, OTHER), torch.tensor([[1.0, 0.0, 0.3, 0.0]]))
-    torch.testing.assert_close(carried(mean, ONE, ONE), torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    torch.testing.assert_close(
+        translated_latents(mean, ONE, OTHER), torch.tensor([[1.0, 0.0, 0.3, 0.0]])
+    )
+    torch.testing.assert_close(
+        translated_latents(mean, ONE, ONE), torch.tensor([[1.0, 2.0, 0.0, 0.0]])
+    )
 
 
 @pytest.mark.parametrize("idle", [0, 1])
@@ -49,16 +61,20 @@ def test_a_latent_that_one_of_them_leaves_idle_is_not_carried_over(idle: int) ->
     ends = [ONE, OTHER]
     ends[idle] = replace(ends[idle], kl=np.array([0.4, 2.0, 2.0, 2.0]))
     mean = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    torch.testing.assert_close(carried(mean, *ends), torch.tensor([[0.1, 0.0, 0.3, 0.0]]))
+    torch.testing.assert_close(
+        translated_latents(mean, *ends), torch.tensor([[0.1, 0.0, 0.3, 0.0]])
+    )
 
 
 @pytest.mark.parametrize("strange", [0, 1])
-def test_from_or_to_a_foreign_world_the_usual_becomes_the_usual(strange: int) -> None:
+def test_from_or_to_a_domain_out_of_distribution_the_average_becomes_the_average(
+    strange: int,
+) -> None:
     ends = [replace(end, mask=np.ones(4, bool)) for end in (ONE, OTHER)]
-    ends[strange] = replace(ends[strange], foreign=True)
+    ends[strange] = replace(ends[strange], out_of_distribution=True)
     usual, other = (torch.from_numpy(each.moments.mean[None, :4]).float() for each in ends)
-    torch.testing.assert_close(carried(usual, *ends), other)
-    torch.testing.assert_close(carried(usual + 0.5, *ends), other + 0.5)
+    torch.testing.assert_close(translated_latents(usual, *ends), other)
+    torch.testing.assert_close(translated_latents(usual + 0.5, *ends), other + 0.5)
 
 
 def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() -> None:
@@ -66,7 +82,7 @@ def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() ->
     networks, images = Networks(SHAPE), torch.rand(3, 1, 16, 16)
     with torch.no_grad():
         networks.decoder.environment.weight.normal_()
-        z = carried(networks.encoder(images).mean, ONE, OTHER)
+        z = translated_latents(networks.encoder(images).mean, ONE, OTHER)
         expected = torch.sigmoid(networks.decoder(z, torch.tensor([1, 1, 1])))
     torch.testing.assert_close(translated(networks, images, ONE, OTHER), expected)
     assert not torch.allclose(translated(networks, images, ONE, ONE), expected, atol=1e-3)
@@ -74,19 +90,24 @@ def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() ->
 
 @pytest.fixture(scope="module")
 def model() -> VASE:
-    """A model of two environments, whose head takes about half of all images for the second."""
-    subject = VASE(latents=4, options={"model.features": 8, "model.hidden": 16, "model.cells": 8})
+    """A model of two environments; its classifier takes half of all images for the second."""
+    subject = VASE(
+        latents=4,
+        options={"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8},
+    )
     subject.partial_fit(np.random.default_rng(0).random((8, 16, 16)))
     learner = subject.learner_
     mask = np.array([True, False, True, True])
-    learner.memory = learner.memory.enter(replace(learner.memory.here, index=1, mask=mask))
+    learner.environments = learner.environments.enter(
+        replace(learner.environments.present, index=1, mask=mask)
+    )
     with torch.no_grad():
         learner.average.decoder.environment.weight.normal_()
         learner.average.encoder.posterior.weight.normal_()
-        learner.average.head.body[0].weight.normal_()
-        learner.average.head.body[2].weight.normal_()
-        odds = np.diff(np.log(subject.belief(graded())), axis=1)
-        learner.average.head.body[2].bias[1] -= float(np.median(odds))
+        learner.average.classifier.body[0].weight.normal_()
+        learner.average.classifier.body[2].weight.normal_()
+        odds = np.diff(np.log(subject.predict_proba(graded())), axis=1)
+        learner.average.classifier.body[2].bias[1] -= float(np.median(odds))
     return subject
 
 
@@ -98,7 +119,7 @@ def graded() -> Any:
 
 def test_the_estimator_translates_every_image_from_where_it_is(model: VASE) -> None:
     images = graded()
-    seen = model.environment(images)
+    seen = model.predict(images)
     assert set(seen) == {0, 1}
     made = model.translate(images, to=1)
     for index in (0, 1):
@@ -123,17 +144,17 @@ def test_the_estimator_keeps_the_layout_and_refuses_what_it_does_not_know(model:
 # --- readers ----------------------------------------------------------------------------------
 
 
-def moving(family: Any = "solids", **changes: Any) -> CanvasWorld:
-    return CanvasWorld(family, sprites(family, 200, 10, 0), 24, moving=True, **changes)
+def moving(family: Any = "solids", **changes: Any) -> CanvasDomain:
+    return CanvasDomain(family, sprites(family, 200, 10, 0), 24, moving=True, **changes)
 
 
 @pytest.fixture(scope="module")
-def expert() -> reader.Reader:
-    return reader.fit(moving(channels=3), ["x", "y", "hue"], 0, steps=300)
+def expert() -> factor_predictor.FactorPredictor:
+    return factor_predictor.fit(moving(channels=3), ["x", "y", "hue"], 0, steps=300)
 
 
 def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
-    expert: reader.Reader,
+    expert: factor_predictor.FactorPredictor,
 ) -> None:
     """Hue wraps: read across its seam, it is no worse there."""
     asked = probe.scene(moving(channels=3), 500, 2)
@@ -143,13 +164,17 @@ def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
 
 
 def test_a_reader_reads_identity_where_it_can_be_seen() -> None:
-    world = CanvasWorld("still", sprites("solids", 200, 16, 0), 16)
-    asked = probe.scene(world, 500, 2)
-    scores = reader.fit(world, ["identity"], 0, steps=100).scores(asked.images, asked.factors)
+    domain = CanvasDomain("still", sprites("solids", 200, 16, 0), 16)
+    asked = probe.scene(domain, 500, 2)
+    scores = factor_predictor.fit(domain, ["identity"], 0, steps=100).scores(
+        asked.images, asked.factors
+    )
     assert scores == {"identity": pytest.approx(1, abs=0.05)}
 
 
-def test_a_reader_scores_a_mirror_image_below_guessing(expert: reader.Reader) -> None:
+def test_a_reader_scores_a_mirror_image_below_guessing(
+    expert: factor_predictor.FactorPredictor,
+) -> None:
     """R^2 of x read from mirrored images, whose x is 1 - x: 1 - 4 var / var = -3."""
     asked = probe.scene(moving(channels=3), 500, 2)
     mirrored = np.ascontiguousarray(asked.images[..., ::-1])
@@ -158,14 +183,14 @@ def test_a_reader_scores_a_mirror_image_below_guessing(expert: reader.Reader) ->
 
 def test_readers_of_one_seed_are_the_same_and_leave_the_random_state_alone() -> None:
     state = torch.random.get_rng_state()
-    first, second = (reader.fit(moving(), ["x"], 5, steps=3) for _ in range(2))
+    first, second = (factor_predictor.fit(moving(), ["x"], 5, steps=3) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
     for one, other in zip(first.network.parameters(), second.network.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_only_factors_that_both_worlds_have_are_compared() -> None:
-    def common(first: CanvasWorld, second: CanvasWorld) -> list[str]:
+def test_only_factors_that_both_domains_have_are_compared() -> None:
+    def common(first: CanvasDomain, second: CanvasDomain) -> list[str]:
         scenes = {"a": probe.scene(first, 50, 0), "b": probe.scene(second, 50, 1)}
         return probe.common({"a": first, "b": second}, scenes, "a", "b")
 
@@ -178,14 +203,14 @@ def test_only_factors_that_both_worlds_have_are_compared() -> None:
     assert common(unknown, unknown) == ["x", "y"]  # nobody has said what its identities are
 
 
-# --- a pair of worlds ---------------------------------------------------------------------------
+# --- a pair of domains ---------------------------------------------------------------------------
 
 
 def test_what_a_translation_keeps_is_found_and_what_it_loses_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A translator that keeps x and puts everything at one height: R^2 of x 1, of y none."""
-    worlds = {"solids": moving(), "strokes": moving("strokes")}
+    domains = {"solids": moving(), "strokes": moving("strokes")}
 
     def keeps_x(_: Networks, originals: Any, source: Environment, target: Environment) -> Any:
         made = np.zeros_like(originals)
@@ -195,10 +220,10 @@ def test_what_a_translation_keeps_is_found_and_what_it_loses_too(
         return made
 
     monkeypatch.setattr(probe, "images", keeps_x)
-    networks = Networks(replace(SHAPE, height=24, width=24))
+    networks = Networks(SHAPE.model_copy(update={"height": 24, "width": 24}))
     homes = {"solids": ONE, "strokes": OTHER}
-    monkeypatch.setattr(reader, "STEPS", 300)
-    found = probe.measure(networks, worlds, worlds, homes, [("solids", "strokes")], 400)
+    monkeypatch.setattr(factor_predictor, "STEPS", 300)
+    found = probe.measure(networks, domains, domains, homes, [("solids", "strokes")], 400)
     (pair,) = found
     assert (pair["source"], pair["target"]) == ("solids", "strokes")
     assert set(pair["factors"]) == {"x", "y"}

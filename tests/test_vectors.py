@@ -35,7 +35,7 @@ def model(**options: object) -> VASE:
 
 @pytest.fixture(scope="module")
 def seen() -> VASE:
-    """A model that saw a world, then one in which a factor rests, then the first again."""
+    """A model that saw a domain, then one in which a factor rests, then the first again."""
     subject = model()
     for step in range(520):
         turning = step < 300 or step >= 460
@@ -45,8 +45,8 @@ def seen() -> VASE:
 
 def test_a_change_of_vectors_is_noticed_and_what_is_back_is_known(seen: VASE) -> None:
     told = [(event.kind, event.environment, event.step) for event in seen.events_]
-    moves = [each for each in told if each[0] in ("new", "back")]
-    assert [each[:2] for each in moves] == [("new", 0), ("new", 1), ("back", 0)]
+    moves = [each for each in told if each[0] in ("new", "returned")]
+    assert [each[:2] for each in moves] == [("new", 0), ("new", 1), ("returned", 0)]
     assert 300 <= moves[1][2] <= 310
     assert 460 <= moves[2][2] <= 470
 

@@ -68,7 +68,7 @@ def test_gradients_lead_to_where_it_is() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_fresh_encoder_looks_at_what_is_not_empty(seed: int) -> None:
     torch.manual_seed(seed)
-    encoder = Networks(Architecture(height=32, width=32, features=32)).encoder
+    encoder = Networks(Architecture(height=32, width=32, encoder_channels=32)).encoder
     images = torch.zeros(2, 1, 32, 32)
     images[0, :, 2:12, 18:28] = 1  # its middle is at (-0.56, 0.47)
     images[1, :, 20:30, 4:14] = 1

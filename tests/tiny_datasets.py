@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vase.worlds import idx, local, sources
-from vase.worlds.catalogue import Dataset, IdxFile, Package, checksum
+from vase.domains import idx, local, sources
+from vase.domains.catalogue import Dataset, IdxFile, Package, checksum
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the fake clients are shell scripts")
 

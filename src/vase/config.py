@@ -1,8 +1,8 @@
 """The configuration: validated at the door, saved with the run.
 
-A preset is a TOML file; `key=value` overrides use dotted keys (`dreaming.share=0.25`). An unknown
-key is an error that names the nearest known one. Defaults here equal those of the rules in
-`vase.lifelong` and `vase.objective`; a test holds them together.
+A preset is a TOML file; `key=value` overrides use dotted keys (`replay.ratio=0.25`). An unknown
+key is an error that names the nearest known one. The sections are in
+`vase.settings`; an old key is an error that names the new one.
 """
 
 from __future__ import annotations
@@ -14,219 +14,83 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
     model_validator,
 )
 
 from vase.errors import ConfigError
+from vase.settings import (
+    DomainSettings,
+    LearnerSettings,
+    ModelSettings,
+    ProbeSettings,
+    StreamSettings,
+    TrainingSettings,
+)
 
-Precision = Literal["32-true", "bf16-mixed"]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: fixed once read, and without unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class WorldConfig(Section):
-    """One canvas world; see `vase.worlds.canvas.CanvasWorld`.
-
-    classes: the only ones shown; all, where none is named. shrink: by how much the sprites are made
-    smaller. turn: quarter turns to the left. `count` and `side` only matter for the procedural
-    sprites. "dsprites", "hills", "room" and "own" are worlds of whole images: `shrink` applies to
-    the first, `at_rest` to the next two (`vase.worlds.rendered`), and to the last `path`, images in
-    an array or, with `channels`, a folder, and `digest`, of what a run began with (`worlds.own`).
-    """
-
-    sprites: Literal[
-        "mnist", "fashion-mnist", "solids", "strokes", "dsprites", "hills", "room", "own"
-    ]
-    path: str = ""
-    digest: str = ""
-    classes: tuple[NonNegativeInt, ...] = ()
-    shrink: PositiveInt = 1
-    turn: Annotated[int, Field(ge=0, le=3)] = 0
-    moving: bool = False
-    at_rest: bool = False
-    inverted: bool = False
-    columns: tuple[Share, Share] = (0.0, 1.0)
-    brightness: Annotated[float, Field(gt=0, le=1)] = 1.0
-    channels: Literal[1, 3] = 1
-    hue: Share | Literal["random", "none"] = "random"
-    count: PositiveInt = 4000
-    side: PositiveInt = 14
-
-    @model_validator(mode="after")
-    def _whole_images_are_not_placed(self) -> Self:
-        others = {name: known.default for name, known in type(self).model_fields.items()}
-        changed = [name for name in others if getattr(self, name) != others[name]]
-        place, own = {"at_rest"}, {"path", "digest", "channels"}
-        applies = {"dsprites": {"shrink"}, "hills": place, "room": place, "own": own}
-        if (self.sprites == "own") != bool(self.path):
-            raise ValueError('sprites="own" and `path` go together: give both, or neither')
-        if self.sprites in applies:
-            idle = sorted(set(changed) - {"sprites"} - applies[self.sprites])
-            if idle:
-                raise ValueError(f"{self.sprites} has whole images: leave out {', '.join(idle)}")
-        elif self.at_rest:
-            raise ValueError(f"at_rest is for hills and room; {self.sprites} rest unless `moving`")
-        return self
+# Keys of version 0.1, and what became of them; a key that went with its section is not listed.
+RENAMED = {
+    "dreaming": "replay",
+    "stream.worlds": "stream.domains",
+    "stream.domains.*.sprites": "stream.domains.*.domain",
+    "model.features": "model.encoder_channels",
+    "model.cells": "model.decoder_channels",
+    "model.fold": "model.space_to_depth",
+    "model.nets": "model.encoder and model.decoder",
+    "objective.price": "objective.beta",
+    "objective.start": "objective.c_start",
+    "objective.growth": "objective.c_increment",
+    "objective.limit": "objective.c_max",
+    "objective.slack": "objective.c_slack",
+    "objective.memory": "objective.ema_steps",
+    "detection.enabled": 'detection.rule ("none" for false)',
+    "detection.run_length": "detection.target_arl",
+    "detection.surprise": "detection.hold_p_value",
+    "detection.certainty": "detection.z_threshold",
+    "detection.batches": "detection.min_batches",
+    "detection.patience": "detection.min_images",
+    "detection.pool": "detection.max_pooled_images",
+    "detection.agree": "detection.max_f_ratio",
+    "detection.longest": "detection.max_wait",
+    "detection.trial": "detection.probation",
+    "masks.atypical": "masks.threshold",
+    "replay.share": "replay.ratio",
+    "replay.encoder": "replay.encoder_weight",
+    "replay.decoder": "replay.decoder_weight",
+    "replay.refresh": "replay.snapshot_every",
+    "replay.stored": "replay.stored_images",
+    "training.averaging": "training.ema_decay",
+    "training.clip": "training.max_grad_norm",
+    "training.belief": "objective.classifier_weight",
+}
 
 
-class StreamConfig(Section):
-    """WHEN and WHAT: a schedule of (world, steps), and the worlds by name.
-
-    joint: every batch holds images of all worlds, whatever the schedule says; it then only tells
-    when figures are taken.
-    """
-
-    batch_size: Annotated[int, Field(ge=2, le=4096)] = 64
-    size: Annotated[int, Field(ge=8, le=256, description="side of the canvas, in pixels")] = 64
-    schedule: tuple[tuple[str, PositiveInt], ...] = Field(min_length=1)
-    joint: bool = False
-    worlds: dict[str, WorldConfig]
-
-
-class ModelConfig(Section):
-    """The networks; see `vase.nets.Architecture`."""
-
-    latents: Annotated[int, Field(ge=1, le=1024)] = 24
-    features: PositiveInt = 64
-    hidden: PositiveInt = 256
-    cells: PositiveInt = 64
-    fold: Literal[1, 2, 4, 8] = 4
-    environments: Annotated[int, Field(ge=1, le=4096)] = 16
-    nets: str = "window"
-
-
-class ObjectiveConfig(Section):
-    """kind: "capacity" is controlled capacity, "vae" a plain VAE (beta = 1), called entangled.
-
-    The rest belongs to the first; see `vase.objective.capacity.CapacityRule`.
-    """
-
-    kind: Literal["capacity", "vae"] = "capacity"
-    gamma: PositiveFloat = 10.0
-    start: NonNegativeFloat = 12.0
-    growth: NonNegativeFloat = 0.02
-    limit: PositiveFloat = 60.0
-    price: NonNegativeFloat = 0.3
-    slack: PositiveFloat = 1.0
-    memory: PositiveFloat = 50.0
-    two_sided: bool = False
-
-
-class DetectionConfig(Section):
-    """When has the world changed, and into what?
-
-    rule: "signature" is detection with a chosen `run_length` (see `vase.lifelong.detector`) and
-    identification by signatures (see `vase.lifelong.identify`); "kappa" the published rule, asked
-    at every batch, to which only `kappa` belongs.
-    """
-
-    enabled: bool = True
-    rule: Literal["signature", "kappa"] = "signature"
-    run_length: Annotated[float, Field(ge=10)] = 190_000.0
-    window: Annotated[int, Field(ge=16)] = 256
-    span: PositiveInt = 8192
-    surprise: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    tolerance: PositiveFloat = 0.6
-    certainty: NonNegativeFloat = 3.0
-    batches: PositiveInt = 3
-    patience: PositiveInt = 192
-    pool: PositiveInt = 512
-    agree: PositiveFloat = 3.0
-    longest: PositiveInt = 64
-    trial: NonNegativeInt = 64
-    kappa: PositiveFloat = 1.5
-
-
-class MaskConfig(Section):
-    """Latents with alpha at or above `atypical` nats are masked in a new environment."""
-
-    enabled: bool = True
-    atypical: PositiveFloat = 0.5
-
-
-class DreamConfig(Section):
-    """Imagination feedback; see `vase.lifelong.dream.DreamRule`."""
-
-    enabled: bool = True
-    method: Literal["proximity", "replay"] = "proximity"
-    share: Annotated[float, Field(gt=0, le=4)] = 0.5
-    source: Literal["marginal", "prior"] = "marginal"
-    encoder: NonNegativeFloat = 1.0
-    decoder: NonNegativeFloat = 1.0
-    distance: Literal["kl", "wasserstein"] = "kl"
-    refresh: NonNegativeInt = 0
-    stored: NonNegativeInt = 0
-
-
-class TrainingConfig(Section):
-    """The optimizer, the device, and what is written when, in steps."""
-
-    seed: NonNegativeInt = 0
-    learning_rate: PositiveFloat = 1e-3
-    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    clip: PositiveFloat = 200.0
-    belief: NonNegativeFloat = 1.0
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: Annotated[PositiveInt, Field(description="that share every batch evenly")] = 1
-    precision: Precision = "32-true"
-    tracker: Annotated[
-        Literal["none", "wandb", "trackio", "mlflow"], Field(description="beside TensorBoard")
-    ] = "none"
-    log_every: PositiveInt = 10
-    checkpoint_every: PositiveInt = 500
-    milestones: Annotated[PositiveInt, Field(description="per stay; about 100 in all at most")] = 4
-
-
-class ProbeConfig(Section):
-    """Images per environment on which readouts are fitted and scored."""
-
-    train: Annotated[int, Field(ge=100)] = 5000
-    test: Annotated[int, Field(ge=100)] = 5000
-
-
-class Config(Section):
-    """Everything that defines a run."""
+class Config(LearnerSettings):
+    """Everything that defines a run: the learner's settings, and what is around it."""
 
     description: str = ""
     cost: str = ""
-    stream: StreamConfig
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    detection: DetectionConfig = DetectionConfig()
-    masks: MaskConfig = MaskConfig()
-    dreaming: DreamConfig = DreamConfig()
-    training: TrainingConfig = TrainingConfig()
-    probes: ProbeConfig = ProbeConfig()
+    stream: StreamSettings
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    probes: ProbeSettings = ProbeSettings()
 
     @model_validator(mode="after")
     def _the_past_has_a_source(self) -> Self:
-        dreaming = self.dreaming
-        if dreaming.stored and (self.detection.enabled or dreaming.method != "replay"):
+        replay, detects = self.replay, self.detection.enabled
+        if replay.stored_images and (detects or replay.method != "replay"):
             raise ValueError(
-                "dreaming.stored is a baseline that keeps images and knows no environments: set "
-                "detection.enabled=false and dreaming.method=replay, or dreaming.stored=0"
+                "replay.stored_images is a baseline that keeps images and knows no environments: "
+                "set detection.rule=none and replay.method=replay, or replay.stored_images=0"
             )
-        known = self.detection.enabled or dreaming.refresh or dreaming.stored
-        if dreaming.enabled and not known:
+        if replay.enabled and not (detects or replay.snapshot_every or replay.stored_images):
             raise ValueError(
-                "without detection no switch is known, so there is no snapshot to dream from: set "
-                "dreaming.refresh to a number of steps, or dreaming.enabled=false"
+                "without detection no switch is known, so there is no snapshot to replay from: set "
+                "replay.snapshot_every to a number of steps, or replay.enabled=false"
             )
         return self
 
@@ -359,12 +223,17 @@ def _problem(detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
     where = ".".join(path)
     if detail["type"] == "extra_forbidden":
+        old = ".".join(["stream", "domains", "*", *path[3:]] if path[1:2] == ["domains"] else path)
+        if old in RENAMED:
+            return f"{where}: this key of version 0.1 is now {RENAMED[old]}."
         near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1, cutoff=0.4)
         return f"{where}: there is no such key." + (
             f" Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else ""
         )
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"]) + "."
+    if detail["type"] == "missing" and where == "stream.domains" and "worlds" in detail["input"]:
+        return f"stream.worlds: this key of version 0.1 is now {RENAMED['stream.worlds']}."
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{where}: {message}, not {detail['input']!r:.80}."
 
@@ -374,7 +243,7 @@ def _keys(path: list[str]) -> list[str]:
     section: type[BaseModel] | None = Config
     for part in path:
         field = section.model_fields.get(part) if section else None
-        inner = field.annotation if field else WorldConfig
+        inner = field.annotation if field else DomainSettings
         section = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
     return list(section.model_fields) if section else []
 
@@ -398,3 +267,30 @@ def _quoted(key: str) -> str:
 def _toml(value: Any) -> str:
     """JSON is TOML for strings, numbers, booleans and lists of them, but for one control code."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def settings_page() -> str:
+    """Return docs/settings.md: every setting with its type, its default and what it means."""
+    sections = [
+        "# Settings",
+        "Every setting, section by section, as in a TOML file or as `key=value` on the command "
+        "line (`vase train quick replay.ratio=0.25`). Made from `vase.settings` by "
+        "`python benchmarks/settings_page.py`.",
+    ]
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            sections += _section_page(name, section)
+    return "\n\n".join([*sections, *_section_page("stream.domains.NAME", DomainSettings)]) + "\n"
+
+
+def _section_page(name: str, section: type[BaseModel]) -> list[str]:
+    rows = ["| setting | default | |", "| --- | --- | --- |"]
+    for key, field in section.model_fields.items():
+        default = "" if field.is_required() else f"`{_toml(_plain(field.default))}`"
+        rows.append(f"| `{key}` | {default} | {field.description or ''} |")
+    return [f"## {name}", str(section.__doc__).strip().replace("\n    ", "\n"), "\n".join(rows)]
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -18,34 +17,35 @@ from sklearn.utils import Tags
 from torch import Tensor
 
 from vase import build, config
+from vase.domains.feed import batches
+from vase.domains.images import Layout, from_batch, in_parts, layout_of, to_batch
 from vase.errors import CheckpointError, InputError
-from vase.lifelong import dream, state
-from vase.lifelong.belief import in_context, shares
+from vase.lifelong import state
+from vase.lifelong.class_priors import class_priors, with_priors
 from vase.lifelong.learner import Learner
-from vase.lifelong.translate import translated
+from vase.lifelong.replay import latents
+from vase.lifelong.translation import translated
 from vase.lifelong.weights import frozen
-from vase.nets import Architecture, fold_for
-from vase.records import Event, Posterior, Verdict
+from vase.nets import Architecture, space_to_depth_for
+from vase.records import Decision, Event, Posterior
 from vase.training import checkpoint
-from vase.worlds.feed import batches
-from vase.worlds.images import Layout, from_batch, in_parts, layout_of, to_batch
 
 Array = NDArray[np.float32]
 CHUNK = 512  # images that are encoded at a time
 
 
 class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Learns an unlabelled image stream, batch by batch, and says when the world has changed.
+    """Learns an unlabelled image stream, batch by batch, and says when its domain has changed.
 
     latents: size N of the code. seed: of weights and noise. accelerator: "auto", "cpu", "cuda" or
     "mps". options: any setting of the configuration by its dotted name, as on the command line,
-    for example {"dreaming.share": 0.25, "detection.run_length": 1e6}.
+    for example {"replay.ratio": 0.25, "detection.target_arl": 1e6}.
 
     In place of images there may be vectors [B, D] in [0, 1]; other ranges are brought there by
     `make_pipeline(MinMaxScaler(clip=True), VASE())`.
 
     The first batch fixes the images' size, channels and layout. Attributes after that: `events_`,
-    `environment_` (where it believes to be), `masks_` (environments x latents).
+    `environment_` (the present one), `masks_` (environments x latents).
     """
 
     def __init__(
@@ -63,21 +63,21 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     # ---- learning ------------------------------------------------------------------------------
 
-    def partial_fit(self, images: Any, y: object = None) -> Verdict:  # noqa: ARG002
+    def partial_fit(self, images: Any, y: object = None) -> Decision:  # noqa: ARG002
         """Take in one batch of the stream; `y` is ignored.
 
         images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]; or vectors [B, D], floats
-        in [0, 1]. Returns a `Verdict`: its `kind` is "same", "held" (suspicious, not learnt yet),
-        "new", "back", "kept", "revised" or "skipped" (no finite loss), with the index of the
-        environment, a reason in words and the evidence in numbers. Bad images raise `InputError`
-        and change nothing.
+        in [0, 1]. Returns a `Decision`: its `kind` is "same", "deferred" (suspicious, not learnt
+        yet), "dismissed", "new", "returned", "reopened", "undetermined" or "skipped" (no finite
+        loss), with the id of the environment, a reason in words and the evidence in numbers. Bad
+        images raise `InputError` and change nothing.
         """
         batch = self._batch(images)
         if not hasattr(self, "learner_"):
             self._start(tuple(batch.shape[1:]), layout_of(np.shape(images)))
         observation = self.learner_.observe(batch.to(self.learner_.device))
         self.events_.extend(observation.events)
-        return observation.verdict
+        return observation.decision
 
     def fit(self, X: Any, y: object = None, *, batch_size: int = 64, size: int = 64) -> Self:  # noqa: ARG002
         """Forget everything and take in `X` as one stream, in order; `y` is ignored.
@@ -123,9 +123,9 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         """Expected images of latents [B, N], as seen in an environment (default: the present)."""
         index = self._known(environment)
         codes = torch.as_tensor(np.asarray(z, dtype=np.float32), device=self._learner.device)
-        if codes.ndim != 2 or codes.shape[1] != self._learner.shape.latents:
+        if codes.ndim != 2 or codes.shape[1] != self._learner.architecture.latents:
             raise InputError(
-                f"Latents must have shape [B, {self._learner.shape.latents}]; "
+                f"Latents must have shape [B, {self._learner.architecture.latents}]; "
                 f"got {list(codes.shape)}."
             )
         mask = torch.as_tensor(self.masks_[index], device=codes.device)
@@ -136,17 +136,15 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return self.inverse_transform(self.transform(images), environment)
 
     def translate(self, images: Any, to: int, *, source: int | None = None) -> Array:
-        """Images as they would look in environment `to`: what both share stays as it is.
+        """Images as they would look in environment `to`: what both share segments as it is.
 
         source: the environment they are seen in; by default each image's most probable one.
         """
         target = self._known(to)
         batch = self._batch(images)
-        if source is None:
-            seen = self.environment(images)
-        else:
-            seen = np.full(len(batch), self._known(source))
-        learner, known = self._learner, self._learner.memory.environments
+        given = None if source is None else np.full(len(batch), self._known(source))
+        seen = self.predict(images) if given is None else given
+        learner, known = self._learner, self._learner.environments
         made = torch.empty_like(batch)
         for index in np.unique(seen):
             rows = torch.from_numpy(np.flatnonzero(seen == index))
@@ -157,41 +155,42 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return from_batch(made, self.layout_)
 
     def sample(self, count: int, environment: int | None = None, *, seed: int = 0) -> Array:
-        """Dream `count` images of an environment, its latents drawn from their own marginals."""
+        """Generate `count` images of an environment; latents are drawn from their own marginals."""
         if count < 1:
             raise InputError(f"There must be at least one image to sample, not {count}.")
         index = self._known(environment)
-        known = self._learner.memory.environments[index]
+        known = self._learner.environments[index]
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(count, self._learner.shape.latents, generator=generator)
+        noise = torch.randn(count, self._learner.architecture.latents, generator=generator)
         choice = torch.zeros(count, dtype=torch.long)
-        z = dream.latents([known], choice, noise, "marginal")
+        z = latents([known], choice, noise, "marginal")
         return self._decode(z.to(self._learner.device), index)
 
-    def environment(self, images: Any, *, context: Any = None) -> NDArray[np.int64]:
-        """The most probable environment of each image, [B]."""
-        return np.asarray(self.belief(images, context=context).argmax(axis=1), dtype=np.int64)
+    def predict(self, images: Any, *, context: Any = None) -> NDArray[np.int64]:
+        """Return the most probable environment of each image, [B]; see `predict_proba`."""
+        found = self.predict_proba(images, context=context).argmax(axis=1)
+        return np.asarray(found, dtype=np.int64)
 
-    def belief(self, images: Any, *, context: Any = None) -> Array:
-        """q(s|x): probabilities over the known environments, [B, E].
+    def predict_proba(self, images: Any, *, context: Any = None) -> Array:
+        """Return q(s|x): a probability of every known environment for each image, [B, E].
 
-        context: images that are known to be from where these are. They decide for images that could
-        be of more than one environment; without them all environments are equally likely.
+        context: images from the same place, which say how probable each environment is there. They
+        decide for images that could be of more than one; without them all are equally probable.
         """
-        beliefs = self._belief(images)
+        likelihood = self._classify(images)
         if context is not None:
-            beliefs = in_context(beliefs, shares(self._belief(context)))
-        return _numpy(beliefs)
+            likelihood = with_priors(likelihood, class_priors(self._classify(context)))
+        return _numpy(likelihood)
 
     @property
     def environment_(self) -> int:
-        """The environment it believes to be in."""
-        return self._learner.memory.current
+        """The id of the present environment."""
+        return self._learner.environments.current
 
     @property
     def masks_(self) -> NDArray[np.bool_]:
         """Which latents each environment uses or may use, [E, N]."""
-        return np.stack([known.mask for known in self._learner.memory.environments])
+        return np.stack([known.mask for known in self._learner.environments])
 
     # ---- keeping -------------------------------------------------------------------------------
 
@@ -245,7 +244,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         from vase.export import to_onnx
 
         networks = frozen(self._learner.average).cpu()
-        return to_onnx(networks, self._learner.memory, Path(folder))
+        return to_onnx(networks, self._learner.environments, Path(folder))
 
     @classmethod
     def load(cls, path: str | Path, *, accelerator: str | None = None) -> Self:
@@ -262,7 +261,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             model.accelerator = accelerator or model.accelerator
             settings = model._config(shape.height, shape.width)
             made = build.architecture(settings, (shape.channels, shape.height, shape.width))
-            if replace(made, environments=shape.environments) != shape:
+            if made.model_copy(update={"environments": shape.environments}) != shape:
                 raise CheckpointError(
                     f"The parameters in '{path}' are of another model than its weights."
                 )
@@ -282,7 +281,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     @property
     def _n_features_out(self) -> int:
         """How many names scikit-learn gives to the latents: vase0, vase1, ..."""
-        return self._learner.shape.latents
+        return self._learner.architecture.latents
 
     @property
     def _learner(self) -> Learner:
@@ -300,9 +299,9 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def _config(self, height: int, width: int) -> config.Config:
         values: dict[str, Any] = {
             "stream.schedule": [["own", 1]],
-            "stream.worlds": {},
+            "stream.domains": {},
             "model.latents": self.latents,
-            "model.fold": fold_for(height, width),
+            "model.space_to_depth": space_to_depth_for(height, width),
             "training.seed": self.seed,
             "training.accelerator": self.accelerator,
             **(self.options or {}),
@@ -315,7 +314,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def _fitting(self, batch: Tensor) -> Tensor:
         """A batch, if it has the shape that this model learns."""
         if hasattr(self, "learner_"):
-            shape = self.learner_.shape
+            shape = self.learner_.architecture
             expected = (shape.channels, shape.height, shape.width)
             if tuple(batch.shape[1:]) != expected:
                 raise InputError(
@@ -325,10 +324,10 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return batch
 
     @torch.no_grad()
-    def _belief(self, images: Any) -> Tensor:
-        known = len(self._learner.memory.environments)
-        beliefs: Tensor = self._learner.average.head(self._encode(images), known).exp()
-        return beliefs
+    def _classify(self, images: Any) -> Tensor:
+        known = len(self._learner.environments)
+        probability: Tensor = self._learner.average.classifier(self._encode(images), known).exp()
+        return probability
 
     @torch.no_grad()
     def _encode(self, images: Any) -> Posterior:
@@ -350,7 +349,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         )
 
     def _known(self, environment: int | None) -> int:
-        count = len(self._learner.memory.environments)
+        count = len(self._learner.environments)
         index = self.environment_ if environment is None else environment
         if not 0 <= index < count:
             raise InputError(

@@ -3,7 +3,7 @@
     encoder.onnx   images [B, C, H, W] in [0, 1]           -> mean, log_variance [B, N]
     decoder.onnx   z [B, N], mask [N], environment [B]     -> images [B, C, H, W]
     belief.onnx    mean, log_variance [B, N]               -> belief [B, E]
-    model.json     sizes, and of every environment its mask and the moments it is dreamed from
+    model.json     sizes, and of every environment its mask and the moments it is replayed from
 
 Before anything is written, onnxruntime runs the files and must agree with PyTorch.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vase import __version__
 from vase.errors import ConfigError, RunError
-from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.environments import Environment, Environments
 from vase.nets import Networks
 from vase.records import Posterior
 from vase.training.checkpoint import write_bytes
@@ -65,14 +65,14 @@ class Believe(nn.Module):
 
     def __init__(self, networks: Networks, known: int) -> None:
         super().__init__()
-        self.head, self.known = networks.head, known
+        self.classifier, self.known = networks.classifier, known
 
     def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        belief: Tensor = self.head(Posterior(mean, log_variance), self.known).exp()
+        belief: Tensor = self.classifier(Posterior(mean, log_variance), self.known).exp()
         return belief
 
 
-def to_onnx(networks: Networks, memory: Memory, folder: Path) -> dict[str, float]:
+def to_onnx(networks: Networks, environments: Environments, folder: Path) -> dict[str, float]:
     """Write a model into a folder; the largest difference to PyTorch of each file.
 
     networks: the averaged ones, on the CPU. A `ConfigError` where the packages are missing, a
@@ -82,7 +82,7 @@ def to_onnx(networks: Networks, memory: Memory, folder: Path) -> dict[str, float
     parts = {
         "encoder": (Encode(networks), ("mean", "log_variance")),
         "decoder": (Decode(networks), ("images",)),
-        "belief": (Believe(networks, len(memory.environments)), ("belief",)),
+        "belief": (Believe(networks, len(environments)), ("belief",)),
     }
     files, differences = {}, {}
     for name, (module, outputs) in parts.items():
@@ -97,7 +97,7 @@ def to_onnx(networks: Networks, memory: Memory, folder: Path) -> dict[str, float
                 f"{TOLERANCE:.0e}: nothing was written. Report this with your versions of torch, "
                 "onnx, onnxscript and onnxruntime."
             )
-    files["model.json"] = json.dumps(described(networks, memory), indent=1).encode()
+    files["model.json"] = json.dumps(described(networks, environments), indent=1).encode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -107,17 +107,17 @@ def to_onnx(networks: Networks, memory: Memory, folder: Path) -> dict[str, float
     return differences
 
 
-def described(networks: Networks, memory: Memory) -> dict[str, Any]:
+def described(networks: Networks, environments: Environments) -> dict[str, Any]:
     """What model.json holds."""
-    shape = networks.shape
+    shape = networks.architecture
     return {
         "format": FORMAT,
         "version": VERSION,
         "vase_version": __version__,
         "image": {"channels": shape.channels, "height": shape.height, "width": shape.width},
         "latents": shape.latents,
-        "present": memory.current,
-        "environments": [_environment(known, shape.latents) for known in memory.environments],
+        "present": environments.current,
+        "environments": [_environment(known, shape.latents) for known in environments],
     }
 
 
@@ -133,7 +133,7 @@ def _environment(known: Environment, latents: int) -> dict[str, Any]:
 
 def inputs(name: str, networks: Networks, count: int) -> Arrays:
     """Inputs of a file, by name, of so many images; the same every time."""
-    shape, generator = networks.shape, torch.Generator().manual_seed(count)
+    shape, generator = networks.architecture, torch.Generator().manual_seed(count)
     noise = torch.randn(count, shape.latents, generator=generator)
     if name == "encoder":
         sides = (count, shape.channels, shape.height, shape.width)

@@ -16,7 +16,7 @@ import numpy as np
 
 from vase import __version__
 from vase.errors import ConfigError, InputError, reason
-from vase.lifelong.memory import Environment
+from vase.lifelong.environments import Environment
 from vase.nets import Architecture
 from vase.records import Event
 
@@ -31,7 +31,7 @@ def push(model: Any, repo_id: str, *, private: bool | None, message: str, token:
         model.save(Path(folder) / WEIGHTS)
         learner = model.learner_
         text = card(
-            repo_id, learner.shape, learner.step, learner.memory.environments, model.events_
+            repo_id, learner.architecture, learner.step, learner.environments, model.events_
         )
         (Path(folder) / CARD).write_text(text, encoding="utf-8")
         api = hub.HfApi(token=token)
@@ -85,7 +85,7 @@ def card(
             "",
             f'model = VASE.from_pretrained("{repo_id}")',
             "codes = model.transform(images)  # posterior means",
-            "verdict = model.partial_fit(images)  # it goes on learning where it stopped",
+            "decision = model.partial_fit(images)  # it goes on learning where it stopped",
             "```",
             "",
             "| environment | batches | latents in use | latents masked |",

@@ -20,7 +20,7 @@ class Finding:
 
     file: str
     whole: bool
-    told: str
+    message: str
 
 
 def examine(folder: RunFolder) -> tuple[Finding, ...]:
@@ -31,7 +31,7 @@ def examine(folder: RunFolder) -> tuple[Finding, ...]:
 def _found(folder: RunFolder) -> Iterator[Finding]:
     yield _finding(folder.config, _settings)
     if not (folder.checkpoint.exists() or folder.earlier.exists()):
-        yield Finding(folder.checkpoint.name, True, "none yet: the run begins anew")
+        yield Finding(folder.checkpoint.name, True, "none yet: the run starts again")
     for path in (folder.checkpoint, folder.earlier, *folder.milestones()):
         if path.exists():
             yield _finding(path, _weights)

@@ -1,8 +1,8 @@
-"""The frozen records that pass between rooms.
+"""The frozen records that packages exchange.
 
-Data flows one way: a world renders a `Batch` and, apart from it, the `Truth` that only probes may
-read; the learner turns batches into an `Observation` per step and an `Event` when its belief about
-where it is changes.
+Data flows one way: a domain renders images and, apart from them, the `GroundTruth` that only
+probes may read; the learner turns batches into an `Observation` per step, and an `Event` for every
+decision that changes where it is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-EventKind = Literal["new", "back", "kept", "revised", "adrift", "skipped", "snapshot"]
-VerdictKind = Literal["same", "held", "skipped", "new", "back", "kept", "revised"]
+DecisionKind = Literal[
+    "same", "deferred", "dismissed", "new", "returned", "reopened", "undetermined", "skipped"
+]
+EventKind = Literal[
+    "new", "returned", "dismissed", "reopened", "undetermined", "skipped", "snapshot"
+]
 
 
 @dataclass(frozen=True)
@@ -29,28 +33,49 @@ class Posterior:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What only probes may know of a batch: its environment, identities [B] and factors [B]."""
+class GroundTruth:
+    """What only probes may know of a batch: its domain, labels [B] and factors [B] each."""
 
-    environment: str
-    identity: NDArray[np.int64]
+    domain: str
+    labels: NDArray[np.int64]
     factors: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Where the learner believes it is, and why.
+class Decision:
+    """What a change detector decides about one batch, and why.
 
-    `kind` is "same" (nothing to report), "held" (suspicious: not learnt, not yet decided),
-    "skipped" (no numbers: left out), "new",
-    "back" (a known environment has returned), "kept" (a suspicion that was weighed and dropped) or
-    "revised" (a new environment that was opened too early is founded anew on what came after).
+    kind: one of
+
+    - "same": nothing has changed; the batch is learnt.
+    - "deferred": suspicious; not learnt, and not decided yet.
+    - "dismissed": the suspicion was weighed and dropped: it is the present environment after all.
+    - "new": a new environment begins.
+    - "returned": a known environment is back.
+    - "reopened": the present environment was on probation; it begins again on what came after.
+    - "undetermined": deferred for so long that it is reported; nothing is learnt.
+    - "skipped": the images, the loss or its gradient are not finite; the batch is left out.
+
+    environment: the id of the environment that the decision is for. batches: how many of the latest
+    deferred batches, this one included, it rests on. discards: whether the present environment, on
+    probation until now, is discarded. provisional: whether the environment is on probation.
+    statistic: of the test, after the decision; what it means is the detector's affair. numbers: the
+    evidence, in what JSON can hold.
     """
 
-    kind: VerdictKind
+    kind: DecisionKind
     environment: int
-    reason: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    batches: int = 1
+    discards: bool = False
+    provisional: bool = False
+    statistic: float = 0.0
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """The evidence as an event records it."""
+        return dict(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -69,19 +94,19 @@ class Event:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one step did: the verdict, the terms of the loss in nats per image, the latents' state.
+    """What one step did: the decision, the terms of the loss in nats per image, the latents.
 
     `terms` is empty for a batch that was not learnt. `kl_per_latent` and `alpha` (atypicality),
     both in nats, have one entry per latent.
     """
 
     step: int
-    verdict: Verdict
+    decision: Decision
     terms: Mapping[str, float]
     capacity: float
     kl_per_latent: tuple[float, ...]
     alpha: tuple[float, ...]
-    suspicion: float
+    statistic: float
     events: tuple[Event, ...] = ()
 
     @property
@@ -92,11 +117,11 @@ class Observation:
         """One line of `metrics.jsonl`."""
         return {
             "step": self.step,
-            "environment": self.verdict.environment,
+            "environment": self.decision.environment,
             "learnt": self.learnt,
             **self.terms,
             "capacity": self.capacity,
-            "suspicion": self.suspicion,
+            "statistic": self.statistic,
             "kl_per_latent": [round(value, 4) for value in self.kl_per_latent],
             "alpha": [round(value, 4) for value in self.alpha],
         }

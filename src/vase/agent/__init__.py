@@ -1,4 +1,4 @@
-"""Acting: environments to act in, and an agent that explores them by imagination.
+"""Environments to act in, and an agent that explores them by imagination.
 
 Importing this package registers `vase/Canvas-v0`, `vase/Hills-v0` and `vase/Room-v0` with
 Gymnasium:

@@ -1,4 +1,4 @@
-"""`vase/Canvas-v0`: one sprite on a canvas, to be moved, turned, rescaled and recoloured."""
+"""`vase/Canvas-v0`: one sprite on a canvas that agents move, turn, rescale and recolour."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from numpy.typing import NDArray
 
 from vase import build
 from vase.agent import pose
-from vase.agent.pose import Kind, Pose
-from vase.config import WorldConfig
+from vase.agent.pose import ActionKind, Pose
+from vase.domains.sources import Split
+from vase.domains.sprites import Sprites
 from vase.errors import ConfigError
-from vase.worlds.sources import Split
-from vase.worlds.sprites import Sprites
+from vase.settings import DomainSettings
 
 Frame = NDArray[np.uint8]
 Family = Literal["mnist", "fashion-mnist", "solids", "strokes"]
 
 
 class CanvasEnv(gymnasium.Env[Frame, np.int64]):
-    """A sprite that lies at rest in the middle until it is acted upon.
+    """A sprite that stays at rest in the middle until an agent acts.
 
-    Every episode has a sprite of its own. Nothing is rewarded, and no episode ends by itself.
+    Every episode has another sprite. There is no reward, and no episode ends by itself.
 
     Args:
         sprites: "mnist", "fashion-mnist", the procedural "solids" and "strokes"; or sprites
             themselves, to which `shrink`, `split`, `data_dir` and `offline` do not apply.
-        size: side of the canvas, in pixels. shrink: by how much sprites are made smaller.
-        channels: 1 or 3. actions: the kinds there are: "move", "turn", "rescale", "recolour"; by
-            default all, the last on canvases of 3 channels.
-        stride: pixels of a move.
-        split: of the sprites. data_dir, offline: where they are looked for.
+        size: side of the canvas, in pixels. shrink: factor by which sprites are made smaller.
+        channels: 1 or 3. actions: the kinds of actions: "move", "turn", "rescale", "recolour"; all
+            by default, "recolour" on canvases of 3 channels.
+        stride: pixels per move.
+        split: of the sprites. data_dir, offline: where to look for them.
 
-    varied: the factors that an oracle draws anew. pace: how far an action goes, as a share of the
-    range of travel.
+    randomized_factors: the factors that the oracle resamples. step_fraction: how far an action
+    moves the sprite, as a share of the range of travel.
 
     Observations are uint8 [size, size, channels]. `info` holds the true factors and the identity,
-    for scoring; `reset(options={"shuffle": ["x", "y", "hue"]})` draws those anew, evenly.
+    for evaluation; `reset(options={"shuffle": ["x", "y", "hue"]})` samples those uniformly.
     """
 
     axes = ("x", "y")  # the factors that are a position
@@ -55,7 +55,7 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         size: int = 64,
         shrink: int = 1,
         channels: int = 1,
-        actions: Sequence[Kind] | None = None,
+        actions: Sequence[ActionKind] | None = None,
         stride: int = 1,
         split: Split = "train",
         data_dir: Path | None = None,
@@ -69,7 +69,7 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
                 raise ConfigError(f"{what} must be a whole number of pixels, not {pixels}.")
         kinds = actions or pose.kinds(channels)
         self.names = pose.actions(kinds, channels)
-        self.varied = ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
+        self.randomized_factors = ("x", "y", "hue") if "recolour" in kinds else ("x", "y")
         self.sprites = (
             sprites
             if isinstance(sprites, Sprites)
@@ -80,10 +80,10 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         if max(height, width) > size:
             raise ConfigError(
                 f"Sprites of {height}x{width} pixels do not fit a canvas of {size}. "
-                "Make it larger, or shrink them."
+                "Set a larger `size`, or a `shrink` above 1."
             )
         self.travel = (size - height, size - width)
-        self.pace = stride / max(*self.travel, 1)
+        self.step_fraction = stride / max(*self.travel, 1)
         self.render_mode = render_mode
         self.observation_space = spaces.Box(0, 255, (size, size, channels), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))
@@ -92,27 +92,27 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
-        """Another sprite, at rest."""
+        """Start an episode with another sprite, at rest."""
         super().reset(seed=seed)
         self.chosen = int(self.np_random.integers(len(self.sprites.pixels)))
         self.pose = self._pose((options or {}).get("shuffle", ()))
         return self._frame(), self._truth()
 
     def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Act; the truth is that of the frame after."""
-        self.pose = pose.acted(self.pose, self.names[int(action)], self.stride, self.travel)
+        """Act; return the next frame and its true factors."""
+        self.pose = pose.apply_action(self.pose, self.names[int(action)], self.stride, self.travel)
         return self._frame(), 0.0, False, False, self._truth()
 
     def render(self) -> Frame:
-        """The frame in colour, [size, size, 3]."""
+        """Return the frame in colour, [size, size, 3]."""
         return np.broadcast_to(self._frame(), (self.size, self.size, 3)).copy()
 
     def _pose(self, shuffled: Iterable[str]) -> Pose:
-        """At rest in the middle, but for the factors that are shuffled."""
+        """Return a pose at rest in the middle, except for the shuffled factors."""
         draw, names = self.np_random.integers, set(shuffled)
         unknown = names - {"x", "y", "hue"}
         if unknown:
-            raise ConfigError(f"x, y and hue can be shuffled, and not {sorted(unknown)}.")
+            raise ConfigError(f"x, y and hue can be shuffled, but not {sorted(unknown)}.")
         down, right = self.travel
         return Pose(
             top=int(draw(down + 1)) if "y" in names else down // 2,
@@ -121,10 +121,10 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
         )
 
     def _frame(self) -> Frame:
-        return pose.shown(self.sprites.pixels[self.chosen], self.pose, self.size, self.channels)
+        return pose.render(self.sprites.pixels[self.chosen], self.pose, self.size, self.channels)
 
     def _truth(self) -> dict[str, Any]:
-        identity = int(self.sprites.identity[self.chosen])
+        identity = int(self.sprites.labels[self.chosen])
         return {**pose.factors(self.pose, self.travel), "identity": identity}
 
 
@@ -132,6 +132,6 @@ class CanvasEnv(gymnasium.Env[Frame, np.int64]):
 def _loaded(
     name: Family, shrink: int, split: Split, data_dir: Path | None, offline: bool
 ) -> Sprites:
-    """Sprites by name, read once for all environments of a process."""
-    config = WorldConfig(sprites=name, shrink=shrink)
+    """Load sprites by name, once for all environments of a process."""
+    config = DomainSettings(domain=name, shrink=shrink)
     return build.sprites(config, build.DataOptions(data_dir, offline), split)

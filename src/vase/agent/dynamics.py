@@ -1,12 +1,12 @@
-"""What actions do to latents: a model of the world that is learnt from what was seen.
+"""Learned dynamics: how actions change latents, as an affine model per action.
 
-For each action the change of the latents is an affine function of where they are,
+For each action the change of the latents is an affine function of the latents,
 
     z' - z ~ W_a [z, 1]
 
-fitted by ridge regression over transitions, of which older ones count less, because the encoder
-goes on learning. Affine is enough for a position, whose change is nearly the same everywhere, and
-for a colour, which goes round a circle: a rotation is a matrix.
+fitted by ridge regression over transitions with exponential decay, because the encoder keeps
+learning. An affine model is enough for a position, whose change is nearly the same everywhere, and
+for a hue, which moves around a circle: a rotation is a matrix.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Actions = NDArray[np.int64]
 
-RIDGE = 1.0  # in transitions: what W = 0 is believed in beforehand
-FORGETTING = 0.99  # of what was experienced, kept from one step to the next
+RIDGE = 1.0  # weight of the prior W = 0, in transitions
+DECAY = 0.99  # of the weight of past transitions, per step
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +38,17 @@ class Dynamics:
 
     @cached_property
     def effects(self) -> Array:
-        """W, [A, N + 1, N]: ridge regression of the change on where the latents are."""
+        """W, [A, N + 1, N]: ridge regression of the change on the latents."""
         return _ridge(self.gram, self.cross)
 
     @property
     def transitions(self) -> float:
-        """How many there were, older ones counting less."""
+        """The number of transitions; older ones count less."""
         return float(self.gram[:, -1, -1].sum())
 
 
-def inexperienced(actions: int, latents: int) -> Dynamics:
-    """What is known before anything was tried."""
+def no_dynamics(actions: int, latents: int) -> Dynamics:
+    """Return the dynamics before any transition."""
     return Dynamics(
         np.zeros((actions, latents + 1, latents + 1)),
         np.zeros((actions, latents + 1, latents)),
@@ -56,15 +56,15 @@ def inexperienced(actions: int, latents: int) -> Dynamics:
     )
 
 
-def experienced(known: Dynamics, before: Array, action: Actions, after: Array) -> Dynamics:
-    """What is known after B more transitions: latents [B, N], actions [B], latents [B, N]."""
+def updated(known: Dynamics, before: Array, action: Actions, after: Array) -> Dynamics:
+    """Return the dynamics after B more transitions: latents [B, N], actions [B], latents [B, N]."""
     one_hot = np.eye(len(known.gram))[action]
     inputs = np.concatenate([before, np.ones((len(before), 1))], axis=1)
     change = after - before
     return Dynamics(
-        gram=FORGETTING * known.gram + np.einsum("ba,bi,bj->aij", one_hot, inputs, inputs),
-        cross=FORGETTING * known.cross + np.einsum("ba,bi,bn->ain", one_hot, inputs, change),
-        squares=FORGETTING * known.squares + np.square(change).sum(0),
+        gram=DECAY * known.gram + np.einsum("ba,bi,bj->aij", one_hot, inputs, inputs),
+        cross=DECAY * known.cross + np.einsum("ba,bi,bn->ain", one_hot, inputs, change),
+        squares=DECAY * known.squares + np.square(change).sum(0),
     )
 
 
@@ -73,23 +73,24 @@ def _ridge(gram: Array, cross: Array) -> Array:
     return np.linalg.solve(gram + prior, cross).astype(np.float64, copy=False)
 
 
-def after(weights: Array, z: Array) -> Array:
-    """Where every action is expected to lead from latents [..., N]: [..., A, N]."""
+def predict(weights: Array, z: Array) -> Array:
+    """Return the latents [..., A, N] to which every action is expected to lead from z [..., N]."""
     inputs = np.concatenate([z, np.ones((*z.shape[:-1], 1))], axis=-1)
     expected: Array = z[..., None, :] + np.einsum("...i,ain->...an", inputs, weights)
     return expected
 
 
-def obedience(known: Dynamics) -> Array:
-    """The share of each latent's changes that the choice of the action accounts for, [N].
+def controllability(known: Dynamics) -> Array:
+    """Return the share of each latent's changes that the choice of action explains, [N].
 
-    Of what one regression W_0 for all actions leaves, what a regression W_a for each explains:
+    Of the residual of one regression W_0 for all actions, what a regression W_a per action
+    explains:
 
         1 - ( S - sum_a E_a ) / ( S - E_0 ) * ( T - K ) / ( T - A K ),   E = (W^T G W)_nn
 
-    with S the sum of squared changes, G the gram matrix of [z, 1], T transitions and K = N + 1
-    coefficients: an adjusted R^2. About 0 of a latent that does as it likes, also of one that
-    returns to where it was by itself; 1 of one that does as it is told; 0 before T > A K.
+    S: sum of squared changes; G: gram matrix of [z, 1]; T: transitions; K = N + 1 coefficients.
+    This is an adjusted R^2. It is about 0 for a latent that is not controllable, even if it returns
+    to its value by itself; 1 for a latent that actions determine; and 0 before T > A K.
     """
     total, size = known.transitions, known.gram.shape[-1]
     if total <= size * len(known.gram):
@@ -103,6 +104,6 @@ def obedience(known: Dynamics) -> Array:
 
 
 def _explained(gram: Array, weights: Array) -> Array:
-    """(W^T G W)_nn, summed over regressions, [N]."""
+    """Return (W^T G W)_nn, summed over regressions, [N]."""
     explained: Array = np.einsum("ain,aij,ajn->n", weights, gram, weights)
     return explained

@@ -1,10 +1,10 @@
-"""The loop: agents act, what they see is learnt like any stream, and is written down.
+"""The exploration loop: agents act, and the learner observes what they see.
 
-    look -> choose -> act -> learn what came of it -> take in frames
+    encode -> select actions -> act -> update the policy -> learn from a batch
 
-What agents see from one step to the next is nearly the same, so batches for the learner are drawn
-from what was seen of late, as any shuffling loader would. The learner notices by itself that this
-is no longer the world it knew, and opens a new environment, in which idle latents are used.
+Consecutive frames of one agent are nearly the same, so the learner's batches are sampled from a
+buffer of recent frames, as any shuffling loader would do. The learner detects by itself that the
+domain has changed, and creates a new environment in which the inactive latents are used.
 """
 
 from __future__ import annotations
@@ -23,40 +23,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.agent.dynamics import Array
-from vase.agent.policies import BABBLING, Policy
+from vase.agent.policies import BABBLING_STEPS, Policy
+from vase.domains.images import to_batch
 from vase.errors import ConfigError, InputError, VaseError, reason
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
 from vase.records import Observation
-from vase.worlds.images import to_batch
 
-Truths = Mapping[str, NDArray[Any]]
+Factors = Mapping[str, NDArray[Any]]
 
 AGENTS = 64
-FIRST, LATE = 64, 256  # steps of which frames are kept before the first are drawn, and at most
-EPISODE = 64  # steps after which an agent that is not on its way begins anew, with another thing
+# Steps in the frame buffer when the learner observes its first batch, and at most.
+MIN_BUFFERED_STEPS, MAX_BUFFERED_STEPS = 64, 256
+EPISODE_STEPS = 64  # after which an agent without a goal is reset
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
-    """One step of B agents: what they saw, did, and what the learner made of it.
+class AgentStep:
+    """One step of B agents: what they saw, and what the learner made of it.
 
-    frames: uint8, [B, H, W, C], after the action. before, after: the factors as `info` has them,
-    [B] each, before and after it. observation: None until enough has been seen.
+    frames: uint8, [B, H, W, C], after the action. before, after: the true factors in `info`, [B]
+    each, before and after the action. observation: None until the buffer is full enough.
     """
 
     step: int
     frames: NDArray[np.uint8]
-    before: Truths
-    after: Truths
+    before: Factors
+    after: Factors
     observation: Observation | None
 
 
-def places(name: str, agents: int, shape: Architecture, settings: Mapping[str, Any]) -> VectorEnv:
-    """Copies of a Gymnasium environment in which agents of a model can act.
+def make_environments(
+    name: str, agents: int, shape: Architecture, settings: Mapping[str, Any]
+) -> VectorEnv:
+    """Return a vector environment: one copy of a Gymnasium environment per agent.
 
-    A `ConfigError` where there is no such environment, an `InputError` where its observations or
-    actions are none that the model and the policies can serve.
+    A `ConfigError` if there is no such environment; an `InputError` if the model or the policies do
+    not support its observations or actions.
     """
     import vase.agent  # noqa: F401, registers ours
 
@@ -70,7 +73,7 @@ def places(name: str, agents: int, shape: Architecture, settings: Mapping[str, A
         )
     except VaseError:
         raise
-    except Exception as error:  # of an environment that may be anyone's
+    except Exception as error:  # from third-party code
         raise ConfigError(f"The environment '{name}' cannot be made: {reason(error)}.") from None
     _refuse_unfit(name, found, shape)
     return found
@@ -81,13 +84,13 @@ def _refuse_unfit(name: str, found: VectorEnv, shape: Architecture) -> None:
     wanted = (shape.height, shape.width, shape.channels)
     if not isinstance(seen, spaces.Box) or seen.shape != wanted or seen.dtype != np.uint8:
         raise InputError(
-            f"The environment '{name}' shows {seen}; the model learns images of uint8 "
-            f"{list(wanted)}. Give it that size, or explore with another run."
+            f"The environment '{name}' has observations {seen}; the model learns images of uint8 "
+            f"{list(wanted)}. Set that size, or explore with another run."
         )
     if not isinstance(acts, spaces.Discrete) or acts.start != 0 or acts.n < 2:
         raise InputError(
-            f"The environment '{name}' has the actions {acts}; planning takes two or more discrete "
-            "ones, Discrete(n), the first of which is to stay. Wrap it so that it has them."
+            f"The environment '{name}' has the actions {acts}; planning needs Discrete(n) "
+            "with n >= 2, where action 0 is to stay. Wrap the environment to provide them."
         )
 
 
@@ -98,61 +101,63 @@ def explore(
     steps: int,
     seed: int,
     shuffled: Sequence[str] = ("x", "y"),
-) -> Iterator[Moment]:
-    """Let agents act for `steps` steps, and the learner take in what they see.
+) -> Iterator[AgentStep]:
+    """Run the agents for `steps` steps, let the learner observe, and yield every step.
 
-    shuffled: the factors that are drawn anew at every step where the policy does not act.
-    While agents only try out what actions do, nothing is kept; the learner takes in its first batch
-    once `FIRST` steps were.
+    shuffled: the factors that a policy with `shuffles` resamples at every step. The buffer stays
+    empty while the agents babble; the learner observes its first batch after `MIN_BUFFERED_STEPS`
+    more steps.
     """
     generator = np.random.default_rng([seed, 1])
-    late: deque[NDArray[np.uint8]] = deque(maxlen=LATE)
-    age = np.arange(envs.num_envs) * EPISODE // envs.num_envs  # they do not all begin anew at once
+    buffer: deque[NDArray[np.uint8]] = deque(maxlen=MAX_BUFFERED_STEPS)
+    age = np.arange(envs.num_envs) * EPISODE_STEPS // envs.num_envs  # staggered resets
     frames, info = envs.reset(seed=int(generator.integers(2**31)))
-    before = truths(info)
+    before = true_factors(info)
     for step in range(steps):
-        z = latents(learner.average, frames, learner.device)
-        frames, after, ended = _acted(envs, policy, z, shuffled)
-        policy.saw(z, latents(learner.average, frames, learner.device), ended)
-        if step >= BABBLING:
-            late.append(frames)
+        z = encode_frames(learner.average, frames, learner.device)
+        frames, after, ended = _act(envs, policy, z, shuffled)
+        policy.update(z, encode_frames(learner.average, frames, learner.device), ended)
+        if step >= BABBLING_STEPS:
+            buffer.append(frames)
         observation = None
-        if len(late) >= FIRST:
-            observation = learner.observe(to_batch(_drawn(late, generator)).to(learner.device))
-        yield Moment(step, frames, before, after, observation)
+        if len(buffer) >= MIN_BUFFERED_STEPS:
+            observation = learner.observe(
+                to_batch(_sample_batch(buffer, generator)).to(learner.device)
+            )
+        yield AgentStep(step, frames, before, after, observation)
         age += 1
-        ended |= (age >= EPISODE) & ~policy.busy
+        ended |= (age >= EPISODE_STEPS) & ~policy.busy
         age[ended] = 0
-        frames, before = _anew(envs, frames, after, ended)
+        frames, before = _reset_ended(envs, frames, after, ended)
 
 
-def _acted(
+def _act(
     envs: VectorEnv, policy: Policy, z: Array, shuffled: Sequence[str]
-) -> tuple[NDArray[np.uint8], Truths, NDArray[np.bool_]]:
-    """Frames and truth after one more action of every agent, and whose episode that ended."""
+) -> tuple[NDArray[np.uint8], Factors, NDArray[np.bool_]]:
+    """Return frames and factors after one action of every agent, and whose episode ended."""
     if policy.shuffles:
         frames, info = envs.reset(options={"shuffle": list(shuffled)})
-        return frames, truths(info), np.zeros(envs.num_envs, dtype=bool)
+        return frames, true_factors(info), np.zeros(envs.num_envs, dtype=bool)
     frames, _, terminated, truncated, info = envs.step(policy.act(z))
-    return frames, truths(info), terminated | truncated
+    return frames, true_factors(info), terminated | truncated
 
 
-def _anew(
-    envs: VectorEnv, frames: NDArray[np.uint8], truth: Truths, ended: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], Truths]:
-    """Frames and truth once those whose episode has ended stand at their beginning again."""
+def _reset_ended(
+    envs: VectorEnv, frames: NDArray[np.uint8], truth: Factors, ended: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], Factors]:
+    """Return frames and factors after a reset of the agents whose episode has ended."""
     if not ended.any():
         return frames, truth
     frames, info = envs.reset(options={"reset_mask": ended})
-    begun = truths(info)
+    begun = true_factors(info)
     both = [name for name in truth if name in begun]
     return frames, {name: np.where(ended, begun[name], truth[name]) for name in both}
 
 
-def truths(info: Mapping[str, Any]) -> Truths:
-    """The factors in a vector environment's `info`: one number of each copy, [B] each.
+def true_factors(info: Mapping[str, Any]) -> Factors:
+    """Return the factors in a vector environment's `info`, one number per copy, [B] each.
 
-    Of copies that have none, and of those that were not asked, it has a 0.
+    `info` holds 0 for copies that do not report a factor or were not reset.
     """
     return {
         name: values
@@ -161,15 +166,17 @@ def truths(info: Mapping[str, Any]) -> Truths:
     }
 
 
-def _drawn(seen: Sequence[NDArray[np.uint8]], generator: np.random.Generator) -> NDArray[np.uint8]:
-    """A frame of every agent [B, H, W, C], each of a step of its own."""
-    steps = generator.integers(len(seen), size=len(seen[0]))
-    return np.stack([seen[step][agent] for agent, step in enumerate(steps)])
+def _sample_batch(
+    buffer: Sequence[NDArray[np.uint8]], generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return one frame per agent, [B, H, W, C], each from a random step of the buffer."""
+    steps = generator.integers(len(buffer), size=len(buffer[0]))
+    return np.stack([buffer[step][agent] for agent, step in enumerate(steps)])
 
 
 @torch.no_grad()
-def latents(networks: Networks, frames: NDArray[np.uint8], device: torch.device) -> Array:
-    """What the averaged encoder sees in frames [B, H, W, C]: posterior means, [B, N]."""
+def encode_frames(networks: Networks, frames: NDArray[np.uint8], device: torch.device) -> Array:
+    """Return the posterior means [B, N] of frames [B, H, W, C], from the averaged encoder."""
     seen: Tensor = networks.encoder(to_batch(frames).to(device)).mean
     found: Array = seen.double().cpu().numpy()
     return found

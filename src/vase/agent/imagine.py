@@ -1,8 +1,8 @@
-"""Imagined goals: what is possible elsewhere, and was never seen here.
+"""Imagined goals: latents that are possible elsewhere and were never seen here.
 
-A latent that carries nothing in the present environment, or is always the same, but lived in
-another one is set to a value that is plausible from there; all others are kept as they are.
-Plausible is what was dreamed: a dream of the other environment, seen again.
+A goal sets one latent to a plausible value. The latent is inactive in the present environment and
+active in another one, the source; all other latents keep their values. Plausible values come from
+generative replay of the source environment, encoded again.
 """
 
 from __future__ import annotations
@@ -15,63 +15,68 @@ from numpy.typing import NDArray
 
 from vase.agent.dynamics import Array
 from vase.errors import InputError
-from vase.lifelong.dream import Past, dream
-from vase.lifelong.memory import Environment, Memory
+from vase.lifelong.environments import Environment, Environments
+from vase.lifelong.replay import PastEnvironments, generate
 from vase.nets import Networks
 
-AT_REST = 0.25  # of a latent's variance elsewhere: what varies by less has come to rest
+MIN_VARIANCE_RATIO = 0.25  # of variance here to variance in the source, of an active latent
 
 
 @dataclass(frozen=True, eq=False)
 class Imagination:
     """What can be imagined in an environment.
 
-    home: the index of that where it lived. latents: [N], which are set to what they are there.
+    source: index of the environment in which the latents are active. latents: [N], True for the
+    latents that can be imagined.
     """
 
-    home: int
+    source: int
     latents: NDArray[np.bool_]
 
 
-def imagination(memory: Memory) -> Imagination:
-    """The latents that are idle here but lived elsewhere, as they were where most of them did.
+def imagination(environments: Environments) -> Imagination:
+    """Return the latents that are inactive here and active in another environment.
 
-    An `InputError` if there are none.
+    The source is the environment with most such latents. An `InputError` if there are none.
     """
-    here = memory.here
-    home = max(memory.elsewhere, key=lambda known: int(idle(here, known).sum()), default=None)
-    if home is None or not idle(here, home).any():
+    here = environments.present
+    source = max(
+        environments.absent, key=lambda known: int(inactive(here, known).sum()), default=None
+    )
+    if source is None or not inactive(here, source).any():
         why = (
-            f"every latent that lives elsewhere is alive in environment {here.index}"
-            if home
-            else "this model knows one environment only"
+            f"every latent that is active elsewhere is active in environment {here.index}"
+            if source
+            else "the model knows one environment only"
         )
         raise InputError(
-            f"There is nothing to imagine: {why}. Explore where something is at rest that moves "
-            "elsewhere, with a run that has seen both."
+            f"There is nothing to imagine: {why}. Explore a domain in which a factor is constant "
+            "that varies in another domain, with a run that has seen both."
         )
-    return Imagination(home.index, idle(here, home))
+    return Imagination(source.index, inactive(here, source))
 
 
-def idle(here: Environment, home: Environment) -> NDArray[np.bool_]:
-    """[N], True where a latent is in use at home, and here is not in use, or at rest.
+def inactive(here: Environment, source: Environment) -> NDArray[np.bool_]:
+    """Return [N], True for latents that are in use in the source and inactive here.
 
-    In use is what carries `memory.USED` nats or more; at rest what varies by less than `AT_REST` of
-    its variance at home, posterior and means together. Nats alone do not tell: where a world was
-    foreign nothing is masked, and a latent that is the same for all images may be many nats away
-    from the prior.
+    A latent is in use if it carries `environments.USED` nats or more. It is inactive here if it is
+    not in use, or if its variance (posterior and means) is less than `MIN_VARIANCE_RATIO` of its
+    variance in the source. Nats alone are not enough: in an out-of-distribution domain nothing is
+    masked, and a latent that is the same for all images may be many nats away from the prior.
     """
-    latents = len(home.mask)
-    varies = here.moments.variance[:latents] >= AT_REST * home.moments.variance[:latents]
-    found: NDArray[np.bool_] = home.used & ~(here.used & varies)
+    latents = len(source.mask)
+    varies = (
+        here.moments.variance[:latents] >= MIN_VARIANCE_RATIO * source.moments.variance[:latents]
+    )
+    found: NDArray[np.bool_] = source.used & ~(here.used & varies)
     return found
 
 
-def plausible(
-    networks: Networks, home: Environment, count: int, generator: torch.Generator
+def sample_plausible(
+    networks: Networks, source: Environment, count: int, generator: torch.Generator
 ) -> Array:
-    """Latents [count, N] as they may be at home: of dreams of that environment, encoded."""
-    past = Past.of([home], "marginal", generator.device)
-    dreamed = dream(networks, past, count, generator)
+    """Return latents [count, N] of replayed images of the source environment, encoded again."""
+    past = PastEnvironments.of([source], "marginal", generator.device)
+    dreamed = generate(networks, past, count, generator)
     seen: Array = dreamed.posterior.mean.double().cpu().numpy()
     return seen

@@ -1,4 +1,4 @@
-"""`vase/Hills-v0` and `vase/Room-v0`: turn, look up, walk, and push an object, in first person."""
+"""`vase/Hills-v0` and `vase/Room-v0`: walk, turn, look up and push an object, in first person."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from vase.domains import rendered
+from vase.domains.scenery import KINDS, RANGES, REST, SIDE, Place
 from vase.errors import ConfigError
-from vase.worlds import rendered
-from vase.worlds.scenery import KINDS, RANGES, REST, SIDE, Place
 
 Frame = NDArray[np.uint8]
 
-# What an action changes, and which way: factors are those of `scenery.RANGES`, and hue.
+# The factor that an action changes, and its sign: a factor of `scenery.RANGES`, or hue.
 ACTIONS: Mapping[str, tuple[str, int]] = {
     "stay": ("x", 0),
     "forwards": ("x", 1),
@@ -39,20 +39,20 @@ ACTIONS: Mapping[str, tuple[str, int]] = {
 class PlaceEnv(gymnasium.Env[Frame, np.int64]):
     """A viewer in one place, and one object in front of it.
 
-    Every episode has an object of its own, in kind and hue, straight ahead in the middle of the
-    place. Nothing is rewarded, and no episode ends by itself. Walking takes the object along.
+    Every episode has another object, in kind and hue, straight ahead in the middle of the place.
+    There is no reward, and no episode ends by itself. The object moves with the viewer.
 
     Args:
-        place: "hills" or "room"; in one process all environments must be of the same.
+        place: "hills" or "room"; all environments of one process must use the same one.
         stride: how far an action changes a factor, as a share of its range.
 
     Observations are uint8 [64, 64, 3]. `info` holds the true factors in [0, 1] and the kind of the
-    object, for scoring; `reset(options={"shuffle": ["heading", ...]})` draws those anew, evenly;
-    hue is drawn in any case.
+    object, for evaluation; `reset(options={"shuffle": ["heading", ...]})` samples those uniformly,
+    and hue in any case.
     """
 
     axes = ("bearing", "pitch")  # the factors that are a position: where the object is in the view
-    varied = tuple(RANGES)  # what an oracle draws anew
+    randomized_factors = tuple(RANGES)  # the factors that the oracle resamples
     metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012, Gymnasium's
 
     def __init__(
@@ -66,7 +66,7 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
             raise ConfigError(f"stride must be in (0, 1], not {stride}.")
         self.camera = rendered.camera(place)
         self.names, self.stride, self.render_mode = tuple(ACTIONS), stride, render_mode
-        self.pace = stride
+        self.step_fraction = stride
         self.observation_space = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         self.action_space = spaces.Discrete(len(self.names))
         self.kind = 0
@@ -75,27 +75,27 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
-        """Another object, and everything at rest but what is shuffled."""
+        """Start an episode with another object; factors that are not shuffled are at rest."""
         super().reset(seed=seed)
         self.kind = int(self.np_random.integers(len(KINDS)))
         self.factors = self._factors((options or {}).get("shuffle", ()))
         return self._frame(), self._truth()
 
     def step(self, action: np.int64) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Act; the truth is that of the frame after."""
-        self.factors = changed(self.factors, self.names[int(action)], self.stride)
+        """Act; return the next frame and its true factors."""
+        self.factors = apply_action(self.factors, self.names[int(action)], self.stride)
         return self._frame(), 0.0, False, False, self._truth()
 
     def render(self) -> Frame:
-        """The frame, [64, 64, 3]."""
+        """Return the frame, [64, 64, 3]."""
         return self._frame()
 
     def _factors(self, shuffled: Iterable[str]) -> dict[str, float]:
         names, drawn = (*RANGES, "hue"), set(shuffled)
         unknown = drawn - set(names)
         if unknown:
-            raise ConfigError(f"{', '.join(names)} can be shuffled, and not {sorted(unknown)}.")
-        drawn.add("hue")  # it is the object's own
+            raise ConfigError(f"{', '.join(names)} can be shuffled, but not {sorted(unknown)}.")
+        drawn.add("hue")  # every object has its own hue
         return {name: float(self.np_random.random()) if name in drawn else REST for name in names}
 
     def _frame(self) -> Frame:
@@ -105,8 +105,8 @@ class PlaceEnv(gymnasium.Env[Frame, np.int64]):
         return {**self.factors, "identity": self.kind}
 
 
-def changed(factors: Mapping[str, float], action: str, stride: float) -> dict[str, float]:
-    """Factors in [0, 1] after an action; hue goes all the way round, all else ends at its range."""
+def apply_action(factors: Mapping[str, float], action: str, stride: float) -> dict[str, float]:
+    """Return the factors in [0, 1] after an action; hue is cyclic, the others are clipped."""
     name, way = ACTIONS[action]
     moved = factors[name] + way * stride
     return {**factors, name: moved % 1 if name == "hue" else min(max(moved, 0.0), 1.0)}

@@ -1,7 +1,7 @@
-"""How agents choose: to realise what they imagine, and what that is compared with.
+"""Policies: pursue imagined goals, and the baselines that this is compared with.
 
-A policy sees latents and nothing else. B agents stand in B copies of one environment, and share one
-model of what actions do.
+A policy sees latents only. B agents act in B copies of one environment and share one dynamics
+model.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ import numpy as np
 
 from vase.agent import dynamics
 from vase.agent.dynamics import Actions, Array, Dynamics
+from vase.agent.goal_selection import GoalSelector, ImaginedGoalSelector, NoveltySelector
 from vase.agent.plan import Flags
-from vase.agent.seekers import Imagining, Novelty, Seeker
 from vase.lifelong.learner import Learner
 
-BABBLING = 24  # steps of random actions, from which agents learn what their actions do
-CURIOSITY = 0.02  # of all later actions: random, so that the model stays true
+BABBLING_STEPS = 24  # first steps, with random actions, to learn the dynamics
+RANDOM_ACTION_RATE = 0.02  # share of random actions later, to keep the dynamics up to date
 
 
 class Policy(Protocol):
-    """Chooses actions [B] from latents [B, N], and learns from what came of them.
+    """Selects actions [B] from latents [B, N], and learns from their outcome.
 
-    shuffles: whether factors are drawn anew in place of acting. busy: agents [B] that must not be
-    put elsewhere now. seeker: what they are after, if anything. `saw` is told the latents before
-    and after the actions that were chosen last, and whose episode has ended.
+    shuffles: whether the environment resamples its factors instead of acting. busy: agents [B] that
+    must not be reset. goal_selector: what the agents aim at, if anything. `update` receives the
+    latents before and after the last actions, and the agents whose episode has ended.
     """
 
     shuffles: bool
 
     @property
-    def seeker(self) -> Seeker | None: ...
+    def goal_selector(self) -> GoalSelector | None: ...
 
     @property
     def busy(self) -> Flags: ...
 
     def act(self, z: Array) -> Actions: ...
 
-    def saw(self, before: Array, after: Array, ended: Flags) -> None: ...
+    def update(self, before: Array, after: Array, ended: Flags) -> None: ...
 
 
-class Aimless:
-    """Chooses without looking, any of the first `actions`; the first of all is to stay."""
+class RandomPolicy:
+    """Selects uniformly among the first `actions` actions; action 0 is to stay."""
 
-    seeker: Seeker | None = None
+    goal_selector: GoalSelector | None = None
 
     def __init__(
         self, agents: int, actions: int, generator: np.random.Generator, *, shuffles: bool = False
@@ -56,75 +56,85 @@ class Aimless:
     def act(self, z: Array) -> Actions:  # noqa: ARG002
         return self.generator.integers(self.actions, size=self.agents)
 
-    def saw(self, before: Array, after: Array, ended: Flags) -> None:
-        """It learns nothing."""
+    def update(self, before: Array, after: Array, ended: Flags) -> None:
+        """Do nothing: this policy does not learn."""
 
 
-class Planning:
-    """Learns what actions do, at first from random ones; from then on its seeker chooses."""
+class PlanningPolicy:
+    """Learns dynamics from random actions first; then its goal selector selects the actions."""
 
     shuffles = False
 
-    def __init__(self, known: Dynamics, seeker: Seeker, babble: Aimless) -> None:
-        self.known, self.seeker, self.babble = known, seeker, babble
-        self.taken = np.zeros(babble.agents, dtype=np.int64)
+    def __init__(
+        self, initial: Dynamics, goal_selector: GoalSelector, random_policy: RandomPolicy
+    ) -> None:
+        self.dynamics, self.goal_selector, self.random_policy = (
+            initial,
+            goal_selector,
+            random_policy,
+        )
+        self.taken = np.zeros(random_policy.agents, dtype=np.int64)
         self.step = 0
 
     @property
     def busy(self) -> Flags:
-        return self.seeker.busy
+        return self.goal_selector.busy
 
     def act(self, z: Array) -> Actions:
-        random = self.babble.act(z)
+        random = self.random_policy.act(z)
         chosen = None
-        if self.step >= BABBLING:
-            chosen = self.seeker.choose(self.known, z, self.step)
+        if self.step >= BABBLING_STEPS:
+            chosen = self.goal_selector.select_actions(self.dynamics, z, self.step)
         if chosen is None:
             self.taken = random
         else:
-            curious = self.babble.generator.random(len(z)) < CURIOSITY
-            self.taken = np.where(curious, random, chosen)
+            explore = self.random_policy.generator.random(len(z)) < RANDOM_ACTION_RATE
+            self.taken = np.where(explore, random, chosen)
         return self.taken
 
-    def saw(self, before: Array, after: Array, ended: Flags) -> None:
+    def update(self, before: Array, after: Array, ended: Flags) -> None:
         self.step += 1
-        self.known = dynamics.experienced(self.known, before, self.taken, after)
-        self.seeker.arrive(self.known, after, ended, self.step)
+        self.dynamics = dynamics.updated(self.dynamics, before, self.taken, after)
+        self.goal_selector.update(self.dynamics, after, ended, self.step)
 
 
-Make = Callable[[Learner, int, int, np.random.Generator], Policy]
+PolicyFactory = Callable[[Learner, int, int, np.random.Generator], Policy]
 
 
 def _imagination(learner: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    return _planning(Imagining(learner, agents, noise), learner, agents, actions, noise)
+    return _planning(ImaginedGoalSelector(learner, agents, noise), learner, agents, actions, noise)
 
 
 def _novelty(learner: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    seeker = Novelty(agents, learner.shape.latents, noise)
-    return _planning(seeker, learner, agents, actions, noise)
+    goal_selector = NoveltySelector(agents, learner.architecture.latents, noise)
+    return _planning(goal_selector, learner, agents, actions, noise)
 
 
 def _planning(
-    seeker: Seeker, learner: Learner, agents: int, actions: int, noise: np.random.Generator
+    goal_selector: GoalSelector,
+    learner: Learner,
+    agents: int,
+    actions: int,
+    noise: np.random.Generator,
 ) -> Policy:
-    known = dynamics.inexperienced(actions, learner.shape.latents)
-    return Planning(known, seeker, Aimless(agents, actions, noise))
+    initial = dynamics.no_dynamics(actions, learner.architecture.latents)
+    return PlanningPolicy(initial, goal_selector, RandomPolicy(agents, actions, noise))
 
 
 def _random(_: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    return Aimless(agents, actions, noise)
+    return RandomPolicy(agents, actions, noise)
 
 
 def _oracle(_: Learner, agents: int, __: int, noise: np.random.Generator) -> Policy:
-    return Aimless(agents, 1, noise, shuffles=True)
+    return RandomPolicy(agents, 1, noise, shuffles=True)
 
 
 def _nothing(_: Learner, agents: int, __: int, noise: np.random.Generator) -> Policy:
-    return Aimless(agents, 1, noise)
+    return RandomPolicy(agents, 1, noise)
 
 
 IMAGINATION, ORACLE = "imagination", "oracle"
-POLICIES: Mapping[str, Make] = {
+POLICIES: Mapping[str, PolicyFactory] = {
     IMAGINATION: _imagination,
     "random": _random,
     "novelty": _novelty,

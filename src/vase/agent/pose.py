@@ -1,6 +1,6 @@
-"""How a sprite lies on a canvas, what an action does to it, and how it then looks.
+"""The pose of a sprite on a canvas, the effect of actions on it, and its rendering.
 
-All of it pure: a `Pose` and an action give a `Pose`, a sprite and a `Pose` give an image.
+All functions are pure: a `Pose` and an action give a `Pose`; a sprite and a `Pose` give an image.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vase.domains.canvas import tint
 from vase.errors import ConfigError
-from vase.worlds.canvas import tint
 
-Kind = Literal["move", "turn", "rescale", "recolour"]
+ActionKind = Literal["move", "turn", "rescale", "recolour"]
 
 STAY = "stay"
-ACTIONS: Mapping[Kind, tuple[str, ...]] = {
+ACTIONS: Mapping[ActionKind, tuple[str, ...]] = {
     "move": ("up", "down", "left", "right"),
     "turn": ("turn left", "turn right"),
     "rescale": ("smaller", "larger"),
@@ -28,7 +28,7 @@ ACTIONS: Mapping[Kind, tuple[str, ...]] = {
 TURN = 15  # degrees
 GROWTH = 1.1
 SIZES = (-4, 2)  # powers of GROWTH: 0.68 to 1.21 of a sprite's own size
-HUES = 12  # all the way round
+HUES = 12  # steps around the colour circle
 
 _MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
@@ -37,8 +37,8 @@ _MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 class Pose:
     """Corner of the sprite in pixels, turns to the left, size and hue.
 
-    turn: in steps of `TURN` degrees. size: in powers of `GROWTH`. hue: in steps of a round of
-    `HUES`, None while the sprite is white.
+    turn: in steps of `TURN` degrees. size: in powers of `GROWTH`. hue: in steps of 1 / `HUES` of
+    the colour circle; None while the sprite is white.
     """
 
     top: int
@@ -48,13 +48,13 @@ class Pose:
     hue: int | None = None
 
 
-def kinds(channels: int) -> tuple[Kind, ...]:
-    """The kinds of actions that a canvas of so many channels has."""
+def kinds(channels: int) -> tuple[ActionKind, ...]:
+    """Return the kinds of actions on a canvas with so many channels."""
     return tuple(kind for kind in ACTIONS if kind != "recolour" or channels == 3)
 
 
-def actions(kinds: Sequence[Kind], channels: int) -> tuple[str, ...]:
-    """The actions of some kinds, the first being to stay; grey canvases know no colours."""
+def actions(kinds: Sequence[ActionKind], channels: int) -> tuple[str, ...]:
+    """Return the actions of some kinds; the first is to stay."""
     unknown = [kind for kind in kinds if kind not in ACTIONS]
     if unknown or not kinds:
         raise ConfigError(
@@ -65,10 +65,10 @@ def actions(kinds: Sequence[Kind], channels: int) -> tuple[str, ...]:
     return (STAY, *(name for kind in kinds for name in ACTIONS[kind]))
 
 
-def acted(pose: Pose, action: str, stride: int, travel: tuple[int, int]) -> Pose:
-    """The pose after an action; at an edge, or at the end of a range, nothing moves.
+def apply_action(pose: Pose, action: str, stride: int, travel: tuple[int, int]) -> Pose:
+    """Return the pose after an action; at an edge or the end of a range nothing changes.
 
-    stride: pixels of a move. travel: pixels that the sprite can move down and right.
+    stride: pixels per move. travel: pixels that the sprite can move down and right.
     """
     if action in _MOVES:
         down, right = (stride * way for way in _MOVES[action])
@@ -91,8 +91,8 @@ def acted(pose: Pose, action: str, stride: int, travel: tuple[int, int]) -> Pose
     return pose
 
 
-def shown(sprite: NDArray[np.uint8], pose: Pose, size: int, channels: int) -> NDArray[np.uint8]:
-    """The sprite [h, w] in its pose on a square canvas of `size`, [size, size, channels]."""
+def render(sprite: NDArray[np.uint8], pose: Pose, size: int, channels: int) -> NDArray[np.uint8]:
+    """Return the sprite [h, w] in its pose on a square canvas, [size, size, channels]."""
     if pose.turn == pose.size == 0:
         height, width = sprite.shape
         canvas = np.zeros((size, size), dtype=np.uint8)
@@ -107,13 +107,13 @@ def shown(sprite: NDArray[np.uint8], pose: Pose, size: int, channels: int) -> ND
 
 
 def _warped(sprite: NDArray[np.uint8], pose: Pose, size: int) -> NDArray[np.uint8]:
-    """Turned and scaled about the sprite's own middle, with bilinear interpolation."""
-    padded = np.pad(sprite, 1)  # so that the outermost pixels fade, and are not cut off
+    """Return the sprite turned and scaled about its centre, with bilinear interpolation."""
+    padded = np.pad(sprite, 1)  # so that the outermost pixels fade out
     height, width = padded.shape
     angle, scale = np.deg2rad(TURN * pose.turn), GROWTH**pose.size
     c, s = np.cos(angle) / scale, np.sin(angle) / scale
     x, y = pose.left - 1 + width / 2, pose.top - 1 + height / 2
-    # Where a pixel of the canvas comes from: back to the middle, back by the angle and the scale.
+    # Inverse transform, from a canvas pixel to the sprite: undo translation, rotation and scale.
     row = (c, -s, width / 2 - c * x + s * y)
     column = (s, c, height / 2 - s * x - c * y)
     turned = Image.fromarray(padded).transform(
@@ -123,10 +123,10 @@ def _warped(sprite: NDArray[np.uint8], pose: Pose, size: int) -> NDArray[np.uint
 
 
 def factors(pose: Pose, travel: tuple[int, int]) -> dict[str, float]:
-    """The true factors: x, y in [0, 1] over the range of travel; turns and size as they are.
+    """Return the true factors: x, y in [0, 1] over the range of travel; the others as they are.
 
-    angle: of a full turn, in [0, 1). scale: of the sprite's own size. hue: of a round, in [0, 1).
-    saturation: 0 while the sprite is white, and 1 from then on.
+    angle: share of a full turn, in [0, 1). scale: relative to the sprite's own size. hue: share of
+    the colour circle, in [0, 1). saturation: 0 while the sprite is white, then 1.
     """
     down, right = travel
     return {

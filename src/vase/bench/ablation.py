@@ -1,15 +1,14 @@
-"""`vase ablate`: the source's table, row by row, and what brackets it.
+"""`vase ablate`: the paper's ablation table, with upper and lower bounds.
 
-A cell is a row, a half and a seed; it is trained and probed like any run and leaves one raw file.
-A file bears the hash of its code and configuration, so that a grid which was interrupted goes on,
-a finished cell is not done twice, and figures of different code never meet in one table.
+One run per condition, objective and seed. A run is trained and probed like any other run, and
+writes one raw file. The file holds the hash of its code and configuration: an interrupted grid
+resumes, a finished run is not repeated, and one table never mixes results of different code.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,21 +20,19 @@ from vase import build, config
 from vase.bench import engine, provenance
 from vase.config import Config
 from vase.errors import ConfigError, RunError
-from vase.lifelong.ensemble import Ensemble
 from vase.lifelong.learner import Learner
-from vase.probes import probe
-from vase.training import checkpoint, recorder
+from vase.probes import evaluate_run
 from vase.training import folder as folders
+from vase.training import recorder
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 from vase.training.loop import observe
-from vase.worlds.stream import Stream
 
-Half = Literal["disentangled", "entangled"]
-HALVES: tuple[Half, ...] = ("disentangled", "entangled")
+Objective = Literal["disentangled", "entangled"]
+OBJECTIVES: tuple[Objective, ...] = ("disentangled", "entangled")
 SCALES = ("small", "poster")
 
-# The part of the configuration that makes a row, and the name that the source gives it.
-ROWS: Mapping[str, str] = {
+# The conditions: the configuration part of each, and its name in the paper.
+CONDITIONS: Mapping[str, str] = {
     "cci": "-",
     "s": "S",
     "d": "D",
@@ -46,15 +43,15 @@ ROWS: Mapping[str, str] = {
     "sd-replay": "SD-[41]",
     "sda": "VASE (SDA)",
 }
-BRACKETS: Mapping[str, str] = {
-    "joint": "all worlds at once",
+BASELINES: Mapping[str, str] = {
+    "joint": "all domains at once",
     "reservoir-512": "512 images stored",
     "reservoir-5000": "5,000 images stored",
 }
 
 
-class Task(Protocol):
-    """A run that is to be done: what its file is called, what marks its record, its settings."""
+class PlannedRun(Protocol):
+    """A run of a grid: its file name, preset, the labels of its record, and its settings."""
 
     @property
     def name(self) -> str: ...
@@ -66,23 +63,23 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of the grid."""
+class AblationRun:
+    """One run of the ablation grid."""
 
     scale: str
-    row: str
-    half: Half
+    condition: str
+    objective: Objective
     seed: int
 
     @property
     def name(self) -> str:
-        return f"{self.row}-{self.half}-seed-{self.seed}"
+        return f"{self.condition}-{self.objective}-seed-{self.seed}"
 
     @property
     def preset(self) -> str:
-        """What `vase train` calls it."""
-        tail = "+entangled" if self.half == "entangled" else ""
-        return f"{self.scale}+{self.row}{tail}"
+        """The preset name, as for `vase train`."""
+        tail = "+entangled" if self.objective == "entangled" else ""
+        return f"{self.scale}+{self.condition}{tail}"
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -93,10 +90,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A run to be done: where it lives until then, and on how many threads."""
+class RunJob:
+    """A planned run with everything that a worker process needs to execute it."""
 
-    cell: Task
+    run: PlannedRun
     overrides: tuple[str, ...]
     key: str
     code: str
@@ -106,31 +103,25 @@ class Job:
     data: build.DataOptions
 
 
-@dataclass(frozen=True)
-class Group:
-    """Cells that are trained in one process: one alone, or several as an ensemble."""
+def ablation_runs(
+    scale: str, conditions: Sequence[str], objectives: Sequence[str], seeds: Sequence[int]
+) -> list[AblationRun]:
+    """Return the grid, ordered by seed, so that an interrupted grid has complete columns.
 
-    jobs: tuple[Job, ...]
-
-
-def cells(
-    scale: str, rows: Sequence[str], halves: Sequence[str], seeds: Sequence[int]
-) -> list[Cell]:
-    """The grid, seed by seed, so that an interrupted one has whole columns.
-
-    Deep generative replay is published for the entangled half only.
+    Deep generative replay is published for the entangled objective only.
     """
-    known = [*ROWS, *BRACKETS]
+    known = [*CONDITIONS, *BASELINES]
     _refuse_unknown("scale", [scale], SCALES)
-    _refuse_unknown("row", rows, known)
-    _refuse_unknown("half", halves, HALVES)
+    _refuse_unknown("condition", conditions, known)
+    _refuse_unknown("objective", objectives, OBJECTIVES)
     return [
-        Cell(scale, row, half, seed)
+        AblationRun(scale, condition, objective, seed)
         for seed in seeds
-        for half in HALVES
-        if half in halves
-        for row in known
-        if row in (rows or known) and (row, half) != ("sd-replay", "disentangled")
+        for objective in OBJECTIVES
+        if objective in objectives
+        for condition in known
+        if condition in (conditions or known)
+        and (condition, objective) != ("sd-replay", "disentangled")
     ]
 
 
@@ -141,49 +132,38 @@ def _refuse_unknown(what: str, given: Sequence[str], known: Sequence[str]) -> No
         )
 
 
-def due(
-    grid: Sequence[Task], overrides: Sequence[str], out: Path, code: str
-) -> list[tuple[Task, str]]:
-    """The runs that are not done yet by this code and configuration, each with its key."""
-    keys = [(cell, provenance.key(cell.config(overrides), code)) for cell in grid]
-    return [(cell, key) for cell, key in keys if not _is_done(out / f"{cell.name}.json", key)]
+def unfinished_runs(
+    grid: Sequence[PlannedRun], overrides: Sequence[str], out: Path, code: str
+) -> list[tuple[PlannedRun, str]]:
+    """Return the runs without a record of this code and configuration, each with its key."""
+    keys = [(run, provenance.key(run.config(overrides), code)) for run in grid]
+    return [(run, key) for run, key in keys if not _is_done(out / f"{run.name}.json", key)]
 
 
 def _is_done(path: Path, key: str) -> bool:
     return path.is_file() and read_json(path).get("key") == key
 
 
-def work(group: Group) -> list[dict[str, Any]]:
-    """Train and probe cells, going on where they were left: their raw records, in their order.
-
-    A single cell is trained as `vase train` would; several take their steps together.
-    """
-    jobs = group.jobs
-    torch.set_num_threads(jobs[0].threads)
+def train_and_probe(job: RunJob) -> dict[str, Any]:
+    """Train and probe one run, from its checkpoint if there is one; return the raw record."""
+    torch.set_num_threads(job.threads)
     began = perf_counter()
-    all_settings = [job.cell.config(job.overrides) for job in jobs]
-    spots = [RunFolder(job.runs / f"{job.cell.name}-{job.key}") for job in jobs]
-    if len(jobs) == 1:
-        train(spots[0], all_settings[0], jobs[0].data)
-    else:
-        train_together(spots, all_settings, jobs[0].data)
-    minutes = (perf_counter() - began) / 60 / len(jobs)
-    return [
-        _record(job, settings, folder, minutes)
-        for job, settings, folder in zip(jobs, all_settings, spots, strict=True)
-    ]
+    settings = job.run.config(job.overrides)
+    folder = RunFolder(job.runs / f"{job.run.name}-{job.key}")
+    train(folder, settings, job.data)
+    return _record(job, settings, folder, (perf_counter() - began) / 60)
 
 
-def _record(job: Job, settings: Config, folder: RunFolder, minutes: float) -> dict[str, Any]:
-    """Probe a trained cell and remove its run folder, unless it is to be kept."""
+def _record(job: RunJob, settings: Config, folder: RunFolder, minutes: float) -> dict[str, Any]:
+    """Probe a trained run, and remove its folder unless it should be kept."""
     began = perf_counter()
-    found = probe(folder, job.data)
+    found = evaluate_run(folder, job.data)
     environments = {event["environment"] for event in folders.read_lines(folder.events)}
     if not job.keep:
         shutil.rmtree(folder.path)
     detection = found["detection"]
     return {
-        **job.cell.labels,
+        **job.run.labels,
         "key": job.key,
         "code": job.code,
         "steps": found["steps"],
@@ -213,127 +193,79 @@ def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learn
         folders.create(folder.path, config.to_toml(settings))
     with folders.sole_writer(folder):
         recorder.resume(folder, learner)
-        with build.recorder(settings, folder, learner, stream) as scribe:
-            for _ in scribe.record(observe(learner, stream)):
+        with build.recorder(settings, folder, learner, stream) as run_recorder:
+            for _ in run_recorder.record(observe(learner, stream)):
                 pass
-            scribe.save()
+            run_recorder.save()
     return learner
 
 
-def train_together(
-    spots: Sequence[RunFolder], all_settings: Sequence[Config], data: build.DataOptions
-) -> None:
-    """Train runs of one architecture and length as one ensemble (`vase.lifelong.ensemble`).
-
-    They go on from their checkpoints if those are all of one step; otherwise all begin anew.
-    """
-    streams = [build.stream(settings, data) for settings in all_settings]
-    learners = [build.learner(settings, streams[0].shape) for settings in all_settings]
-    if not _resumed(spots, learners):
-        for folder, settings in zip(spots, all_settings, strict=True):
-            shutil.rmtree(folder.path, ignore_errors=True)
-            folders.create(folder.path, config.to_toml(settings))
-    with ExitStack() as stack:
-        scribes = [
-            stack.enter_context(build.recorder(*each))
-            for each in zip(all_settings, spots, learners, streams, strict=True)
-        ]
-        ensemble = Ensemble(learners)
-        for step in range(learners[0].step, streams[0].schedule.steps):
-            # Cells of one seed see the same stream: each batch is drawn once.
-            drawn = {_which(stream): stream for stream in streams}
-            batches = {
-                which: torch.from_numpy(stream.batch(step)[0]).to(learners[0].device)
-                for which, stream in drawn.items()
-            }
-            seen = ensemble.observe([batches[_which(stream)] for stream in streams])
-            for scribe, observation in zip(scribes, seen, strict=True):
-                scribe.write(observation)
-        for scribe in scribes:
-            scribe.save()
-
-
-def _which(stream: Stream) -> tuple[int, bool]:
-    """What tells two streams of one grid apart."""
-    return stream.seed, stream.joint
-
-
-def _resumed(spots: Sequence[RunFolder], learners: Sequence[Learner]) -> bool:
-    """Whether all runs went on from checkpoints, and from the same step."""
-    if not all(folder.checkpoint.is_file() for folder in spots):
-        return False
-    if len({checkpoint.read(folder.checkpoint)[1]["step"] for folder in spots}) > 1:
-        return False
-    for folder, learner in zip(spots, learners, strict=True):
-        recorder.resume(folder, learner)
-    return True
-
-
-def run(
-    grid: Sequence[Task],
+def run_all(
+    grid: Sequence[PlannedRun],
     overrides: Sequence[str],
     out: Path,
     data: build.DataOptions,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     *,
     workers: int = 2,
     address: str | None = None,
-    together: int = 1,
     keep: bool = False,
 ) -> None:
-    """Do what is due, write each raw file as it is done, and say how far it is.
+    """Execute all unfinished runs, write each raw file when it is done, and report progress.
 
-    together: cells that are trained as one ensemble. What fails spoils no other group; a `RunError`
-    names it all at the end.
+    A run that fails does not stop the others; a `RunError` names all failed runs at the end.
     """
     code = provenance.code()
-    todo = due(grid, overrides, out, code)
+    todo = unfinished_runs(grid, overrides, out, code)
     if len(todo) < len(grid):
-        tell(f"{len(grid) - len(todo)} of {len(grid)} runs are done already.")
+        report(f"{len(grid) - len(todo)} of {len(grid)} runs are already done.")
     if not todo:
         return
-    _prepare([cell for cell, _ in todo], overrides, data)
+    _prepare_data([planned for planned, _ in todo], overrides, data)
     out.mkdir(parents=True, exist_ok=True)
     quiet = build.DataOptions(data.folder, data.offline)
     threads = max(1, torch.get_num_threads() // workers) if address is None else 1
     jobs = [
-        Job(cell, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, quiet)
-        for cell, key in todo
+        RunJob(
+            planned, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, quiet
+        )
+        for planned, key in todo
     ]
-    groups = [Group(tuple(jobs[k : k + together])) for k in range(0, len(jobs), together)]
-    progress, failed = engine.Progress(len(groups)), []
+    progress, failed = engine.Progress(len(jobs)), []
     with engine.executor(workers, address) as pool:
-        for group, outcome in engine.completed(work, groups, pool):
+        for job, outcome in engine.completed(train_and_probe, jobs, pool):
             if isinstance(outcome, Exception):
-                names = ", ".join(job.cell.name for job in group.jobs)
-                failed += [f"{job.cell.name}: {outcome}" for job in group.jobs]
-                tell(progress.step(f"{names}: FAILED, {outcome}"))
+                failed.append(f"{job.run.name}: {outcome}")
+                report(progress.step(f"{job.run.name}: FAILED, {outcome}"))
                 continue
-            for job, record in zip(group.jobs, outcome, strict=True):
-                write_json(out / f"{job.cell.name}.json", rounded(record))
-            told = zip(outcome, group.jobs, strict=True)
-            tell(progress.step("; ".join(sentence(record, job.cell) for record, job in told)))
+            write_json(out / f"{job.run.name}.json", rounded(outcome))
+            report(progress.step(summary_line(outcome, job.run)))
     if failed:
         raise RunError(
-            f"{len(failed)} of {len(jobs)} runs failed; the others are kept. Run the command "
-            "again to go on.\n  " + "\n  ".join(failed)
+            f"{len(failed)} of {len(jobs)} runs failed; the others are saved. Run the command "
+            "again to resume.\n  " + "\n  ".join(failed)
         )
 
 
-def _prepare(grid: Sequence[Task], overrides: Sequence[str], data: build.DataOptions) -> None:
-    """Bring the data before any process is started."""
-    wanted = {repr(found.stream): found for found in (task.config(overrides) for task in grid)}
+def _prepare_data(
+    grid: Sequence[PlannedRun], overrides: Sequence[str], data: build.DataOptions
+) -> None:
+    """Download the data before any process starts."""
+    wanted = {
+        repr(found.stream): found for found in (planned.config(overrides) for planned in grid)
+    }
     for settings in wanted.values():
         for split in ("train", "test"):
             build.stream(settings, data, split)
 
 
-def sentence(record: Mapping[str, Any], task: Task) -> str:
-    """What came of a run, in a line."""
+def summary_line(record: Mapping[str, Any], planned: PlannedRun) -> str:
+    """Return the outcome of a run in one line."""
     identity = record["summary"]["identity"]["mlp"]
-    told = (
-        f"{task.preset}, {', '.join([*record.get('settings', ()), 'seed ' + str(record['seed'])])}"
-    )
+    details = [*record.get("settings", ()), f"seed {record['seed']}"]
+    label = ", ".join([planned.preset, *details])
     if identity["max"] is None:
-        return told
-    return f"{told}: identity {100 * identity['max']:.1f} %, change {100 * identity['change']:+.1f}"
+        return label
+    return (
+        f"{label}: identity {100 * identity['max']:.1f} %, change {100 * identity['change']:+.1f}"
+    )

@@ -1,7 +1,7 @@
-"""What an ablation shows: the source's table beside ours, paired differences, and a picture.
+"""The results of an ablation: the paper's table beside ours, paired differences, and a figure.
 
-Everything is made from the raw records alone. Differences are paired: row minus row on the same
-seed, so that what a seed does to all rows cancels.
+Everything is computed from the raw records. Differences are paired: condition minus condition on
+the same seed, so that effects of the seed cancel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from vase.bench.ablation import BRACKETS, HALVES, ROWS
+from vase.bench.ablation import BASELINES, CONDITIONS, OBJECTIVES
 from vase.bench.page import spread, table
 from vase.errors import RunError
 from vase.probes.forgetting import trace
@@ -26,11 +26,11 @@ from vase.training.folder import read_json
 Record = Mapping[str, Any]
 Measure = Callable[[Record], float]
 
-BEST_ROW = "sda"
+FULL_METHOD = "sda"
 CONFIDENCE = 0.95
 
-# The source's table: identity max and change in percent, MSE of position min and change in 1e-4.
-SOURCE: Mapping[str, Mapping[str, tuple[float, float, float, float]]] = {
+# The paper's table: identity max and change in percent, MSE of position min and change in 1e-4.
+PAPER_TABLE: Mapping[str, Mapping[str, tuple[float, float, float, float]]] = {
     "disentangled": {
         "cci": (88.6, -15.2, 3.5, 24.8),
         "s": (88.9, -13.9, 3.4, 22.5),
@@ -58,8 +58,8 @@ SOURCE: Mapping[str, Mapping[str, tuple[float, float, float, float]]] = {
 # ---- measures ----------------------------------------------------------------------------------
 
 
-def figure_of(kind: str, readout: str, field: str, scale: float) -> Measure:
-    """A measure: one figure of a record's summary; nan where no world has it."""
+def summary_measure(kind: str, readout: str, field: str, scale: float) -> Measure:
+    """Return a measure: one figure of a record's summary; nan if no domain has it."""
 
     def measure(record: Record) -> float:
         found = record["summary"][kind][readout][field]
@@ -69,12 +69,12 @@ def figure_of(kind: str, readout: str, field: str, scale: float) -> Measure:
 
 
 def reconstruction_change(record: Record) -> float:
-    """Nats that images of the worlds left behind cost at the end above their best, on average."""
+    """Return the mean increase in nats of past domains, from their best to the end."""
     timeline = record["timeline"]
-    names = list(timeline[-1]["worlds"])[:-1]
+    names = list(timeline[-1]["domains"])[:-1]
     changes = [
         trace(
-            [m["worlds"][name]["reconstruction_nats"] for m in timeline if name in m["worlds"]],
+            [m["domains"][name]["reconstruction_nats"] for m in timeline if name in m["domains"]],
             "min",
         )["change"]
         for name in names
@@ -82,18 +82,18 @@ def reconstruction_change(record: Record) -> float:
     return float(np.mean(changes))
 
 
-HEADLINE: Mapping[str, Measure] = {
-    "identity max %": figure_of("identity", "mlp", "max", 100),
-    "change": figure_of("identity", "mlp", "change", 100),
-    "MSE min 1e-4": figure_of("position_mse", "mlp", "min", 1e4),
-    "MSE change": figure_of("position_mse", "mlp", "change", 1e4),
+HEADLINE_MEASURES: Mapping[str, Measure] = {
+    "identity max %": summary_measure("identity", "mlp", "max", 100),
+    "change": summary_measure("identity", "mlp", "change", 100),
+    "MSE min 1e-4": summary_measure("position_mse", "mlp", "min", 1e4),
+    "MSE change": summary_measure("position_mse", "mlp", "change", 1e4),
 }
-HARDER: Mapping[str, Measure] = {
-    "frozen: identity max %": figure_of("identity", "frozen", "max", 100),
-    "frozen: change": figure_of("identity", "frozen", "change", 100),
-    "frozen: MSE min 1e-4": figure_of("position_mse", "frozen", "min", 1e4),
-    "frozen: MSE change": figure_of("position_mse", "frozen", "change", 1e4),
-    "old worlds: nats lost": reconstruction_change,
+FORGETTING_MEASURES: Mapping[str, Measure] = {
+    "frozen: identity max %": summary_measure("identity", "frozen", "max", 100),
+    "frozen: change": summary_measure("identity", "frozen", "change", 100),
+    "frozen: MSE min 1e-4": summary_measure("position_mse", "frozen", "min", 1e4),
+    "frozen: MSE change": summary_measure("position_mse", "frozen", "change", 1e4),
+    "past domains: nats lost": reconstruction_change,
 }
 
 
@@ -110,7 +110,7 @@ class Interval:
 
 
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
-    """Student's interval of a mean: m +- t s / sqrt(n), with n - 1 degrees of freedom."""
+    """Return Student's interval of a mean: m +- t s / sqrt(n), with n - 1 degrees of freedom."""
     numbers = np.asarray(values, dtype=np.float64)
     mean, count = float(numbers.mean()), len(numbers)
     if count < 2:
@@ -123,7 +123,11 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interva
 def paired(
     records: Sequence[Record], first: tuple[str, str], second: tuple[str, str], measure: Measure
 ) -> Interval | None:
-    """The difference (row, half) minus (row, half) of a measure over the seeds that both have."""
+    """Return the paired difference of a measure, over the seeds that both have.
+
+    first, second: (condition, objective); the result is first minus second. None without common
+    seeds.
+    """
     one, two = (by_seed(records, *place) for place in (first, second))
     seeds = sorted(set(one) & set(two))
     if not seeds:
@@ -131,29 +135,31 @@ def paired(
     return interval([measure(one[seed]) - measure(two[seed]) for seed in seeds])
 
 
-def by_seed(records: Sequence[Record], row: str, half: str) -> dict[int, Record]:
-    """The records of one row and half, by seed."""
-    return {r["seed"]: r for r in records if (r["row"], r["half"]) == (row, half)}
+def by_seed(records: Sequence[Record], condition: str, objective: str) -> dict[int, Record]:
+    """Return the records of one condition and objective, by seed."""
+    return {
+        r["seed"]: r for r in records if (r["condition"], r["objective"]) == (condition, objective)
+    }
 
 
 # ---- reading -----------------------------------------------------------------------------------
 
 
-def read(folder: Path, code: str | None = None) -> list[Record]:
-    """The records in a folder: those of one code, or all if they are of one.
+def read_ablations(folder: Path, code: str | None = None) -> list[Record]:
+    """Return the records in a folder: those of one code, or all if they share one code.
 
-    A `RunError` names the codes where figures of several would be mixed.
+    A `RunError` names the codes if results of several would be mixed.
     """
     records: list[Record] = [
         record
         for path in sorted(folder.glob("*.json"))
-        if "half" in (record := read_json(path)) and code in (None, record["code"])
+        if "objective" in (record := read_json(path)) and code in (None, record["code"])
     ]
     codes = {record["code"] for record in records}
     if len(codes) > 1:
         raise RunError(
-            f"'{folder}' holds figures of different code ({', '.join(sorted(codes))}), which must "
-            "not stand in one table. Do the grid anew with `vase ablate`, or remove the old files."
+            f"'{folder}' holds results of different code ({', '.join(sorted(codes))}), which must "
+            "not share a table. Repeat the grid with `vase ablate`, or remove the old files."
         )
     return records
 
@@ -162,69 +168,80 @@ def read(folder: Path, code: str | None = None) -> list[Record]:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """All tables and sentences."""
+    """Return all tables and claims."""
     parts = []
-    for half in HALVES:
-        if any(record["half"] == half for record in records):
-            title = f"### {half.capitalize()}"
-            parts += [title, headline(records, half), harder(records, half)]
-            parts += [gaps(records, half)]
+    for objective in OBJECTIVES:
+        if any(record["objective"] == objective for record in records):
+            title = f"### {objective.capitalize()}"
+            parts += [
+                title,
+                headline_table(records, objective),
+                forgetting_table(records, objective),
+            ]
+            parts += [mig_table(records, objective)]
     return "\n\n".join(
-        [*parts, "### Differences, seed by seed", differences(records), claims(records)]
+        [
+            *parts,
+            "### Differences, seed by seed",
+            difference_table(records),
+            ordering_claims(records),
+        ]
     )
 
 
-def headline(records: Sequence[Record], half: str) -> str:
-    """The source's four figures, ours beside its own."""
+def headline_table(records: Sequence[Record], objective: str) -> str:
+    """Return the paper's four figures, ours beside the paper's."""
     rows = []
-    for row, name in [*ROWS.items(), *BRACKETS.items()]:
-        own = list(by_seed(records, row, half).values())
+    for condition, name in [*CONDITIONS.items(), *BASELINES.items()]:
+        own = list(by_seed(records, condition, objective).values())
         if own:
-            theirs = SOURCE[half].get(row, ("–",) * 4)
-            cells = [spread([measure(r) for r in own]) for measure in HEADLINE.values()]
+            theirs = PAPER_TABLE[objective].get(condition, ("–",) * 4)
+            cells = [spread([measure(r) for r in own]) for measure in HEADLINE_MEASURES.values()]
             rows.append([name, *cells, *theirs])
-    return table(["row", *HEADLINE, *(f"source: {name}" for name in HEADLINE)], rows)
+    return table(
+        ["condition", *HEADLINE_MEASURES, *(f"paper: {name}" for name in HEADLINE_MEASURES)], rows
+    )
 
 
-def harder(records: Sequence[Record], half: str) -> str:
-    """What a refitted readout hides: frozen readouts, and old images decoded at the end."""
+def forgetting_table(records: Sequence[Record], objective: str) -> str:
+    """Return what a refitted readout hides: frozen readouts, and the loss in nats."""
     rows = []
-    for row, name in [*ROWS.items(), *BRACKETS.items()]:
-        own = list(by_seed(records, row, half).values())
+    for condition, name in [*CONDITIONS.items(), *BASELINES.items()]:
+        own = list(by_seed(records, condition, objective).values())
         if own:
-            cells = [spread([measure(r) for r in own]) for measure in HARDER.values()]
+            cells = [spread([measure(r) for r in own]) for measure in FORGETTING_MEASURES.values()]
             opened = spread([r["detection"]["environments"] for r in own], digits=0)
             rows.append([name, *cells, opened])
-    return table(["row", *HARDER, "environments opened"], rows)
+    return table(["condition", *FORGETTING_MEASURES, "environments opened"], rows)
 
 
-def gaps(records: Sequence[Record], half: str) -> str:
-    """The mutual information gap of every world: when its own stay ended, and at the end of all."""
+def mig_table(records: Sequence[Record], objective: str) -> str:
+    """Return the MIG of every domain after its own last segment, and at the end of the stream."""
     rows = []
-    worlds = list(dict.fromkeys(name for r in records for name in r["timeline"][-1]["worlds"]))
-    for row, name in [*ROWS.items(), *BRACKETS.items()]:
-        own = list(by_seed(records, row, half).values())
+    domains = list(dict.fromkeys(name for r in records for name in r["timeline"][-1]["domains"]))
+    for condition, name in [*CONDITIONS.items(), *BASELINES.items()]:
+        own = list(by_seed(records, condition, objective).values())
         if own:
-            pairs = [[_gaps(r, world) for r in own] for world in worlds]
+            pairs = [[_mig_then_and_now(r, domain) for r in own] for domain in domains]
             rows.append([name, *(_before_and_after(each) for each in pairs)])
-    head = ["row", *(f"MIG of {world}: then, now" for world in worlds)]
+    head = ["condition", *(f"MIG of {domain}: then, now" for domain in domains)]
     return table(head, rows)
 
 
-def _gaps(record: Record, world: str) -> tuple[float, float] | None:
-    """The gap at the last milestone of a world's own stays, and at the last one of all."""
-    stays = record["config"]["stream"]["schedule"]
-    ends = np.cumsum([steps for _, steps in stays])
-    left = max(end for end, (name, _) in zip(ends, stays, strict=True) if name == world)
+def _mig_then_and_now(record: Record, domain: str) -> tuple[float, float] | None:
+    """Return the MIG after a domain's own last segment, and at the last milestone."""
+    segments = record["config"]["stream"]["schedule"]
+    ends = np.cumsum([steps for _, steps in segments])
+    left = max(end for end, (name, _) in zip(ends, segments, strict=True) if name == domain)
     then, now = [
-        milestone["worlds"].get(world, {}).get("disentanglement")
+        milestone["domains"].get(domain, {}).get("disentanglement")
         for milestone in (_milestone(record, left), record["timeline"][-1])
     ]
     return (then["mig"], now["mig"]) if then and now else None
 
 
 def _milestone(record: Record, step: int) -> Record:
-    """The last milestone up to a step."""
+    """Return the last milestone up to a step."""
     reached: list[Record] = [each for each in record["timeline"] if each["step"] <= step]
     return reached[-1]
 
@@ -237,33 +254,33 @@ def _before_and_after(pairs: Sequence[tuple[float, float] | None]) -> str:
     return f"{spread(then, 2)}, {spread(now, 2)}"
 
 
-COMPARED: Mapping[str, Measure] = {
-    "identity change": HEADLINE["change"],
-    "MSE change 1e-4": HEADLINE["MSE change"],
-    "frozen identity change": HARDER["frozen: change"],
-    "frozen MSE change 1e-4": HARDER["frozen: MSE change"],
-    "old worlds, nats": HARDER["old worlds: nats lost"],
+COMPARED_MEASURES: Mapping[str, Measure] = {
+    "identity change": HEADLINE_MEASURES["change"],
+    "MSE change 1e-4": HEADLINE_MEASURES["MSE change"],
+    "frozen identity change": FORGETTING_MEASURES["frozen: change"],
+    "frozen MSE change 1e-4": FORGETTING_MEASURES["frozen: MSE change"],
+    "past domains, nats": FORGETTING_MEASURES["past domains: nats lost"],
 }
 
 
-def differences(records: Sequence[Record]) -> str:
-    """VASE minus every other row of the same half, with 95 % intervals."""
+def difference_table(records: Sequence[Record]) -> str:
+    """Return VASE minus every other condition of the same objective, with 95 % intervals."""
     rows = []
-    for half in HALVES:
-        for row, name in [*ROWS.items(), *BRACKETS.items()]:
-            if row == BEST_ROW:
+    for objective in OBJECTIVES:
+        for condition, name in [*CONDITIONS.items(), *BASELINES.items()]:
+            if condition == FULL_METHOD:
                 continue
             found = [
-                paired(records, (BEST_ROW, half), (row, half), measure)
-                for measure in COMPARED.values()
+                paired(records, (FULL_METHOD, objective), (condition, objective), measure)
+                for measure in COMPARED_MEASURES.values()
             ]
             if any(found):
-                rows.append([half, name, *(_interval(each) for each in found)])
+                rows.append([objective, name, *(_interval(each) for each in found)])
     note = (
-        "VASE minus the row, mean over seeds with the 95 % interval of Student's t; identity "
-        "above 0 and everything else below 0 is in favour of VASE."
+        "VASE minus the condition, mean over seeds with the 95 % interval of Student's t; identity "
+        "above 0 and all others below 0 favour VASE."
     )
-    return table(["half", "row", *COMPARED], rows) + "\n\n" + note
+    return table(["objective", "condition", *COMPARED_MEASURES], rows) + "\n\n" + note
 
 
 def _interval(found: Interval | None) -> str:
@@ -274,41 +291,41 @@ def _interval(found: Interval | None) -> str:
     return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def claims(records: Sequence[Record]) -> str:
-    """What the source's order says where it matters, and whether it is so here."""
+def ordering_claims(records: Sequence[Record]) -> str:
+    """Compare the order of the conditions with the paper's."""
     said = []
-    for half in HALVES:
+    for objective in OBJECTIVES:
         for name, measure, best in (
-            ("identity", HEADLINE["change"], max),
-            ("position", HEADLINE["MSE change"], min),
-            ("identity, frozen readout,", HARDER["frozen: change"], max),
-            ("position, frozen readout,", HARDER["frozen: MSE change"], min),
+            ("identity", HEADLINE_MEASURES["change"], max),
+            ("position", HEADLINE_MEASURES["MSE change"], min),
+            ("identity, frozen readout", FORGETTING_MEASURES["frozen: change"], max),
+            ("position, frozen readout", FORGETTING_MEASURES["frozen: MSE change"], min),
         ):
-            means = _means(records, half, measure)
+            means = _means(records, objective, measure)
             if len(means) > 1:
-                first = best(means, key=lambda row: means[row])
-                worst = (min if best is max else max)(means, key=lambda row: means[row])
+                first = best(means, key=lambda each: means[each])
+                worst = (min if best is max else max)(means, key=lambda each: means[each])
                 said.append(
-                    f"- {half}, {name} least forgotten by {ROWS[first]} ({means[first]:+.1f}), "
-                    f"most by {ROWS[worst]} ({means[worst]:+.1f}); the source has VASE (SDA) "
-                    "and SA or A."
+                    f"- {objective}, {name}: `{CONDITIONS[first]}` forgets least "
+                    f"({means[first]:+.1f}), `{CONDITIONS[worst]}` most ({means[worst]:+.1f}); in "
+                    "the paper VASE (SDA) least, and SA or A most."
                 )
-    apart = _means(records, "disentangled", HEADLINE["MSE min 1e-4"])
-    tangled = _means(records, "entangled", HEADLINE["MSE min 1e-4"])
+    apart = _means(records, "disentangled", HEADLINE_MEASURES["MSE min 1e-4"])
+    tangled = _means(records, "entangled", HEADLINE_MEASURES["MSE min 1e-4"])
     both = sorted(set(apart) & set(tangled))
     if both:
-        better = [row for row in both if apart[row] < tangled[row]]
+        better = [each for each in both if apart[each] < tangled[each]]
         said.append(
             f"- position is read better from the disentangled code in {len(better)} of {len(both)} "
-            "rows; in the source in all."
+            "conditions; in the paper in all."
         )
     return "\n".join(said)
 
 
-def _means(records: Sequence[Record], half: str, measure: Measure) -> dict[str, float]:
-    """The mean of a measure over seeds, per row of the source's table."""
-    found = {row: by_seed(records, row, half).values() for row in ROWS}
-    return {row: float(np.mean([measure(r) for r in own])) for row, own in found.items() if own}
+def _means(records: Sequence[Record], objective: str, measure: Measure) -> dict[str, float]:
+    """Return the mean of a measure over seeds, per condition of the paper's table."""
+    found = {each: by_seed(records, each, objective).values() for each in CONDITIONS}
+    return {each: float(np.mean([measure(r) for r in own])) for each, own in found.items() if own}
 
 
 # ---- the picture -------------------------------------------------------------------------------
@@ -316,14 +333,16 @@ def _means(records: Sequence[Record], half: str, measure: Measure) -> dict[str, 
 
 @style.styled
 def figure(records: Sequence[Record]) -> Figure:
-    """Forgetting of every row: a dot per seed, a bar at the mean."""
-    rows = [row for row in [*ROWS, *BRACKETS] if any(r["row"] == row for r in records)]
-    picture = Figure(figsize=(style.FULL, 0.32 * len(rows) + 1.4), layout="constrained")
+    """Return a figure of the forgetting per condition: a dot per seed, a bar at the mean."""
+    conditions = [
+        each for each in [*CONDITIONS, *BASELINES] if any(r["condition"] == each for r in records)
+    ]
+    picture = Figure(figsize=(style.FULL, 0.32 * len(conditions) + 1.4), layout="constrained")
     panels = picture.subplots(1, 4, sharey=True)
     for axes, (title, unit, measure) in zip(panels, PANELS, strict=True):
-        for place, row in enumerate(rows):
-            for k, half in enumerate(HALVES):
-                values = [measure(r) for r in by_seed(records, row, half).values()]
+        for place, condition in enumerate(conditions):
+            for k, objective in enumerate(OBJECTIVES):
+                values = [measure(r) for r in by_seed(records, condition, objective).values()]
                 height, colour = place + (k - 0.5) * 0.36, style.PALETTE[k]
                 axes.plot(values, [height] * len(values), "o", ms=3, color=colour, alpha=0.55)
                 if values:
@@ -332,21 +351,23 @@ def figure(records: Sequence[Record]) -> Figure:
         axes.axvline(0, color=style.QUIET, lw=0.7)
         axes.set_title(title, fontsize=9.5)
         axes.set_xlabel(unit)
-        axes.set_yticks(range(len(rows)), [{**ROWS, **BRACKETS}[row] for row in rows])
+        axes.set_yticks(
+            range(len(conditions)), [{**CONDITIONS, **BASELINES}[each] for each in conditions]
+        )
         axes.grid(axis="x")
     panels[3].set_xscale("symlog", linthresh=1.0)
     panels[3].set_xlim(left=-0.3)
     panels[3].set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1,000"])
     panels[0].invert_yaxis()
-    for k, half in enumerate(HALVES):
-        panels[0].plot([], [], "o", color=style.PALETTE[k], label=half)
+    for k, objective in enumerate(OBJECTIVES):
+        panels[0].plot([], [], "o", color=style.PALETTE[k], label=objective)
     picture.legend(loc="outside lower center", ncols=2)
     return picture
 
 
 PANELS = (
-    ("Identity, refitted", "points; 0: none forgotten", HEADLINE["change"]),
-    ("Identity, frozen", "points", HARDER["frozen: change"]),
-    ("Position MSE, refitted", "1e-4; 0: none forgotten", HEADLINE["MSE change"]),
-    ("Position MSE, frozen", "1e-4, logarithmic", HARDER["frozen: MSE change"]),
+    ("Identity, refitted", "points; 0: none forgotten", HEADLINE_MEASURES["change"]),
+    ("Identity, frozen", "points", FORGETTING_MEASURES["frozen: change"]),
+    ("Position MSE, refitted", "1e-4; 0: none forgotten", HEADLINE_MEASURES["MSE change"]),
+    ("Position MSE, frozen", "1e-4, logarithmic", FORGETTING_MEASURES["frozen: MSE change"]),
 )

@@ -24,7 +24,8 @@ from vase.report import style
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import rounded, write_json
 
-KINDS = ("ours", "kappa", "all")
+KINDS = ("ours", "published", "all")
+OURS = "feature-statistics"
 LONG, OUTLIERS = "suite", "glitches"
 
 
@@ -70,7 +71,6 @@ def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
 def work(job: Job) -> dict[str, Any]:
     """Run one job: the raw record of it."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     scenario, began = SCENARIOS[job.scenario], perf_counter()
     visits = scenario.visits(job.seed)
     record: dict[str, Any] = {}
@@ -80,13 +80,13 @@ def work(job: Job) -> dict[str, Any]:
         record["training_minutes"] = (perf_counter() - began) / 60
         record["step_ratio"] = suite.step_ratio(journey, visits)
         record["forgetting"] = suite.forgetting(scenario, job.seed, job.data, journey)
-        outcomes["signature"] = Outcome(journey.alarms, journey.events)
+        outcomes[OURS] = Outcome(journey.alarms, journey.events)
     else:
-        outcomes["signature"] = Learning("signature").watch(scenario, job.seed, job.data)
+        outcomes[OURS] = Learning(OURS).watch(scenario, job.seed, job.data)
     if job.scenario == OUTLIERS:
         record["unharmed"] = suite.unharmed(scenario, job.seed, job.data)
     if job.detectors != "ours":
-        outcomes["kappa"] = Learning("kappa").watch(scenario, job.seed, job.data)
+        outcomes["published"] = Learning("published").watch(scenario, job.seed, job.data)
     if job.detectors == "all":
         seen = trace(scenario, job.seed, job.data)
         outcomes |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
@@ -103,7 +103,7 @@ def work(job: Job) -> dict[str, Any]:
             }
             for name, outcome in outcomes.items()
         },
-        "events": [event.to_json() for event in outcomes["signature"].events],
+        "events": [event.to_json() for event in outcomes[OURS].events],
         "minutes": (perf_counter() - began) / 60,
         "versions": provenance.versions(),
         **record,
@@ -160,7 +160,7 @@ def defined(value: Any) -> Any:
 
 def sentence(record: Mapping[str, Any]) -> str:
     """What came of a job, in a line."""
-    own = record["detectors"]["signature"]["scores"]
+    own = record["detectors"][OURS]["scores"]
     return (
         f"{record['scenario']}, seed {record['seed']}: {own['switches']} switches, "
         f"{own['missed']} missed, {own['false']} false"

@@ -21,13 +21,14 @@ from vase import build
 from vase.bench.scenarios import Scenario
 from vase.bench.scores import Alarm
 from vase.config import Config
+from vase.domains.stream import Batches, Schedule
 from vase.errors import ConfigError
+from vase.lifelong.evaluation import evaluate
 from vase.lifelong.learner import Learner
 from vase.records import Event
-from vase.worlds.stream import Batches, Schedule
 
-MOVES = ("new", "back")
-STORM = 20
+MOVES = ("new", "returned")
+MAX_ENVIRONMENTS = 20
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,18 @@ class Oracle:
     """Knows every switch at its first batch."""
 
     def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:  # noqa: ARG002
-        homes: dict[str, int] = {}
+        environments: dict[str, int] = {}
         visits = scenario.visits(seed)
-        indices = [homes.setdefault(visit.environment, len(homes)) for visit in visits]
+        indices = [environments.setdefault(visit.domain, len(environments)) for visit in visits]
         alarms = [Alarm(v.start, k) for v, k in zip(visits, indices, strict=True)]
         return Outcome(tuple(alarms[1:]))
 
 
 @dataclass(frozen=True)
 class Learning:
-    """A VASE that decides by one of its rules: "signature" or "kappa".
+    """A VASE with the change detector of one rule, such as "published".
 
-    The latter is stopped beyond `STORM` environments: what it would still raise is not counted.
+    "published" is stopped beyond `MAX_ENVIRONMENTS` environments; later alarms are not counted.
     """
 
     rule: str
@@ -83,7 +84,7 @@ class Learning:
         events: list[Event] = []
         for images in batches(stream, settings):
             events += learner.observe(images).events
-            if self.rule == "kappa" and len(learner.memory.environments) > STORM:
+            if self.rule == "published" and len(learner.environments) > MAX_ENVIRONMENTS:
                 break
         return Outcome(alarms_of(events), tuple(events))
 
@@ -130,18 +131,20 @@ def trace(scenario: Scenario, seed: int, data: build.DataOptions) -> Trace:
     settings = scenario.config(seed)
     settings = settings.model_copy(
         update={
-            "detection": settings.detection.model_copy(update={"enabled": False}),
-            "dreaming": settings.dreaming.model_copy(update={"enabled": False}),
+            "detection": settings.detection.model_copy(update={"rule": "none"}),
+            "replay": settings.replay.model_copy(update={"enabled": False}),
         }
     )
     stream, learner = opened(scenario, settings, data)
     rows = []
     for images in batches(stream, settings):
-        if learner.memory.environments:
-            rows.append(learner.witness().moments(images, learner.memory.here).mean)
+        if learner.environments:
+            present = learner.environments.present
+            seen = evaluate(learner.average, images, present, learner.generator)
+            rows.append(seen.mean)
         learner.observe(images)
-    seen = np.array([rows[0], *rows])  # the first batch is met by a model that is not there yet
-    return Trace(seen[:, -2], seen[:, :-2])
+    table = np.array([rows[0], *rows])  # before the first batch there is no model
+    return Trace(table[:, -2], table[:, :-2])
 
 
 def opened(
@@ -168,7 +171,7 @@ def river(name: str) -> Any:
     except ImportError:
         raise ConfigError(
             "The detectors of river are not installed. Install them: "
-            "pip install 'vase-lifelong[bench]', or leave them out: --detectors kappa"
+            "pip install 'vase-lifelong[bench]', or leave them out: --detectors published"
         ) from None
     if name == "KSWIN":
         return drift.KSWIN(seed=0)

@@ -1,8 +1,8 @@
-"""Many jobs side by side: on this machine's cores, or on a cluster by the address of its scheduler.
+"""Run many jobs in parallel: in processes on this machine, or on a Dask cluster.
 
-Both are executors in the sense of `concurrent.futures`, so that nothing else knows the difference.
-On a cluster the executor is Dask's: pure Python, the same scheduler for a laptop, Slurm, Kubernetes
-or plain ssh (https://docs.dask.org/en/stable/deploying.html).
+Both are executors as in `concurrent.futures`, so the callers do not depend on the choice. On a
+cluster the executor is Dask's: pure Python, the same scheduler for a laptop, Slurm, Kubernetes or
+plain ssh (https://docs.dask.org/en/stable/deploying.html).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any, TypeVar
 
 from vase.errors import ConfigError
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
 
-PATIENCE = 20  # seconds until a scheduler that does not answer is taken for none
+SCHEDULER_TIMEOUT = 20  # seconds to wait for a scheduler
 
 
 @contextmanager
 def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
-    """`workers` processes here, or the workers of the Dask scheduler at `address`.
+    """Open an executor: `workers` local processes, or the Dask scheduler at `address`.
 
-    What has not been begun when the caller leaves, by an error or Ctrl-C, is never begun; if the
-    caller is killed, so are its processes.
+    If the caller leaves with an error or Ctrl-C, pending jobs are cancelled; if the caller is
+    killed, its worker processes end.
     """
     if address is None:
         spawn = get_context("spawn")
@@ -45,7 +45,7 @@ def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
 
 
 def _end_with_the_caller() -> None:
-    """A worker whose caller was killed would go on for hours, and nobody would know."""
+    """End this worker if its caller is killed; otherwise it would run on for hours."""
     caller = parent_process()
     if caller is not None:
         Thread(target=_watch, args=(caller.sentinel,), daemon=True).start()
@@ -61,11 +61,11 @@ def _client(address: str) -> Any:
         from distributed import Client
     except ImportError:
         raise ConfigError(
-            "A cluster is reached through Dask, which is not installed. "
+            "A cluster needs Dask, which is not installed. "
             "Install it with: pip install 'vase-lifelong[cluster]'"
         ) from None
     try:
-        return Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+        return Client(address, timeout=SCHEDULER_TIMEOUT)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"There is no Dask scheduler at '{address}': {error}. "
@@ -74,9 +74,9 @@ def _client(address: str) -> Any:
 
 
 def completed(
-    function: Callable[[Job], Result], jobs: Sequence[Job], pool: Executor
-) -> Iterator[tuple[Job, Result | Exception]]:
-    """Each job with what came of it, in the order in which they end; a failure spoils no other."""
+    function: Callable[[JobT], ResultT], jobs: Sequence[JobT], pool: Executor
+) -> Iterator[tuple[JobT, ResultT | Exception]]:
+    """Yield each job with its result or exception, as jobs end; a failure stops no other job."""
     pending = {pool.submit(function, job): job for job in jobs}
     for future in as_completed(pending):
         error = future.exception()
@@ -87,13 +87,13 @@ def completed(
 
 
 class Progress:
-    """How far, how long it took, and how long it will take, in words."""
+    """Reports the number of finished jobs, the time so far, and the estimated time left."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs, self.done, self.began = jobs, 0, perf_counter()
 
     def step(self, what: str) -> str:
-        """The line for one more job that is done."""
+        """Count one more finished job, and return its progress line."""
         self.done += 1
         minutes = (perf_counter() - self.began) / 60
         left = minutes / self.done * (self.jobs - self.done)

@@ -1,6 +1,6 @@
-"""What a benchmark of detection shows: tables in Markdown, and truth against belief as a picture.
+"""Results of the detection benchmark: tables in Markdown, and a figure of truth and inference.
 
-Everything is made from the raw records alone, which one job each has written.
+Everything is computed from the raw records; each job has written one.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
 
-NAMES = {"signature": "**ours**", "oracle": "oracle", "kappa": "kappa rule"}
+NAMES = {"feature-statistics": "**ours**", "oracle": "oracle", "published": "published rule"}
 ALL_HEAD = (
     "detector", "switches", "missed", "false", "per 100,000", "median", "95 %", "worst",
-    "returns known again",
+    "returns re-identified",
 )  # fmt: skip
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 
 
 def read(folder: Path) -> tuple[list[Record], list[Record]]:
-    """The records of jobs and of null runs in a folder, in order of their names."""
+    """Return the records of jobs and of null runs in a folder, ordered by file name."""
     found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
     jobs = [record for record in found if "detectors" in record]
     return jobs, [record for record in found if "rates" in record]
 
 
 def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
-    """All tables."""
+    """Return all tables."""
     suite = [record for record in jobs if "forgetting" in record]
     others = [record for record in jobs if "forgetting" not in record]
     parts = []
     if suite:
         parts += ["### The long suite", suite_table(suite), suite_sentence(suite)]
     if nulls:
-        parts += ["### No change at all", null_table(nulls), null_sentence(nulls)]
+        parts += ["### Null stream: no change", null_table(nulls), null_sentence(nulls)]
     if others:
-        parts += ["### Every detector, all streams together", detector_table(others)]
-        parts += ["### Stream by stream", scenario_table(others)]
+        parts += ["### Every detector, over all streams", detector_table(others)]
+        parts += ["### By stream", scenario_table(others)]
     if harmed := [record for record in jobs if "unharmed" in record]:
-        parts += ["### What outliers leave behind", outlier_table(harmed)]
+        parts += ["### Effect of outliers", outlier_table(harmed)]
     return "\n\n".join(parts)
 
 
 def terminal(jobs: Sequence[Record], nulls: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
-    """The tables that fit a terminal: a title and rows of cells, the head first."""
+    """Return the tables that fit a terminal: a title and rows of cells, the header first."""
     shown = []
     if nulls:
-        shown.append(("No change at all", null_table(nulls)))
+        shown.append(("Null stream: no change", null_table(nulls)))
     if suite := [record for record in jobs if "forgetting" in record]:
         shown.append(("The long suite", suite_table(suite)))
     if others := [record for record in jobs if "forgetting" not in record]:
-        shown.append(("Every detector, all streams together", detector_table(others)))
+        shown.append(("Every detector, over all streams", detector_table(others)))
     return [(title, _rows_of(cells)) for title, cells in shown]
 
 
 def _rows_of(markdown: str) -> list[list[str]]:
-    """The cells of a Markdown table, without the line below its head."""
+    """Return the cells of a Markdown table, without the line below its header."""
     lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
     return [[cell.replace("*", "") for cell in line] for line in [lines[0], *lines[2:]]]
 
 
 def detector_table(records: Sequence[Record]) -> str:
-    """One row per detector, over all streams."""
+    """Return a table with one row per detector, over all streams."""
     rows = []
     for name in _detectors(records):
         seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
@@ -91,7 +91,7 @@ def _cells(all_: Mapping[str, float]) -> list[str]:
 
 
 def scenario_table(records: Sequence[Record]) -> str:
-    """One row per stream: missed + false of every detector; and what ours did there."""
+    """Return one row per stream: missed + false for every detector, and details of ours."""
     names = [name for name in _detectors(records) if name != "oracle"]
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
@@ -101,7 +101,7 @@ def scenario_table(records: Sequence[Record]) -> str:
             for name in names
         }
         every = {name: pooled(_numbers(scores)) for name, scores in seen.items() if scores}
-        ours = every["signature"]
+        ours = every["feature-statistics"]
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
@@ -117,19 +117,19 @@ def scenario_table(records: Sequence[Record]) -> str:
 
 
 def _errors(scores: Mapping[str, float] | None) -> str:
-    """Missed and false, or a dash for a detector that did not watch."""
+    """Return missed and false, or a dash for a detector that did not run."""
     return f"{scores['missed']:.0f} + {scores['false']:.0f}" if scores else "–"
 
 
 def suite_table(records: Sequence[Record]) -> str:
-    """One row per seed of the long suite."""
+    """Return one row per seed of the long suite."""
     head = (
-        "seed", "switches", "missed", "false", "delay, median / worst", "returns known again",
+        "seed", "switches", "missed", "false", "delay, median / worst", "returns re-identified",
         "identity change, MLP", "frozen", "last step / second", "minutes of training",
     )  # fmt: skip
     rows = []
     for record in records:
-        scores = _numbers([record["detectors"]["signature"]["scores"]])[0]
+        scores = _numbers([record["detectors"]["feature-statistics"]["scores"]])[0]
         change = record["forgetting"]["summary"]["identity"]
         rows.append(
             [
@@ -149,27 +149,27 @@ def suite_table(records: Sequence[Record]) -> str:
 
 
 def suite_sentence(records: Sequence[Record]) -> str:
-    """The suite over all seeds, in words."""
-    all_ = pooled(_numbers([r["detectors"]["signature"]["scores"] for r in records]))
-    worlds = {visit["environment"] for record in records for visit in record["visits"]}
+    """Return a summary of the suite over all seeds."""
+    all_ = pooled(_numbers([r["detectors"]["feature-statistics"]["scores"] for r in records]))
+    domains = {visit["domain"] for record in records for visit in record["visits"]}
     change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
     return (
-        f"{len(worlds)} worlds, {len(records[0]['visits'])} visits in random order, "
+        f"{len(domains)} domains, {len(records[0]['visits'])} visits in random order, "
         f"{len(records)} seeds: of {all_['switches']:.0f} switches {all_['missed']:.0f} missed, "
         f"{all_['false']:.0f} false alarms, {_known(records)} of "
-        f"{all_['returns']:.0f} returns known again, delay {all_['delay_median']:.0f} batches in "
+        f"{all_['returns']:.0f} returns re-identified, delay {all_['delay_median']:.0f} batches in "
         f"the median and {all_['delay_worst']:.0f} at worst; object identity changed by "
-        f"{np.mean(change):+.1f} points (from each world's best to the end, mean over seeds)."
+        f"{np.mean(change):+.1f} points (from each domain's best to the end, mean over seeds)."
     )
 
 
 def outlier_table(records: Sequence[Record]) -> str:
-    """Readouts at the end of a stream with and without its bad batches."""
+    """Return the readouts at the end of a stream with and without its bad batches."""
     rows = []
     for record in records:
-        told = record["unharmed"]
-        identity = (f"{100 * told[name]['identity']:.1f}" for name in ("with", "without"))
-        position = (f"{1e4 * told[name]['position_mse']:.1f}" for name in ("with", "without"))
+        readouts = record["unharmed"]
+        identity = (f"{100 * readouts[name]['identity']:.1f}" for name in ("with", "without"))
+        position = (f"{1e4 * readouts[name]['position_mse']:.1f}" for name in ("with", "without"))
         rows.append([record["seed"], *identity, *position])
     head = ("seed", "identity %, 1 % of batches bad", "none bad",
             "position MSE 1e-4, 1 % bad", "none bad")  # fmt: skip
@@ -177,38 +177,38 @@ def outlier_table(records: Sequence[Record]) -> str:
 
 
 def _known(records: Sequence[Record]) -> int:
-    """The returns that were known again."""
-    scores = [record["detectors"]["signature"]["scores"] for record in records]
+    """Return the number of returns that were re-identified."""
+    scores = [record["detectors"]["feature-statistics"]["scores"] for record in records]
     return sum(round(each["returns"] * (each["returns_identified"] or 0)) for each in scores)
 
 
 def null_table(records: Sequence[Record]) -> str:
-    """Measured against asked-for run lengths."""
+    """Return the measured and the target run lengths."""
     rows = [
         [record["seed"], f"{rate['asked']:,.0f}", f"{rate['alarms']:.0f}",
          *_measured(rate)]
         for record in records
         for rate in record["rates"]
     ]  # fmt: skip
-    return table(("seed", "batches asked for", "alarms", "batches measured", "ratio"), rows)
+    return table(("seed", "target run length", "alarms", "measured run length", "ratio"), rows)
 
 
 def _measured(rate: Record) -> tuple[str, str]:
-    """The measured run length and its ratio to the one asked for, if there was any alarm."""
+    """Return the measured run length and its ratio to the target; dashes without alarms."""
     if rate["measured"] is None:
         return "–", "–"
     return f"{rate['measured']:,.0f}", f"{rate['measured'] / rate['asked']:.2f}"
 
 
 def null_sentence(records: Sequence[Record]) -> str:
-    """What happened at the default rate."""
-    told = [
+    """Return what happened at the default rate."""
+    runs = [
         f"{record['alarms']} alarms in {record['steps']:,} batches, "
         f"{record['opened']} environments opened"
         for record in records
     ]
     asked = records[0]["run_length"]
-    return f"At the default rate of one in {asked:,.0f}: {', '.join(told)}."
+    return f"At the default rate of one false alarm in {asked:,.0f} batches: {', '.join(runs)}."
 
 
 # ---- the picture -------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ def null_sentence(records: Sequence[Record]) -> str:
 
 @style.styled
 def figure(records: Sequence[Record], seed: int) -> Figure:
-    """Per stream of one seed: the truth, our belief, and the alarms of the others."""
+    """Draw, per stream of one seed, the truth, our inference, and the alarms of other detectors."""
     shown = [record for record in records if record["seed"] == seed]
     shown.sort(key=lambda record: "forgetting" not in record)  # the long suite first
     heights = [_rows(record) * ROW for record in shown]
@@ -235,8 +235,8 @@ def figure(records: Sequence[Record], seed: int) -> Figure:
 
 
 TITLE = (
-    "Same colour in both bands: the belief is right. Grey: an environment that is none of the true "
-    "ones. Ticks: alarms of detectors that name nothing."
+    "Same colour in both bands: identified. Grey: an environment of no true domain. "
+    "Ticks: alarms of detectors that identify nothing."
 )
 
 
@@ -246,13 +246,21 @@ def _rows(record: Record) -> int:
 
 def _draw(axes: Axes, record: Record) -> None:
     visits, end = record["visits"], record["visits"][-1]["end"]
-    names = dict.fromkeys(visit["environment"] for visit in visits)
+    names = dict.fromkeys(visit["domain"] for visit in visits)
     colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(names)}
-    others = [name for name in record["detectors"] if name not in ("oracle", "signature", "kappa")]
-    bands = [name for name in ("signature", "kappa") if name in record["detectors"]]
-    labels = ["truth", *({"signature": "ours", "kappa": "kappa rule"}[b] for b in bands), *others]
+    others = [
+        name
+        for name in record["detectors"]
+        if name not in ("oracle", "feature-statistics", "published")
+    ]
+    bands = [name for name in ("feature-statistics", "published") if name in record["detectors"]]
+    labels = [
+        "truth",
+        *({"feature-statistics": "ours", "published": "published rule"}[b] for b in bands),
+        *others,
+    ]
     for visit in visits:
-        _bar(axes, visit["start"], visit["end"], 0, colours[visit["environment"]])
+        _bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
     for row, name in enumerate(bands, start=1):
         for start, stop, index in _stretches(record["detectors"][name]["alarms"], end):
             owner = _owners(record["detectors"][name]["alarms"], visits).get(index)
@@ -277,22 +285,22 @@ def _bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
 
 
 def _stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
-    """(start, stop, believed index) from the alarms."""
+    """Return (start, stop, inferred index) from the alarms."""
     moves = [(0, 0), *((step, index) for step, index in alarms)]
     stops = [*(step for step, _ in moves[1:]), end]
     return [(start, stop, index) for (start, index), stop in zip(moves, stops, strict=True)]
 
 
 def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
-    """The world that every believed index is for: the one whose first visit it ended."""
+    """Return the domain of every inferred index: the domain whose first visit ended with it."""
     owners: dict[int, str] = {}
     seen: set[str] = set()
     for visit in visits:
         belief = [index for start, _, index in _stretches(alarms, visit["end"])
                   if start < visit["end"]][-1]  # fmt: skip
-        if visit["environment"] not in seen:
-            seen.add(visit["environment"])
-            owners.setdefault(belief, visit["environment"])
+        if visit["domain"] not in seen:
+            seen.add(visit["domain"])
+            owners.setdefault(belief, visit["domain"])
     return owners
 
 
@@ -304,7 +312,7 @@ def _detectors(records: Sequence[Record]) -> list[str]:
 
 
 def _numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
-    """Scores as they were before JSON, which writes an undefined figure as null."""
+    """Return scores with nan for null: JSON has no nan."""
     nan = float("nan")
     return [{k: nan if v is None else v for k, v in each.items()} for each in scores]
 
@@ -314,13 +322,13 @@ def _figure(value: float, form: str = "{:.2f}") -> str:
 
 
 def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     first = [str(cell) for cell in head]
     lines = [first, ["---"] * len(first), *([str(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and standard deviation over seeds, or the value if there is one."""
+    """Return mean and standard deviation over seeds, or the value if there is only one."""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean

@@ -1,8 +1,8 @@
-"""Which code made a figure: a hash of what was computed, blind to how it is described.
+"""Which code produced a figure: a hash of the code, independent of its documentation.
 
-Two figures may stand in one table only if their hashes agree. The hash is of the syntax trees of
-the modules that train and probe a run, and of all that these import, without docstrings, and
-comments are no part of a tree: rewording changes nothing, a changed constant everything.
+Two figures may be in one table only if their hashes agree. The hash covers the syntax trees of the
+modules that train and probe a run, and of all modules that these import, without docstrings and
+comments: rewording changes nothing, any changed constant changes the hash.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import torch
 from vase import __version__
 from vase.config import Config, to_toml
 
-ROOTS = ("vase.build", "vase.probes.survey", "vase.training.loop", "vase.training.recorder")
+ROOTS = ("vase.build", "vase.probes.evaluate", "vase.training.loop", "vase.training.recorder")
 APART = frozenset({"vase", "vase.config"})  # the configuration is hashed by its values
 
 
 def code(home: Path | None = None) -> str:
-    """The hash of the code that makes figures, 16 hexadecimal digits."""
+    """Return the hash of the code that produces figures, 16 hexadecimal digits."""
     folder = home or Path(str(resources.files("vase")))
     digest = hashlib.sha256()
     for name, source in sorted(modules(folder).items()):
@@ -33,7 +33,7 @@ def code(home: Path | None = None) -> str:
 
 
 def modules(home: Path) -> dict[str, str]:
-    """The source of `ROOTS` and of every module of the package that they import, by name."""
+    """Return the paper of `ROOTS` and of every package module that they import, by name."""
     found: dict[str, str] = {}
     waiting = list(ROOTS)
     while waiting:
@@ -47,7 +47,7 @@ def modules(home: Path) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """What else made a figure: of this package, of PyTorch and of Python."""
+    """Return the versions of this package, of PyTorch and of Python."""
     return {
         "vase": __version__,
         "torch": torch.__version__,
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
-    """The modules of the package that a module may import: `from a import b` names a and a.b."""
+    """Yield the modules that a module may import: `from a import b` names a and a.b."""
     for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
@@ -66,7 +66,7 @@ def _imported(tree: ast.AST) -> Iterator[str]:
 
 
 def _file(home: Path, name: str) -> Path | None:
-    """Where a module of the package is, if it is one."""
+    """Return the file of a module of the package; None for other modules."""
     package, *parts = name.split(".")
     if package != "vase":
         return None
@@ -75,13 +75,13 @@ def _file(home: Path, name: str) -> Path | None:
 
 
 def key(settings: Config, code_hash: str) -> str:
-    """The hash of a run: its code and its configuration, without what only describes it."""
-    told = to_toml(settings.model_copy(update={"description": "", "cost": ""}))
-    return hashlib.sha256(f"{code_hash}\n{told}".encode()).hexdigest()[:16]
+    """Return the hash of a run: its code and its configuration, without descriptions."""
+    text = to_toml(settings.model_copy(update={"description": "", "cost": ""}))
+    return hashlib.sha256(f"{code_hash}\n{text}".encode()).hexdigest()[:16]
 
 
 def meaning(source: str) -> str:
-    """A source text as its syntax tree, docstrings left out."""
+    """Return the syntax tree of a source text, without docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         match node:

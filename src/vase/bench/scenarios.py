@@ -1,7 +1,7 @@
-"""Named streams, hard by construction, on real images and a canvas of 32 x 32.
+"""Named streams that are hard for change detection, with real images on a canvas of 32 x 32.
 
-A scenario says which worlds there are, when the stream is in which, and what is done to it. All are
-learnt by the same small networks, so that a scenario takes about a minute on one core.
+A scenario defines its domains, their schedule, and how the stream is corrupted. All scenarios use
+the same small networks, and take about a minute on one core.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 
 from vase import build
 from vase.config import Config, nested, parse
-from vase.worlds.canvas import CanvasWorld
-from vase.worlds.hostile import Drifting, Endless, Glitched, Ramped
-from vase.worlds.stream import Batches, Stay, Stream
-from vase.worlds.stream import Schedule as Stays
+from vase.domains.canvas import CanvasDomain
+from vase.domains.hostile import Drifting, Endless, Glitched, Ramped
+from vase.domains.stream import Batches, Segment, Stream
+from vase.domains.stream import Schedule as Segments
 
-World = Mapping[str, Any]
+Domain = Mapping[str, Any]
 Schedule = tuple[tuple[str, int], ...]
 Wrap = Callable[[Stream, int], Batches]
 
-DIGITS: World = {"sprites": "mnist", "shrink": 2}
-CLOTHES: World = {"sprites": "fashion-mnist", "shrink": 2}
-MOVING: World = {"moving": True}
+DIGITS: Domain = {"domain": "mnist", "shrink": 2}
+CLOTHES: Domain = {"domain": "fashion-mnist", "shrink": 2}
+MOVING: Domain = {"moving": True}
 
-WORLDS: Mapping[str, World] = {
+DOMAINS: Mapping[str, Domain] = {
     "moving-fashion": {**CLOTHES, **MOVING},
     "fashion": CLOTHES,
     "turned-fashion": {**CLOTHES, **MOVING, "turn": 1},
@@ -45,25 +45,25 @@ WORLDS: Mapping[str, World] = {
     **{f"digit-{k}": {**DIGITS, "classes": [k]} for k in range(10)},
     **{f"garment-{k}": {**CLOTHES, "classes": [k]} for k in range(10)},
 }
-SUITE = tuple(list(WORLDS)[:12])
+SUITE = tuple(list(DOMAINS)[:12])
 
 RUN_LENGTH = 100_000.0  # batches between false alarms; the null run is at the default
 
 NETWORKS = {
     "stream.size": 32,
     "training.accelerator": "cpu",
-    "detection.run_length": RUN_LENGTH,
-    "model.features": 32,
-    "model.cells": 48,
+    "detection.target_arl": RUN_LENGTH,
+    "model.encoder_channels": 32,
+    "model.decoder_channels": 48,
     "model.hidden": 128,
-    "objective.growth": 0.03,
+    "objective.c_increment": 0.03,
     "probes.train": 2000,
     "probes.test": 2000,
 }
 
 
 def as_it_is(stream: Stream, seed: int) -> Batches:  # noqa: ARG001
-    """Nothing is done to the stream."""
+    """Return the stream unchanged."""
     return stream
 
 
@@ -71,8 +71,8 @@ def as_it_is(stream: Stream, seed: int) -> Batches:  # noqa: ARG001
 class Scenario:
     """One kind of stream.
 
-    why: what makes it hard, in a sentence. schedule: (world, steps) for a seed. wrap: what is done
-    to the stream. switches: False where there is no true switch to be found. settings: more of the
+    why: what makes it hard, in a sentence. schedule: (domain, steps) for a seed. wrap: the
+    corruption of the stream. switches: False if there is no true switch. settings: more of the
     configuration, by dotted name.
     """
 
@@ -85,13 +85,13 @@ class Scenario:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def config(self, seed: int) -> Config:
-        """The configuration of a run; `run_seed` sets weights and stream alike."""
+        """Return the configuration of a run; `seed` sets weights and stream."""
         schedule = self.schedule(seed)
         values = {
             **NETWORKS,
             "description": self.why,
-            "stream.schedule": [list(stay) for stay in schedule],
-            "stream.worlds": {name: dict(WORLDS[name]) for name, _ in schedule},
+            "stream.schedule": [list(segment) for segment in schedule],
+            "stream.domains": {name: dict(DOMAINS[name]) for name, _ in schedule},
             "stream.batch_size": self.batch_size,
             "training.seed": seed,
             **self.settings,
@@ -99,46 +99,46 @@ class Scenario:
         return parse(nested(values), f"scenario {self.name}")
 
     def stream(self, config: Config, data: build.DataOptions) -> Batches:
-        """The stream of a run."""
+        """Return the stream of a run."""
         return self.wrap(build.stream(config, data), config.training.seed)
 
-    def visits(self, seed: int) -> tuple[Stay, ...]:
-        """The true visits; a single one where there is no switch to be found."""
-        stays = Stays.of(self.schedule(seed))
+    def visits(self, seed: int) -> tuple[Segment, ...]:
+        """Return the true segments; a single one if there is no switch to find."""
+        segments = Segments.of(self.schedule(seed))
         if not self.switches:
-            return (Stay(stays.at(0), 0, stays.steps),)
-        return stays.stays
+            return (Segment(segments.at(0), 0, segments.steps),)
+        return segments.segments
 
 
 def turns(first: str, second: str, learn: int = 300, dwell: int = 150) -> Callable[[int], Schedule]:
-    """Two worlds in turn: learnt once each, then twice each again."""
+    """Return a schedule of two domains in turn: each learned once, then twice each again."""
     schedule = ((first, learn), (second, learn), *(((first, dwell), (second, dwell)) * 2))
     return lambda _: schedule
 
 
 def alternating(first: str, second: str, dwell: int, times: int) -> Callable[[int], Schedule]:
-    """Two worlds, learnt, and then in quick turns."""
+    """Return a schedule of two domains, learned once each, then alternating quickly."""
     schedule = ((first, 300), (second, 300), *(((first, dwell), (second, dwell)) * times))
     return lambda _: schedule
 
 
-def staying(world: str, steps: int) -> Callable[[int], Schedule]:
-    """One world, all the time."""
-    return lambda _: ((world, steps),)
+def staying(domain: str, steps: int) -> Callable[[int], Schedule]:
+    """Return a schedule of one domain."""
+    return lambda _: ((domain, steps),)
 
 
 def random_order(
     names: Sequence[str], visits: int, learn: int, dwell: tuple[int, int]
 ) -> Callable[[int], Schedule]:
-    """Visits in random order, none twice running: long ones at first, short ones afterwards."""
+    """Return a schedule in random order without repeats: long first segments, short later ones."""
 
     def schedule(seed: int) -> Schedule:
         generator = np.random.default_rng([seed, visits])
         order: list[str] = []
         while len(order) < visits:
             left = [name for name in names if name not in order]
-            most = visits - len(order) <= len(left)  # those never seen must come now
-            choice = str(generator.choice(left if most and left else list(names)))
+            due = visits - len(order) <= len(left)  # the unseen domains must come now
+            choice = str(generator.choice(left if due and left else list(names)))
             if not order or choice != order[-1]:
                 order.append(choice)
         first = {name: order.index(name) for name in names}
@@ -151,25 +151,25 @@ def random_order(
 
 
 def blurred(stream: Stream, seed: int) -> Batches:
-    """Boundaries that ramp over 50 batches."""
-    return Ramped(stream, 50, [stay.start for stay in stream.schedule.stays], seed)
+    """Return the stream with boundaries that ramp over 50 batches."""
+    return Ramped(stream, 50, [segment.start for segment in stream.schedule.segments], seed)
 
 
 def darkening(stream: Stream, seed: int) -> Batches:  # noqa: ARG001
-    """Brightness that falls to half over 1,000 batches."""
+    """Return the stream with brightness that falls to half over 1,000 batches."""
     return Drifting(stream, 0.5, 500, 1500)
 
 
 def glitching(stream: Stream, seed: int) -> Batches:
-    """One bad batch in a hundred."""
+    """Return the stream with one bad batch in a hundred."""
     return Glitched(stream, 0.01, seed)
 
 
 def never_twice(stream: Stream, seed: int) -> Batches:
-    """After 400 batches of one world, each batch is a world of its own."""
-    world = stream.worlds[stream.schedule.at(0)]
-    assert isinstance(world, CanvasWorld)
-    return Endless(stream, world.sprites, world.size, stream.batch_size, start=400, seed=seed)
+    """Return a stream whose batches are all new domains, after 400 batches of one domain."""
+    domain = stream.domains[stream.schedule.at(0)]
+    assert isinstance(domain, CanvasDomain)
+    return Endless(stream, domain.sprites, domain.size, stream.batch_size, start=400, seed=seed)
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -195,7 +195,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             "fuzzy-close",
-            "the same between two worlds that are alike",
+            "the same between two domains that are alike",
             turns("moving-mnist", "threes", dwell=200),
             blurred,
         ),
@@ -231,23 +231,23 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             "endless",
-            "a stream that never repeats, after 400 batches of one world; no switch",
+            "a stream that never repeats, after 400 batches of one domain; no switch",
             staying("moving-mnist", 900),
             never_twice,
             switches=False,
         ),
         Scenario(
             "many",
-            "twenty worlds of one class each, then all of them again",
+            "twenty domains of one class each, then all of them again",
             random_order(
-                [name for name in WORLDS if name[:5] in ("digit", "garme")], 40, 120, (30, 50)
+                [name for name in DOMAINS if name[:5] in ("digit", "garme")], 40, 120, (30, 50)
             ),
         ),
         Scenario(
             "suite",
-            "twelve worlds, 64 visits in random order",
+            "twelve domains, 64 visits in random order",
             random_order(SUITE, 64, 400, (80, 160)),
-            settings={"objective.growth": 0.03},
+            settings={"objective.c_increment": 0.03},
         ),
     )
 }

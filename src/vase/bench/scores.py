@@ -1,8 +1,8 @@
-"""Scores of a detector: pure functions of true visits and of the alarms that were raised.
+"""Scores of a change detector: pure functions of the true segments and of its alarms.
 
-A visit is a stay of the stream in one environment; every visit but the first begins with a switch.
-The first alarm within a visit explains its switch, every further one is false, and so is every
-alarm in the first visit. Undefined figures are `nan`, each docstring saying when.
+A visit is a segment of the stream in one domain; every visit but the first starts with a switch.
+The first alarm within a visit detects its switch; every further alarm is false, and so is every
+alarm in the first visit. Undefined figures are `nan`; the docstrings state when.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any
 
 import numpy as np
 
-from vase.worlds.stream import Stay
+from vase.domains.stream import Segment
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """A change that was reported, and the environment then believed in; None if none is named."""
+    """A reported change, and the environment that is then inferred; None if none is named."""
 
     step: int
     index: int | None = None
 
 
-def within(visit: Stay, alarms: Sequence[Alarm]) -> list[Alarm]:
-    """The alarms of a visit, in order."""
+def within(visit: Segment, alarms: Sequence[Alarm]) -> list[Alarm]:
+    """Return the alarms of a visit, in order."""
     return [alarm for alarm in alarms if visit.start <= alarm.step < visit.end]
 
 
-def delays(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]:
-    """For every switch, the batches of the new world before the one it was noticed at, or None."""
+def delays(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> list[int | None]:
+    """Return, per switch, the batches of the new domain before the alarm, or None if missed."""
     firsts = [within(visit, alarms) for visit in visits[1:]]
     return [
         found[0].step - visit.start if found else None
@@ -42,14 +42,14 @@ def delays(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]:
     ]
 
 
-def false_alarms(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> int:
-    """Alarms that no switch explains."""
+def false_alarms(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> int:
+    """Return the number of alarms that no switch explains."""
     counts = [len(within(visit, alarms)) for visit in visits]
     return counts[0] + sum(max(0, count - 1) for count in counts[1:])
 
 
-def beliefs(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]:
-    """The environment believed in at the end of every visit, 0 before any alarm.
+def beliefs(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> list[int | None]:
+    """Return the environment inferred at the end of every visit; 0 before any alarm.
 
     None for a detector that names no environments.
     """
@@ -59,45 +59,45 @@ def beliefs(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[int | None]
     return [[move.index for move in moves if move.step < visit.end][-1] for visit in visits]
 
 
-def identified(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> list[bool | None]:
-    """For every visit after the first, whether the belief at its end is right.
+def identified(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> list[bool | None]:
+    """Return, for every visit after the first, whether the final inferred environment is right.
 
-    A first visit is right if the belief is no other environment's; a return, if the first visit was
-    and it is that belief again. None where no environments are named.
+    A first visit is right if no other domain has its environment. A return is right if its first
+    visit was right and it has the same environment. None if the detector names no environments.
     """
-    homes: dict[str, int] = {}
+    matches: dict[str, int] = {}
     right: list[bool | None] = []
     for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
         if belief is None:
             right.append(None)
-        elif visit.environment in homes:
-            right.append(belief == homes[visit.environment])
+        elif visit.domain in matches:
+            right.append(belief == matches[visit.domain])
         else:
-            own = belief not in homes.values()
+            own = belief not in matches.values()
             right.append(own)
-            homes[visit.environment] = belief if own else -1
+            matches[visit.domain] = belief if own else -1
     return right[1:]
 
 
-def confusion(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> dict[str, dict[str, int]]:
-    """True environment -> believed index -> visits that ended so. Empty where none are named."""
+def confusion(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> dict[str, dict[str, int]]:
+    """Return true domain -> inferred environment -> visits; empty if none are named."""
     table: dict[str, Counter[str]] = {}
     for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
         if belief is not None:
-            table.setdefault(visit.environment, Counter())[str(belief)] += 1
+            table.setdefault(visit.domain, Counter())[str(belief)] += 1
     return {name: dict(counts) for name, counts in table.items()}
 
 
-def score(visits: Sequence[Stay], alarms: Sequence[Alarm], steps: int) -> dict[str, Any]:
-    """All scores of one stream.
+def score(visits: Sequence[Segment], alarms: Sequence[Alarm], steps: int) -> dict[str, Any]:
+    """Return all scores of one stream.
 
-    delay_* are `nan` where no switch was noticed; returns_identified is `nan` where there was no
-    return or no environments are named; false_per_100k is per 100,000 batches of the stream.
+    delay_* are `nan` if no switch was detected; returns_identified is `nan` if there was no return
+    or no environments are named; false_per_100k is per 100,000 batches of the stream.
     """
     waited = delays(visits, alarms)
     noticed = [delay for delay in waited if delay is not None]
     right = identified(visits, alarms)
-    names = [visit.environment for visit in visits]
+    names = [visit.domain for visit in visits]
     returns = [ok for k, ok in enumerate(right, start=1) if names[k] in names[:k]]
     false = false_alarms(visits, alarms)
     return {
@@ -124,9 +124,9 @@ def _share(right: Sequence[bool | None]) -> float:
 
 
 def pooled(scores: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Scores of several streams as those of one: counts added, delays pooled, shares averaged.
+    """Pool the scores of several streams: counts added, delays pooled, shares averaged.
 
-    `nan` where every stream's figure is.
+    A figure is `nan` if it is `nan` for every stream.
     """
     every = [delay for each in scores for delay in each["delays"] if delay is not None]
     steps, false = sum(each["steps"] for each in scores), sum(each["false"] for each in scores)

@@ -1,11 +1,12 @@
-"""What benchmarks of presets have in common: a run for every seed, resumed where it was left."""
+"""Benchmarks that train one run per preset and seed; interrupted runs resume."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -18,8 +19,8 @@ from vase.training.folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Job:
-    """One preset and seed."""
+class SeedJob:
+    """One preset and seed of a benchmark."""
 
     preset: str
     seed: int
@@ -27,24 +28,24 @@ class Job:
     out: Path
     data: build.DataOptions
 
-    def run(self) -> tuple[Config, RunFolder]:
-        """The configuration of this seed, and its run's folder, named after code and settings."""
+    def settings_and_folder(self) -> tuple[Config, RunFolder]:
+        """Return the configuration of this seed, and the run folder for its code and settings."""
         settings = config.load(self.preset, [f"training.seed={self.seed}", *self.overrides])
         key = provenance.key(settings, provenance.code())
         return settings, RunFolder(self.out / "runs" / f"seed-{self.seed}-{key}")
 
-    def trained(self) -> Trained:
-        """Train on one thread, or go on with it, to the end of the stream."""
+    def train(self) -> TrainedRun:
+        """Train on one thread to the end of the stream, from the checkpoint if there is one."""
         torch.set_num_threads(1)
         began = perf_counter()
-        settings, folder = self.run()
+        settings, folder = self.settings_and_folder()
         learner = train(folder, settings, self.data)
-        return Trained(settings, folder, learner, began, perf_counter())
+        return TrainedRun(settings, folder, learner, began, perf_counter())
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A run at its end, and when its training began and ended, in seconds of one clock."""
+class TrainedRun:
+    """A trained run, and when its training began and ended, in seconds of one clock."""
 
     settings: Config
     folder: RunFolder
@@ -52,8 +53,8 @@ class Trained:
     began: float
     ended: float
 
-    def origin(self) -> dict[str, Any]:
-        """What every raw file says of itself: minutes until now, versions, settings."""
+    def provenance(self) -> dict[str, Any]:
+        """Return what every raw file records about its run: minutes, versions, settings."""
         return {
             "minutes": {
                 "training": (self.ended - self.began) / 60,
@@ -62,3 +63,13 @@ class Trained:
             "versions": provenance.versions(),
             "config": self.settings.model_dump(mode="json"),
         }
+
+
+class SeedBenchmark(Protocol):
+    """A benchmark module: trains and measures a seed, writes raw files, renders tables."""
+
+    def run_seed(self, job: SeedJob) -> dict[str, Any]: ...
+
+    def write_record(self, record: Mapping[str, Any], out: Path) -> None: ...
+
+    def render_tables(self, folder: Path) -> str: ...

@@ -1,13 +1,12 @@
-"""`vase bench split`: Split-MNIST without labels. Ten digits arrive one by one, and nobody says so.
+"""`vase bench split`: Split-MNIST without labels or task boundaries: ten digits, one by one.
 
-How many environments were found, and what is known at the end of all ten digits together, on images
-of the test split:
+It reports how many environments the model creates, and how good the final model is for all ten
+digits together, on images of the test split:
 
-- the error of 10 nearest neighbours among codes of training images;
-- the purity of clusters, an image's cluster being the environment that describes it in the fewest
-  nats;
-- bits per dimension: the nats of that description, and log S for naming it, over 784 pixels. Pixels
-  are grey, taken as expected values of Bernoulli draws; the border of the canvas is paid for too.
+- the error of 10 nearest neighbours among codes of training images; - the purity of clusters; the
+cluster of an image is the environment with the fewest nats for it; - bits per dimension: those
+nats, plus log S to name the environment, over 784 pixels. Pixels are grey
+  values, taken as expected values of Bernoulli draws; the border of the canvas counts too.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from vase import build
 from vase.bench.page import table
-from vase.bench.seeds import Job
-from vase.config import ProbeConfig, WorldConfig
-from vase.lifelong.memory import Memory
+from vase.bench.seeds import SeedJob
+from vase.domains.canvas import Domain
+from vase.lifelong.environments import Environments
 from vase.nets import Networks
 from vase.probes.detection import detection
 from vase.probes.encode import Code, encode
-from vase.probes.survey import TEST_SEED, TRAIN_SEED
+from vase.probes.evaluate import TEST_SEED, TRAIN_SEED
+from vase.settings import DomainSettings, ProbeSettings
 from vase.training.folder import read_json, read_lines, rounded, write_json
-from vase.worlds.canvas import World
 
 PRESETS = ("split-mnist",)
 NEIGHBOURS = 10
@@ -56,18 +55,18 @@ Names = NDArray[np.int64]
 
 
 def neighbour_error(train_code: Code, test_code: Code) -> float:
-    """Share of test images whose 10 nearest training codes vote for another identity."""
-    voters = KNeighborsClassifier(NEIGHBOURS).fit(train_code.mean, train_code.identity)
-    return float(np.mean(voters.predict(test_code.mean) != test_code.identity))
+    """Return the share of test images whose 10 nearest training codes vote for a wrong class."""
+    voters = KNeighborsClassifier(NEIGHBOURS).fit(train_code.mean, train_code.labels)
+    return float(np.mean(voters.predict(test_code.mean) != test_code.labels))
 
 
 def purity(clusters: Names, identity: Names) -> float:
-    """Share of images that are of their cluster's commonest identity: sum_c max_k n_ck / n."""
+    """Return the share of images in the majority class of their cluster: sum_c max_k n_ck / n."""
     return float(contingency_matrix(identity, clusters).max(axis=0).sum() / len(clusters))
 
 
 def bits_per_dimension(nats: Numbers, dimensions: int = DIMENSIONS) -> float:
-    """Mean of min_s nats[:, s] + log S in bits per pixel, for descriptions nats [B, S].
+    """Return the mean of min_s nats[:, s] + log S in bits per pixel; nats: [B, S].
 
     An upper bound of -log p(x), p(x) = 1/S sum_s p(x | s): a sum is at least its largest term.
     """
@@ -78,36 +77,40 @@ def bits_per_dimension(nats: Numbers, dimensions: int = DIMENSIONS) -> float:
 # ---- a run -------------------------------------------------------------------------------------
 
 
-def work(job: Job) -> dict[str, Any]:
-    """Train one seed, or go on with it, and score it: the raw record."""
-    run = job.trained()
+def run_seed(job: SeedJob) -> dict[str, Any]:
+    """Train one seed and score it; return the raw record."""
+    run = job.train()
     settings, folder, learner = run.settings, run.folder, run.learner
     schedule = build.stream(settings, job.data).schedule
     events, metrics = read_lines(folder.events), read_lines(folder.metrics)
     found = detection(schedule, events, metrics, learner.step)
-    size, every = settings.stream.size, WorldConfig(sprites="mnist")
-    train = build.world("all", every, size, job.data, "train")
-    test = build.world("all", every, size, job.data, "test")
+    size, every = settings.stream.size, DomainSettings(domain="mnist")
+    train = build.domain("all", every, size, job.data, "train")
+    test = build.domain("all", every, size, job.data, "test")
     return {
         "seed": job.seed,
         "steps": learner.step,
-        "environments": len(learner.memory.environments),
+        "environments": len(learner.environments),
         "missed": found["missed"],
         "false": len(found["false_alarms"]),
         "mean_delay": found["mean_delay"],
-        **scores(learner.average, learner.memory, train, test, settings.probes),
-        **run.origin(),
+        **scores(learner.average, learner.environments, train, test, settings.probes),
+        **run.provenance(),
     }
 
 
 def scores(
-    networks: Networks, memory: Memory, train: World, test: World, counts: ProbeConfig
+    networks: Networks,
+    environments: Environments,
+    train: Domain,
+    test: Domain,
+    counts: ProbeSettings,
 ) -> dict[str, float]:
-    """What is known of all digits together, given worlds of them all."""
+    """Return the scores for all digits together, given domains of all digits."""
     voters = encode(networks, train, counts.train, TRAIN_SEED)
-    views = [encode(networks, test, counts.test, TEST_SEED, home) for home in memory.environments]
+    views = [encode(networks, test, counts.test, TEST_SEED, matched) for matched in environments]
     nats = np.stack([view.distortion + view.rate for view in views], axis=1).astype(np.float64)
-    clusters, identity = nats.argmin(axis=1), views[0].identity
+    clusters, identity = nats.argmin(axis=1), views[0].labels
     return {
         "neighbour_error": neighbour_error(voters, views[0]),
         "purity": purity(clusters, identity),
@@ -116,7 +119,7 @@ def scores(
     }
 
 
-def write(record: Mapping[str, Any], out: Path) -> None:
+def write_record(record: Mapping[str, Any], out: Path) -> None:
     """Write a raw file."""
     write_json(out / f"split-seed-{record['seed']}.json", rounded(record))
 
@@ -124,18 +127,18 @@ def write(record: Mapping[str, Any], out: Path) -> None:
 # ---- the page ----------------------------------------------------------------------------------
 
 
-def read(folder: Path) -> list[Mapping[str, Any]]:
-    """The raw records of a folder, by seed."""
+def read_records(folder: Path) -> list[Mapping[str, Any]]:
+    """Return the raw records of a folder, by seed."""
     return [read_json(path) for path in sorted(folder.glob("split-seed-*.json"))]
 
 
-def tables(folder: Path) -> str:
-    """What the raw files of a folder show."""
-    return markdown(read(folder))
+def render_tables(folder: Path) -> str:
+    """Return the tables of a folder's raw files, in Markdown."""
+    return markdown(read_records(folder))
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """One row per seed, and what others have published."""
+    """Return a table with one row per seed, and a table of published results."""
     head = (
         "seed", "environments", "missed", "false", "delay, batches", "10-NN error %",
         "cluster purity %", "adjusted Rand", "bits per dimension",

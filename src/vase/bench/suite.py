@@ -1,7 +1,7 @@
 """The long suite: detection, and beside it what it costs and what is forgotten, in one run.
 
-Twelve worlds and 64 visits, the learner as it is. Along the way the averaged encoder is kept every
-few visits; afterwards readouts of every world seen by then are fitted and scored on each of them.
+Twelve domains and 64 visits, the learner as it is. Along the way the averaged encoder is kept every
+few visits; afterwards readouts of every domain seen by then are fitted and scored on each of them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from vase import build
 from vase.bench.detectors import alarms_of, batches, opened
 from vase.bench.scenarios import Scenario, as_it_is
 from vase.bench.scores import Alarm, beliefs
+from vase.domains.stream import Segment
 from vase.lifelong.weights import frozen
 from vase.probes.encode import Model
+from vase.probes.evaluate import figures, frozen_readout, pair
 from vase.probes.forgetting import summary
-from vase.probes.survey import figures, frozen_readout, pair
 from vase.records import Event
-from vase.worlds.stream import Stay
 
 EVERY = 8  # visits between two milestones
 
@@ -56,14 +56,14 @@ def travel(scenario: Scenario, seed: int, data: build.DataOptions) -> Journey:
             seconds[observation.step] = perf_counter() - began
         events += observation.events
         if learner.step in ends:
-            milestones.append(Model(learner.step, frozen(learner.average), learner.memory))
+            milestones.append(Model(learner.step, frozen(learner.average), learner.environments))
     return Journey(tuple(events), tuple(milestones), seconds)
 
 
-def step_ratio(journey: Journey, visits: Sequence[Stay]) -> float:
+def step_ratio(journey: Journey, visits: Sequence[Segment]) -> float:
     """Median time of a learnt step in the last visit over that in the second."""
 
-    def median(visit: Stay) -> float:
+    def median(visit: Segment) -> float:
         steps = range(visit.start, visit.end)
         return float(np.median([journey.seconds[k] for k in steps if k in journey.seconds]))
 
@@ -73,24 +73,24 @@ def step_ratio(journey: Journey, visits: Sequence[Stay]) -> float:
 def forgetting(
     scenario: Scenario, seed: int, data: build.DataOptions, journey: Journey
 ) -> dict[str, Any]:
-    """Identity and position of every world at every milestone, and how far they fell."""
+    """Identity and position of every domain at every milestone, and how far they fell."""
     settings, visits = scenario.config(seed), scenario.visits(seed)
-    train = build.stream(settings, data).worlds
-    test = build.stream(settings, data, "test").worlds
-    homes = _homes(visits, journey.alarms)
+    train = build.stream(settings, data).domains
+    test = build.stream(settings, data, "test").domains
+    matches = _matches(visits, journey.alarms)
     readouts: dict[str, Any] = {}
     timeline = []
     for model in journey.milestones:
-        worlds = {}
-        for name in dict.fromkeys(v.environment for v in visits if v.start < model.step):
-            known = model.memory.environments
-            home = known[min(homes[name], len(known) - 1)]
-            codes = pair(model, train[name], test[name], home, settings.probes)
-            present = next(v for v in reversed(visits) if v.end <= model.step).environment
+        domains = {}
+        for name in dict.fromkeys(v.domain for v in visits if v.start < model.step):
+            known = model.environments
+            matched = known[min(matches[name], len(known) - 1)]
+            codes = pair(model, train[name], test[name], matched, settings.probes)
+            present = next(v for v in reversed(visits) if v.end <= model.step).domain
             if name not in readouts or present == name:
-                readouts[name] = frozen_readout(codes.train, home.mask)
-            worlds[name] = figures(codes, readouts[name])
-        timeline.append({"step": model.step, "worlds": worlds})
+                readouts[name] = frozen_readout(codes.train, matched.mask)
+            domains[name] = figures(codes, readouts[name])
+        timeline.append({"step": model.step, "domains": domains})
     return {"timeline": timeline, "summary": summary(timeline)}
 
 
@@ -98,16 +98,16 @@ def unharmed(scenario: Scenario, seed: int, data: build.DataOptions) -> dict[str
     """Readouts at the end of a stream with its outliers, and of the same one without any."""
     found = {}
     for name, what in (("with", scenario), ("without", replace(scenario, wrap=as_it_is))):
-        told = forgetting(what, seed, data, travel(what, seed, data))["summary"]
+        summaries = forgetting(what, seed, data, travel(what, seed, data))["summary"]
         found[name] = {
-            "identity": told["identity"]["mlp"]["end"],
-            "position_mse": told["position_mse"]["mlp"]["end"],
+            "identity": summaries["identity"]["mlp"]["end"],
+            "position_mse": summaries["position_mse"]["mlp"]["end"],
         }
     return found
 
 
-def _homes(visits: Sequence[Stay], alarms: Sequence[Alarm]) -> dict[str, int]:
-    homes: dict[str, int] = {}
+def _matches(visits: Sequence[Segment], alarms: Sequence[Alarm]) -> dict[str, int]:
+    matches: dict[str, int] = {}
     for visit, belief in zip(visits, beliefs(visits, alarms), strict=True):
-        homes.setdefault(visit.environment, belief or 0)
-    return homes
+        matches.setdefault(visit.domain, belief or 0)
+    return matches

@@ -1,7 +1,7 @@
-"""`vase sweep`: presets, settings and seeds in every combination, by the engine of the ablations.
+"""`vase sweep`: all combinations of presets, settings and seeds.
 
-A point is trained and probed like any run and leaves one raw file, which bears the hash of its code
-and configuration: a sweep that was interrupted goes on, and a finished point is not done twice.
+A run is trained and probed like any other run, and writes one raw file with the hash of its code
+and configuration: an interrupted sweep resumes, and a finished run is not repeated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from vase import config
 from vase.bench import ablation
-from vase.bench.ablation_page import HEADLINE, Record
+from vase.bench.ablation_page import HEADLINE_MEASURES, Record
 from vase.bench.page import spread
 from vase.config import Config
 from vase.errors import ConfigError
@@ -25,7 +25,7 @@ from vase.training.folder import read_json
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepRun:
     """One run of a sweep."""
 
     preset: str
@@ -35,11 +35,11 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What its file is called: readable, and its own."""
-        told = " ".join((Path(self.preset).stem, *self.settings))
+        """The file name: readable and unique."""
+        readable = " ".join((Path(self.preset).stem, *self.settings))
         whole = repr((self.preset, self.settings, self.fixed))
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-        return f"{re.sub(r'[^A-Za-z0-9.=+-]+', '_', told)[:80]}_seed={self.seed}_{digest}"
+        return f"{re.sub(r'[^A-Za-z0-9.=+-]+', '_', readable)[:80]}_seed={self.seed}_{digest}"
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -50,39 +50,43 @@ class Point:
         return config.load(self.preset, given)
 
 
-def points(presets: Sequence[str], settings: Iterable[str], seeds: Iterable[int]) -> list[Point]:
-    """Every combination once, seed by seed, so that an interrupted sweep has whole columns.
+def sweep_runs(
+    presets: Sequence[str], settings: Iterable[str], seeds: Iterable[int]
+) -> list[SweepRun]:
+    """Return every combination once, ordered by seed, so that a sweep can be interrupted.
 
-    settings: "key=value,value" to try each, or "key=value", which holds for all. What cannot be
-    used is refused here.
+    settings: "key=value,value" to vary a setting, or "key=value" for all runs. Invalid settings
+    raise a `ConfigError` here.
     """
     if not presets:
-        raise ConfigError("A sweep needs a preset or a file of settings, such as: vase sweep quick")
-    choices = [choice(setting) for setting in settings]
+        raise ConfigError(
+            "A sweep needs a preset or a file of settings, for example: vase sweep quick"
+        )
+    choices = [override_choices(setting) for setting in settings]
     fixed = tuple(values[0] for values in choices if len(values) == 1)
     found = [
-        Point(preset, combination, fixed, seed)
+        SweepRun(preset, combination, fixed, seed)
         for seed in seeds
         for preset in dict.fromkeys(presets)
         for combination in product(*(values for values in choices if len(values) > 1))
     ]
-    for point in found:
-        point.config()
+    for run in found:
+        run.config()
     return found
 
 
-def choice(setting: str) -> list[str]:
-    """The values to be tried of a setting, each as an override; commas in brackets are its own."""
+def override_choices(setting: str) -> list[str]:
+    """Return the values of a setting, each as an override; brackets may contain commas."""
     key, equals, text = setting.partition("=")
     if not equals:
-        raise ConfigError(f"'{setting}' is no setting. Write key=value, or key=value,value.")
+        raise ConfigError(f"'{setting}' is not a setting. Write key=value, or key=value,value.")
     if key.strip() == "training.seed":
-        raise ConfigError("The seeds of a sweep are 0, 1, ...: say how many with --seeds.")
-    return list(dict.fromkeys(f"{key}={value.strip()}" for value in _parts(text)))
+        raise ConfigError("The seeds of a sweep are 0, 1, ...: set their number with --seeds.")
+    return list(dict.fromkeys(f"{key}={value.strip()}" for value in _split_values(text)))
 
 
-def _parts(text: str) -> list[str]:
-    """Split at commas that are not inside of brackets or quotes."""
+def _split_values(text: str) -> list[str]:
+    """Split at commas outside of brackets and quotes."""
     parts, depth, quoted = [""], 0, False
     for letter in text:
         quoted ^= letter == '"'
@@ -97,24 +101,24 @@ def _parts(text: str) -> list[str]:
 # ---- tables ------------------------------------------------------------------------------------
 
 
-def read(folder: Path, wanted: Sequence[Point], code: str) -> list[Record]:
-    """The raw records of the points that are done, by this code and with these settings."""
-    due = {point for point, _ in ablation.due(wanted, (), folder, code)}
-    return [read_json(folder / f"{point.name}.json") for point in wanted if point not in due]
+def finished_records(folder: Path, wanted: Sequence[SweepRun], code: str) -> list[Record]:
+    """Return the records of the runs that this code has finished with these settings."""
+    unfinished = {run for run, _ in ablation.unfinished_runs(wanted, (), folder, code)}
+    return [read_json(folder / f"{run.name}.json") for run in wanted if run not in unfinished]
 
 
-def rows(records: Sequence[Record]) -> list[list[str]]:
-    """A head, and a line for every preset and settings: mean and deviation over its seeds."""
-    places: dict[tuple[str, ...], list[Record]] = {}
+def table_rows(records: Sequence[Record]) -> list[list[str]]:
+    """Return a header, and a row per preset and settings: mean and deviation over seeds."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        places.setdefault((record["preset"], *record["settings"]), []).append(record)
-    head = ["preset", "settings", "seeds", *HEADLINE, "environments", "minutes"]
-    return [head, *(_row(place, found) for place, found in places.items())]
+        groups.setdefault((record["preset"], *record["settings"]), []).append(record)
+    head = ["preset", "settings", "seeds", *HEADLINE_MEASURES, "environments", "minutes"]
+    return [head, *(_row(group, found) for group, found in groups.items())]
 
 
-def _row(place: tuple[str, ...], found: Sequence[Record]) -> list[str]:
-    cells = [place[0], ", ".join(place[1:]) or "-", str(len(found))]
-    for measure in HEADLINE.values():
+def _row(group: tuple[str, ...], found: Sequence[Record]) -> list[str]:
+    cells = [group[0], ", ".join(group[1:]) or "-", str(len(found))]
+    for measure in HEADLINE_MEASURES.values():
         values = [value for record in found if not math.isnan(value := measure(record))]
         cells.append(spread(values) if values else "-")
     cells.append(spread([record["detection"]["environments"] for record in found]))

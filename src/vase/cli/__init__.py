@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from vase.errors import VaseError
 
@@ -11,6 +12,9 @@ def main() -> None:
     """Run `vase`. What a user can mend is one sentence and exit status 2, never a trace."""
     from vase.cli.app import app
 
+    here = str(Path.cwd())
+    if here not in sys.path:  # last, so that nothing there hides a module that is installed
+        sys.path.append(here)
     try:
         app()
     except VaseError as error:

@@ -143,7 +143,7 @@ def explore(
         typer.Option(
             "--in",
             metavar="ENV",
-            help="A world of the run whose things are at rest, or [MODULE:]NAME of Gymnasium.",
+            help="A domain of the run with objects at rest, or [MODULE:]NAME of Gymnasium.",
         ),
     ],
     settings: Annotated[
@@ -158,9 +158,9 @@ def explore(
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """Imagine what was never seen here, act until the world shows it, and learn from it.
+    """Imagine states that were never seen here, act until they are reached, and learn from them.
 
-    RUN/exploration/ENV-POLICY: a film, a map of places, what it was worth, the model as it is then.
+    RUN/exploration/ENV-POLICY: a film, a map of positions, the zero-shot evaluation, and the model.
     """
     from vase.cli import exploration
 
@@ -180,7 +180,7 @@ def check_run(run: Run) -> None:
     findings = integrity.examine(folder)
     for each in findings:
         state = "[green]whole[/]" if each.whole else "[red]wrong[/]"
-        console.print(f"{state}  {each.file:40}  {each.told}", soft_wrap=True, highlight=False)
+        console.print(f"{state}  {each.file:40}  {each.message}", soft_wrap=True, highlight=False)
     if not all(each.whole for each in findings):
         raise typer.Exit(1)
     for complaint in health.complaints(read(folder)) if folder.checkpoint.is_file() else []:
@@ -244,13 +244,13 @@ def presets() -> None:
 def ablate(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value ...]", help="Settings that hold for every cell."),
+        typer.Argument(metavar="[key=value ...]", help="Settings for every run."),
     ] = None,
-    rows: Annotated[
-        str, typer.Option(help="Rows and brackets, with commas; all by default: vase presets.")
+    conditions: Annotated[
+        str, typer.Option(help="Conditions and baselines, separated by commas; all by default.")
     ] = "",
-    halves: Annotated[
-        str, typer.Option(help="disentangled, entangled, or both with a comma.")
+    objectives: Annotated[
+        str, typer.Option(help="disentangled, entangled, or both, separated by a comma.")
     ] = "disentangled,entangled",
     seeds: Seeds = 3,
     scale: Annotated[str, typer.Option(help="small or poster.")] = "small",
@@ -259,21 +259,18 @@ def ablate(
     ] = None,
     jobs: Jobs = 2,
     address: Address = None,
-    together: Annotated[
-        int, typer.Option(help="Cells trained as one batched ensemble: for a GPU.", min=1)
-    ] = 1,
     keep: Keep = False,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """Train every row of the source's table -> raw files, tables.md, forgetting.png.
+    """Run the paper's ablation table, with upper and lower bounds -> tables.md, forgetting.png.
 
-    Interrupted, the same command goes on; what is done is not done twice.
+    If it is interrupted, the same command resumes; finished runs are not repeated.
     """
     from vase.bench import ablation
     from vase.cli import session
 
-    grid = ablation.cells(scale, _listed(rows), _listed(halves), range(seeds))
+    grid = ablation.ablation_runs(scale, _listed(conditions), _listed(objectives), range(seeds))
     session.ablate(
         grid,
         overrides or [],
@@ -282,7 +279,6 @@ def ablate(
         console,
         workers=jobs,
         address=address,
-        together=together,
         keep=keep,
     )
 
@@ -308,14 +304,14 @@ def sweep(
 ) -> None:
     """Train presets with every combination of settings and seeds -> raw files, table.md.
 
-    Interrupted, the same command goes on; what is done is not done twice.
+    If it is interrupted, the same command resumes; finished runs are not repeated.
     """
-    from vase.bench.sweep import points
+    from vase.bench.sweep import sweep_runs
     from vase.cli import session
 
     presets = [each for each in arguments if "=" not in each]
     settings = [each for each in arguments if "=" in each]
-    wanted = points(presets, settings, range(seeds))
+    wanted = sweep_runs(presets, settings, range(seeds))
     options = data_options(data_dir, offline)
     session.sweep(wanted, out, options, console, workers=jobs, address=address, keep=keep)
 
@@ -333,7 +329,7 @@ app.add_typer(data_app, name="data")
 @data_app.command("fetch")
 def fetch(data_dir: DataDir = None, offline: Offline = False) -> None:
     """Bring all data sets into the cache."""
-    from vase.worlds import sources
+    from vase.domains import sources
 
     paths = sources.fetch(data_dir=data_dir, offline=offline, progress=console.print)
     for path in paths:
@@ -343,7 +339,7 @@ def fetch(data_dir: DataDir = None, offline: Offline = False) -> None:
 @data_app.command("check")
 def check(data_dir: DataDir = None) -> None:
     """Say where each file was found and whether it is whole. Downloads nothing."""
-    from vase.worlds import sources
+    from vase.domains import sources
 
     statuses = sources.check(data_dir=data_dir)
     for status in statuses:

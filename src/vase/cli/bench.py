@@ -19,7 +19,7 @@ from vase.cli.options import (
     data_options,
 )
 
-bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks, on streams made to be hard.")
+bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks.")
 
 
 @bench_app.command("detect")
@@ -35,16 +35,17 @@ def detect(
     ] = Path("runs/detect"),
     seeds: Seeds = 3,
     detectors: Annotated[
-        str, typer.Option(help="ours; kappa: and the published rule; all: and those of river.")
+        str,
+        typer.Option(help="ours; published: also the published rule; all: also those of river."),
     ] = "ours",
     null: Annotated[
-        int, typer.Option(help="Batches of a null run, added where over 0.", min=0)
+        int, typer.Option(help="If above 0, also run a null stream of so many batches.", min=0)
     ] = 0,
     jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """How well are changes of environment found? -> tables.md, timeline.png and raw files."""
+    """Measure change detection on hard streams -> tables.md, timeline.png and raw files."""
     from vase.cli import session
 
     session.detect(
@@ -68,7 +69,7 @@ def split(
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """Split-MNIST without labels: ten digits arrive one by one, and nobody says so."""
+    """Split-MNIST without labels or task boundaries: ten digits, one by one."""
     from vase.bench import split as bench
     from vase.cli import session
 
@@ -87,7 +88,7 @@ def disentangle(
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """MIG, SAP, DCI and more, of dSprites and canvas worlds, before and after others came."""
+    """MIG, SAP, DCI and more, on dSprites and canvas domains, before and after other domains."""
     from vase.bench import disentanglement as bench
     from vase.cli import session
 
@@ -100,7 +101,7 @@ def disentangle(
 @bench_app.command("share")
 def share(
     overrides: Changes = None,
-    worlds: Annotated[
+    domains: Annotated[
         Literal["sharing", "rooms"],
         typer.Option(help="The preset: clothes and digits, or two places in three dimensions."),
     ] = "sharing",
@@ -110,47 +111,47 @@ def share(
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """What shared latents are good for: translation and ambiguity, disentangled and entangled."""
+    """Measure translation and ambiguity between two domains, disentangled and entangled."""
     from vase.bench import sharing as bench
     from vase.cli import session
 
     data = data_options(data_dir, offline)
-    folder = out or Path("runs/share") / worlds
-    presets = bench.presets(worlds)
+    folder = out or Path("runs/share") / domains
+    presets = bench.objective_presets(domains)
     session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
 
 
 @bench_app.command("explore")
 def explore(
     overrides: Changes = None,
-    worlds: Annotated[
+    domains: Annotated[
         Literal["explore", "explore-rooms"],
         typer.Option(help="The preset: clothes and digits, or hills and a room."),
     ] = "explore",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of raw files and tables, by default runs/explore-bench/WORLDS."),
+        typer.Option(help="Folder of raw files and tables, by default runs/explore-bench/DOMAINS."),
     ] = None,
     seeds: Seeds = 5,
     jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
 ) -> None:
-    """What is exploring by imagination worth, beside random actions, novelty and an oracle?"""
+    """Compare exploring by imagination with random actions, novelty and an oracle."""
     from vase.cli import exploration, session
 
     exploration.refuse_without_gymnasium()
     from vase.bench import exploration as bench
 
     data = data_options(data_dir, offline)
-    folder = out or Path("runs/explore-bench") / worlds
-    bench.prepare(worlds, overrides or [], data)
-    session.every_seed(bench, [worlds], overrides or [], range(seeds), jobs, folder, data, console)
+    folder = out or Path("runs/explore-bench") / domains
+    bench.prepare(domains, overrides or [], data)
+    session.every_seed(bench, [domains], overrides or [], range(seeds), jobs, folder, data, console)
 
 
 @bench_app.command("list")
 def list_scenarios() -> None:
-    """List the streams, each with what makes it hard."""
+    """List the streams, and what makes each one hard."""
     from vase.bench.scenarios import SCENARIOS
 
     table = Table("stream", "batches", "what makes it hard", box=None, pad_edge=False)

@@ -1,4 +1,4 @@
-"""What `vase explore` does: agents act, it shows how far they are, and writes what came of it."""
+"""`vase explore`: run the agents, show their progress, and write the results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder, rounded, write_json
 
-# What is written; the record last, for it says that the rest is whole.
-WRITTEN = ("film.gif", "places.png", "worth.png", "checkpoint.safetensors", "exploration.json")
+# Output files. The record comes last: it marks the others as complete.
+OUTPUT_FILES = ("film.gif", "places.png", "worth.png", "checkpoint.safetensors", "exploration.json")
 
 
 def explore(
@@ -35,9 +35,9 @@ def explore(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Explore an environment with the model of a run, which stays as it is."""
+    """Explore an environment with the model of a run; the run itself does not change."""
     refuse_without_gymnasium()
-    from vase.agent.expedition import Expedition, Route
+    from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
     from vase.report import exploration, pictures, style
 
     folder = folders.open_run(path)
@@ -45,62 +45,64 @@ def explore(
     for each in settings:
         config.assign(given, each)
     out = _folder(folder, f"{pictures.slug(place)}-{policy}")
-    with console.status("Fitting readouts, to judge by"):
-        expedition = Expedition(folder, data, Route(place, given, policy, steps, seed=seed))
-    _watch(expedition, steps, console)
-    record = rounded(expedition.record())
-    for name in WRITTEN:
+    with console.status("Fitting readouts for the zero-shot evaluation"):
+        run = ExplorationRun(
+            folder, data, ExplorationConfig(place, given, policy, steps, seed=seed)
+        )
+    _watch(run, steps, console)
+    record = rounded(run.record())
+    for name in OUTPUT_FILES:
         (out / name).unlink(missing_ok=True)
-    checkpoint.write(out / "checkpoint.safetensors", *state.state(expedition.learner))
-    if expedition.film:
-        write_bytes(out / "film.gif", exploration.film(expedition.film))
+    checkpoint.write(out / "checkpoint.safetensors", *state.state(run.learner))
+    if run.film:
+        write_bytes(out / "film.gif", exploration.film(run.film))
     if record["coverage"]:
         write_bytes(out / "places.png", style.png(exploration.places([record])))
     if record["zero_shot"]:
         write_bytes(out / "worth.png", style.png(exploration.worth([record])))
     write_json(out / "exploration.json", record)
-    for table in (_goals(record), _worth(record)):
+    for table in (_goals(record), _zero_shot(record)):
         if table.row_count:
             console.print(table)
-    for name in WRITTEN:
+    for name in OUTPUT_FILES:
         if (out / name).is_file():
             console.print(str(out / name), soft_wrap=True, highlight=False)
 
 
 def _folder(folder: RunFolder, name: str) -> Path:
-    """Where it will be written, which is there before anything is explored."""
+    """Create the output folder before the exploration starts."""
     out = folder.path / "exploration" / name
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"The folder '{out}' cannot be made: {error.strerror}.") from None
+        raise RunError(f"Cannot create the folder '{out}': {error.strerror}.") from None
     return out
 
 
 def refuse_without_gymnasium() -> None:
-    """A `ConfigError` where there are no environments to act in."""
+    """Raise a `ConfigError` if Gymnasium is not installed."""
     if find_spec("gymnasium") is None:
         raise ConfigError(
-            "Environments to act in are Gymnasium's, which is not installed. "
+            "Exploring needs Gymnasium, which is not installed. "
             "Install it with: pip install 'vase-lifelong[explore]'"
         )
 
 
-def _watch(expedition: Any, steps: int, console: Console) -> None:
-    """Go, with a line of progress and a line for everything that the model notices."""
+def _watch(run: Any, steps: int, console: Console) -> None:
+    """Explore, with a progress bar and a line for every event of the model."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("Exploring", total=steps)
-        for moment in expedition.moments():
+        for step in run.steps():
             progress.advance(task)
-            for event in moment.observation.events if moment.observation else ():
+            for event in step.observation.events if step.observation else ():
                 if event.kind != "snapshot":
-                    told = describe(replace(event, step=moment.step))
-                    progress.console.print(told, soft_wrap=True, highlight=False)
+                    message = describe(replace(event, step=step.step))
+                    progress.console.print(message, soft_wrap=True, highlight=False)
 
 
 def _goals(record: dict[str, Any]) -> Table:
-    table = Table("imagined latent", "goals", "reached", "in twice the fewest steps", box=None)
+    table = Table("imagined latent", "goals", "reached", "within twice the minimum steps", box=None)
     for row in record["goals"]:
         name = f"{row['latent']}" + (f" ({row['coordinate']})" if "coordinate" in row else "")
         twice = f"{100 * row['reached_in_twice']:.0f} %" if "coordinate" in row else "–"
@@ -108,18 +110,18 @@ def _goals(record: dict[str, Any]) -> Table:
     return table
 
 
-def _worth(record: dict[str, Any]) -> Table:
+def _zero_shot(record: dict[str, Any]) -> Table:
     from vase.report.facts import percent
 
-    table = Table("never seen", "step", "position MSE", "masked", "identity", "nats", box=None)
+    table = Table("unseen domain", "step", "position MSE", "masked", "identity", "nats", box=None)
     for entry in record["zero_shot"]:
-        for world, told in entry["worlds"].items():
+        for domain, scores in entry["domains"].items():
             table.add_row(
-                world,
+                domain,
                 f"{entry['step']:,}",
-                f"{told['position_mse']:.1e}",
-                f"{told['masked_position_mse']:.1e}",
-                percent(told["identity"]),
-                f"{told['reconstruction_nats']:.0f}",
+                f"{scores['position_mse']:.1e}",
+                f"{scores['masked_position_mse']:.1e}",
+                percent(scores["identity"]),
+                f"{scores['reconstruction_nats']:.0f}",
             )
     return table

@@ -18,10 +18,10 @@ from vase.records import Event, Observation
 
 COLOURS = {
     "new": "bold green",
-    "back": "bold cyan",
-    "kept": "yellow",
-    "revised": "green",
-    "adrift": "bold yellow",
+    "returned": "bold cyan",
+    "dismissed": "yellow",
+    "reopened": "green",
+    "undetermined": "bold yellow",
     "skipped": "bold red",
     "snapshot": "dim",
 }
@@ -62,7 +62,7 @@ def watch(
             rate = (done - start) * batch_size / max(now - began, 1e-9)
             if now - shown >= (REFRESH_SECONDS if console.is_terminal else QUIET_SECONDS):
                 shown = now
-                where = observation.verdict.environment
+                where = observation.decision.environment
                 bar.update(task, completed=done, environment=where, rate=rate, numbers=numbers)
                 if not console.is_terminal:
                     line = plain(done, steps, where, rate, batch_size, numbers)
@@ -74,10 +74,10 @@ def describe(event: Event) -> str:
     """An event as one line for people."""
     what = {
         "new": f"new environment {event.environment}",
-        "back": f"environment {event.environment} is back",
-        "kept": f"still environment {event.environment}",
-        "revised": f"environment {event.environment} anew",
-        "adrift": "adrift",
+        "returned": f"environment {event.environment} has returned",
+        "dismissed": f"still environment {event.environment}",
+        "reopened": f"environment {event.environment} begins again",
+        "undetermined": "undetermined",
         "skipped": "skipped",
         "snapshot": "snapshot",
     }[event.kind]
@@ -87,7 +87,7 @@ def describe(event: Event) -> str:
 
 
 def summarise(observation: Observation) -> str:
-    """The step's numbers; empty for a batch that was held."""
+    """The step's numbers; empty for a batch that was not learnt."""
     terms = observation.terms
     if not terms:
         return ""

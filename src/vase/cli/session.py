@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +19,8 @@ from rich.table import Table
 from vase import build, config
 from vase.cli.progress import watch
 from vase.config import Config
+from vase.domains import own
+from vase.domains.stream import Stream
 from vase.errors import RunError, reason
 from vase.lifelong.learner import Learner
 from vase.training import folder as folders
@@ -27,12 +29,11 @@ from vase.training.checkpoint import write_bytes
 from vase.training.devices import Devices, follows
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
-from vase.worlds import own
-from vase.worlds.stream import Stream
 
 if TYPE_CHECKING:
     from vase.bench import ablation
     from vase.bench import sweep as sweeps
+    from vase.bench.seeds import SeedBenchmark
 
 STOPPED = 130  # exit status after Ctrl-C
 
@@ -57,6 +58,10 @@ def train(
     stream = build.stream(settings, data)
     if report:
         build.stream(settings, data, "test")
+        from vase.metrics import metric
+
+        for name in settings.probes.metrics:
+            metric(name)  # a name that leads nowhere is refused before hours of training
     on = build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     folder = folders.create(out, config.to_toml(settings))
@@ -76,9 +81,9 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
     stream, on = build.stream(settings, data), build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     with folders.sole_writer(folder):
-        told = recorder.resume(folder, learner)
-        if told:
-            console.print(told, soft_wrap=True, style="yellow")
+        message = recorder.resume(folder, learner)
+        if message:
+            console.print(message, soft_wrap=True, style="yellow")
         if learner.step >= stream.schedule.steps:
             console.print(f"{path} has been trained to its end, step {learner.step}.")
         else:
@@ -95,7 +100,7 @@ def probe(path: Path, data: build.DataOptions, console: Console) -> None:
     folder = folders.open_run(path)
     console.print("Probing every milestone on held-out images: a minute or two.")
     with console.status("Probing") as status:
-        probes.probe(folder, data, progress=status.update)
+        probes.evaluate_run(folder, data, progress=status.update)
     console.print(f"Probes: {folder.probes}", soft_wrap=True)
 
 
@@ -134,7 +139,7 @@ def detect(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Run the streams of the detection benchmark, and write what they show."""
+    """Run the detection benchmark, and write its tables and figure."""
     from vase.bench import detect as bench
     from vase.bench import page
 
@@ -142,7 +147,7 @@ def detect(
     todo = bench.jobs(names, seeds, detectors, data) if names or not null else []
     bench.prepare(todo, data)
     if null:
-        with console.status(f"The null run of {null:,} batches"):
+        with console.status(f"Running the null stream of {null:,} batches"):
             bench.write_null(null, 0, data, out)
     bench.run(todo, out, workers, tell)
     tables, picture = bench.write_page(out)
@@ -153,7 +158,7 @@ def detect(
 
 
 def ablate(
-    grid: Sequence[ablation.Cell],
+    grid: Sequence[ablation.AblationRun],
     overrides: Sequence[str],
     out: Path,
     data: build.DataOptions,
@@ -161,28 +166,19 @@ def ablate(
     *,
     workers: int,
     address: str | None,
-    together: int,
     keep: bool,
 ) -> None:
-    """Do the cells that are due, and write the tables and the figure of all that are done."""
+    """Execute the unfinished runs, and write the tables and the figure of all finished runs."""
     from vase.bench import ablation, ablation_page, provenance
     from vase.report import style
 
     tell = _teller(console)
     try:
-        ablation.run(
-            grid,
-            overrides,
-            out,
-            data,
-            tell,
-            workers=workers,
-            address=address,
-            together=together,
-            keep=keep,
+        ablation.run_all(
+            grid, overrides, out, data, tell, workers=workers, address=address, keep=keep
         )
     finally:
-        records = ablation_page.read(out, provenance.code())
+        records = ablation_page.read_ablations(out, provenance.code())
         if records:
             write_bytes(out / "tables.md", (ablation_page.markdown(records) + "\n").encode())
             write_bytes(out / "forgetting.png", style.png(ablation_page.figure(records)))
@@ -190,7 +186,7 @@ def ablate(
 
 
 def sweep(
-    wanted: Sequence[sweeps.Point],
+    wanted: Sequence[sweeps.SweepRun],
     out: Path,
     data: build.DataOptions,
     console: Console,
@@ -199,24 +195,24 @@ def sweep(
     address: str | None,
     keep: bool,
 ) -> None:
-    """Do the runs that are due, and write and show the table of all that are done."""
+    """Execute the unfinished runs, and write and show the table of all finished runs."""
     from vase.bench import ablation, page, provenance
     from vase.bench import sweep as sweeps
 
     tell = _teller(console)
     try:
-        ablation.run(wanted, (), out, data, tell, workers=workers, address=address, keep=keep)
+        ablation.run_all(wanted, (), out, data, tell, workers=workers, address=address, keep=keep)
     finally:
-        records = sweeps.read(out, wanted, provenance.code())
+        records = sweeps.finished_records(out, wanted, provenance.code())
         if records:
-            head, *rows = sweeps.rows(records)
+            head, *rows = sweeps.table_rows(records)
             write_bytes(out / "table.md", (page.table(head, rows) + "\n").encode())
             _show([head, *rows], console)
             tell(f"\nTable: {out / 'table.md'}")
 
 
 def every_seed(
-    bench: Any,
+    bench: SeedBenchmark,
     presets: Sequence[str],
     overrides: Sequence[str],
     seeds: Sequence[int],
@@ -225,12 +221,12 @@ def every_seed(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Do a benchmark's work for each seed of presets, some at a time, and write its tables.
+    """Run a benchmark for each seed of the presets, in parallel, and write its tables.
 
-    bench: a module with `work`, `write` and `tables`. All data is there before the first.
+    All data is loaded before the first run starts.
     """
     from vase.bench import engine
-    from vase.bench.seeds import Job
+    from vase.bench.seeds import SeedJob
 
     for preset in presets:
         for split in ("train", "test"):
@@ -238,20 +234,20 @@ def every_seed(
     out.mkdir(parents=True, exist_ok=True)
     quiet = build.DataOptions(data.folder, data.offline)
     jobs = [
-        Job(preset, seed, tuple(overrides), out.absolute(), quiet)
+        SeedJob(preset, seed, tuple(overrides), out.absolute(), quiet)
         for seed in seeds
         for preset in presets
     ]
     progress = engine.Progress(len(jobs))
     with engine.executor(workers) as pool:
-        for job, outcome in engine.completed(bench.work, jobs, pool):
+        for job, outcome in engine.completed(bench.run_seed, jobs, pool):
             if isinstance(outcome, Exception):
                 raise outcome
-            bench.write(outcome, out)
+            bench.write_record(outcome, out)
             console.print(
                 progress.step(f"{job.preset}, seed {job.seed}"), soft_wrap=True, highlight=False
             )
-    write_bytes(out / "tables.md", (bench.tables(out) + "\n").encode())
+    write_bytes(out / "tables.md", (bench.render_tables(out) + "\n").encode())
     console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
 
 
@@ -284,16 +280,16 @@ def _go_on(
     """Train to the end of the stream; Ctrl-C ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
     on.launch()
-    scribe = build.recorder(settings, folder, learner, stream)
-    with scribe, stop_request() as stop, on.together(folder.path):
-        recorded = scribe.record(observe(learner, stream.of_rank(on.rank, on.count)))
+    run_recorder = build.recorder(settings, folder, learner, stream)
+    with run_recorder, stop_request() as stop, on.together(folder.path):
+        recorded = run_recorder.record(observe(learner, stream.of_rank(on.rank, on.count)))
         begun = learner.step
         shown = watch(recorded, console, start=begun, steps=steps, batch_size=stream.batch_size)
         for _ in shown:
             if on.any(stop.is_set()):
                 break
         shown.close()
-        scribe.save()
+        run_recorder.save()
     if learner.step < steps:
         text = f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}"
         console.print(text, soft_wrap=True)
@@ -303,7 +299,7 @@ def _go_on(
 def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, console: Console) -> None:
     """Share the work of the process that leads, which alone writes.
 
-    What ends this one is told here. It then ends as if all were well, for otherwise Lightning would
+    It prints what ends it. It then ends as if all were well, for otherwise Lightning would
     kill the one that leads before that has said how to go on.
     """
     on = build.devices(settings)
@@ -317,8 +313,8 @@ def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, consol
                 if on.any(stop.is_set()):
                     break
     except Exception as error:
-        told = f"process {on.rank} of {on.count}: {reason(error)}."
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        message = f"process {on.rank} of {on.count}: {reason(error)}."
+        console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the commands on pairs of worlds do: translation, and images that could be of either."""
+"""`vase translate` and `vase ambiguity`: commands on pairs of domains."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from vase import build
+from vase.domains import files
 from vase.errors import InputError
 from vase.report import facts, pictures, style, translation
 from vase.report import run as runs
 from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder, rounded, write_json
-from vase.worlds import files
 
 
 def translate(
@@ -26,7 +26,7 @@ def translate(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    """Measure and draw translations of a run: a pair of worlds, or all pairs; or own images."""
+    """Measure and draw translations of a run: one pair of domains, all pairs, or given images."""
     folder = folders.open_run(path)
     if own is not None:
         _translate_own(folder, source, target, own, console)
@@ -41,13 +41,13 @@ def _measure(
     data: build.DataOptions,
     console: Console,
 ) -> None:
-    from vase.probes import survey
+    from vase.probes import evaluate
     from vase.probes import translation as probe
 
-    run = survey.read(folder, data)
+    run = evaluate.read(folder, data)
     model = probe.last_model(run, folder)
     wanted = probe.pairs(run, model, source, target)
-    with console.status("Translating held-out images, and reading them"):
+    with console.status("Translating held-out images and reading them"):
         found = rounded(probe.translation(run, model, wanted))
     _keep(folder.translation, found)
     console.print(_table(found))
@@ -56,11 +56,11 @@ def _measure(
     for one, other in wanted:
         figure = translation.draw(pictures.translated(shown, examples[one], one, [other]))
         _write(folder, f"translation-{one}-to-{other}", style.png(figure), console)
-    console.print(f"Figures in numbers: {folder.translation}", soft_wrap=True)
+    console.print(f"Numbers: {folder.translation}", soft_wrap=True)
 
 
 def _keep(path: Path, found: list[dict[str, Any]]) -> None:
-    """Put records of pairs into a file, in place of those of the same pairs or of earlier steps."""
+    """Write records of pairs into a file; replace records of the same pairs or of earlier steps."""
     ends = [(pair["source"], pair["target"]) for pair in found]
     others = [
         pair
@@ -71,7 +71,7 @@ def _keep(path: Path, found: list[dict[str, Any]]) -> None:
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    shown = Table("from", "to", "what is read", "translated", "real", "shuffled", box=None)
+    shown = Table("from", "to", "factor", "translated", "real", "shuffled", box=None)
     for row in facts.translation_rows(found):
         cells = (row.source, row.target, row.factor, row.translated, row.real, row.shuffled)
         shown.add_row(*cells)
@@ -81,17 +81,17 @@ def _table(found: list[dict[str, Any]]) -> Table:
 def _translate_own(
     folder: RunFolder, source: str | None, target: str | None, own: Path, console: Console
 ) -> None:
-    """Translate images from files, of which nothing is known."""
+    """Translate images from files; nothing is measured, because their factors are unknown."""
     from vase.probes import translation as probe
 
     if source is None or target is None:
-        raise InputError("Say which worlds your images go --from and --to.")
+        raise InputError("Name the domains of the translation with --from and --to.")
     run = runs.read(folder)
     probe.told_apart({name: place.index for name, place in run.places.items()}, source, target)
-    shape = run.networks.shape
+    shape = run.networks.architecture
     images = files.read(own, (shape.channels, shape.height, shape.width), pictures.SHOWN)
     if len(images) == pictures.SHOWN:
-        console.print(f"The first {pictures.SHOWN} images are shown.")
+        console.print(f"Using the first {pictures.SHOWN} images.")
     figure = translation.draw(pictures.translated(run, images, source, [target]))
     _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure), console)
 
@@ -106,32 +106,32 @@ def _write(folder: RunFolder, name: str, content: bytes, console: Console) -> No
 def ambiguity(
     path: Path, first: str, second: str, data: build.DataOptions, console: Console
 ) -> None:
-    """Measure and draw what a run makes of images between two worlds."""
+    """Measure and draw how a run classifies interpolations between two domains."""
     from vase.probes import ambiguity as probe
-    from vase.probes import survey
+    from vase.probes import evaluate
     from vase.probes import translation as pairing
     from vase.report import ambiguity as drawing
 
     folder = folders.open_run(path)
-    run = survey.read(folder, data)
+    run = evaluate.read(folder, data)
     model = pairing.last_model(run, folder)
     pairing.pairs(run, model, first, second)
-    with console.status("Looking at morphs"):
+    with console.status("Evaluating morphs"):
         found = rounded(probe.ambiguity(run, model, first, second))
     _keep(folder.ambiguity, [found])
     console.print(_curves(found))
     shown = runs.read(folder)
     seen = pictures.examples(shown, build.stream(shown.config, data, "test"), pictures.SHOWN)
-    colours = style.world_colours(shown.worlds)
+    colours = style.domain_colours(shown.domains)
     strip = pictures.morphs(shown, seen[first], seen[second], first, second)
     name = f"ambiguity-{first}-{second}"
     _write(folder, f"{name}-morphs", style.png(strip), console)
     _write(folder, name, style.png(drawing.draw(found, colours)), console)
-    console.print(f"Figures in numbers: {folder.ambiguity}", soft_wrap=True)
+    console.print(f"Numbers: {folder.ambiguity}", soft_wrap=True)
 
 
 def _curves(found: dict[str, Any]) -> Table:
-    """Equality and width for every morph and context."""
+    """Return a table of equality and width for every morph and context."""
     shown = Table("morph", f"of {found['target']} around", "equality", "width, median", box=None)
     for name, figures in found["morphs"].items():
         for each in [{"share": None, **figures["alone"]}, *figures["contexts"]]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from vase import build
 from vase.errors import RunError, VaseError
-from vase.lifelong import dream
-from vase.lifelong.memory import Environment
-from vase.lifelong.translate import translated
+from vase.lifelong import replay
+from vase.lifelong.environments import Environment
+from vase.lifelong.translation import translated
 from vase.probes import encode
 from vase.report import decode, pictures, style
 from vase.report.decode import Floats
@@ -24,7 +24,7 @@ from vase.report.run import Run, owners, read
 from vase.training.folder import RunFolder
 
 LARGEST = 20_000_000  # bytes of an image that is dropped
-EXAMPLES = 24  # images of every world that can be looked at
+EXAMPLES = 24  # images of every domain that can be looked at
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A run, its environments, and images of every world.
+    """A run, its environments, and images of every domain.
 
-    examples: [K, C, H, W] by world. real: whether they are held-out images, or dreams, where the
+    examples: [K, C, H, W] by domain. real: whether they are held-out images, or dreams, where the
     images cannot be had.
     """
 
@@ -98,11 +98,11 @@ def load(folder: RunFolder, data: build.DataOptions) -> Scene:
             f"'{folder.path}' has no checkpoint yet. Go on with it: vase resume {folder.path}"
         )
     run = read(folder)
-    names = owners(run.stays, run.bands)
-    colours = style.world_colours(run.worlds)
+    names = owners(run.segments, run.bands)
+    colours = style.domain_colours(run.domains)
     places = tuple(
         Place(known, names.get(known.index, ""), colours.get(names.get(known.index, ""), "#5f6670"))
-        for known in run.memory.environments
+        for known in run.environments
     )
     weights = {int(path.stem.removeprefix("step-")): path for path in folder.milestones()}
     try:
@@ -153,10 +153,10 @@ def _state(environment: Environment, latent: int) -> State:
 
 def _meanings(scene: Scene, index: int) -> dict[int, str]:
     """What each latent encodes in an environment, as the probes found; elsewhere, if not here."""
-    worlds = (scene.run.probes or {}).get("latents", {}).get("worlds", [])
+    domains = (scene.run.probes or {}).get("latents", {}).get("domains", [])
     told: dict[int, str] = {}
-    for world in sorted(worlds, key=lambda world: bool(world["index"] == index)):
-        told |= {int(latent): words for latent, words in world.get("encodes", {}).items()}
+    for domain in sorted(domains, key=lambda domain: bool(domain["index"] == index)):
+        told |= {int(latent): words for latent, words in domain.get("encodes", {}).items()}
     return told
 
 
@@ -164,8 +164,8 @@ def dreamt(scene: Scene, index: int, seed: int) -> Floats:
     """Latents [N] of one dream of an environment."""
     environment = scene.places[index].environment
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, scene.run.networks.shape.latents, generator=generator)
-    z = dream.latents([environment], torch.zeros(1, dtype=torch.long), noise, "marginal")
+    noise = torch.randn(1, scene.run.networks.architecture.latents, generator=generator)
+    z = replay.latents([environment], torch.zeros(1, dtype=torch.long), noise, "marginal")
     return np.asarray(z[0].numpy(), dtype=np.float32)
 
 
@@ -183,7 +183,7 @@ def seen(scene: Scene, image: Floats) -> Seen:
     """What the model makes of an image [C, H, W] in [0, 1]."""
     networks, batch = scene.run.networks, torch.from_numpy(image[None].astype(np.float32))
     posterior = networks.encoder(batch)
-    belief = networks.head(posterior, len(scene.places)).exp()[0].numpy()
+    belief = networks.classifier(posterior, len(scene.places)).exp()[0].numpy()
     home = int(belief.argmax())
     source = scene.places[home].environment
     elsewhere = [
@@ -211,39 +211,37 @@ def then(scene: Scene, milestone: int) -> encode.Model:
     """The model as it was at a milestone; a `CheckpointError` if that has gone since."""
     run = scene.run
     if milestone == run.steps:
-        return encode.Model(run.steps, run.networks, run.memory)
-    return encode.load(scene.weights[milestone], run.networks.shape, torch.device("cpu"))
+        return encode.Model(run.steps, run.networks, run.environments)
+    return encode.load(scene.weights[milestone], run.networks.architecture, torch.device("cpu"))
 
 
-def remembered(scene: Scene, milestone: int, world: str) -> Floats | None:
-    """Examples of a world as the model then saw them, [K, C, H, W]; None where it knew it not."""
-    model, place = then(scene, milestone), scene.run.places.get(world)
-    known = {each.index: each for each in model.memory.environments}
+def remembered(scene: Scene, milestone: int, domain: str) -> Floats | None:
+    """Examples of a domain as the model then saw them, [K, C, H, W]; None where it knew it not."""
+    model, place = then(scene, milestone), scene.run.places.get(domain)
+    known = {each.index: each for each in model.environments}
     if place is None or place.index not in known:
         return None
-    return decode.reconstruct(model.networks, scene.examples[world], known[place.index])
+    return decode.reconstruct(model.networks, scene.examples[domain], known[place.index])
 
 
 def told(scene: Scene, step: int) -> str:
     """In a sentence, where the stream was and where the model believed to be before a step."""
-    stay = next((each for each in reversed(scene.run.stays) if each.start < step), None)
+    segment = next((each for each in reversed(scene.run.segments) if each.start < step), None)
     band = next((each for each in reversed(scene.run.bands) if each.start < step), None)
-    if stay is None or band is None:
+    if segment is None or band is None:
         return "Nothing had been seen yet."
-    return (
-        f"Step {step:,}: the stream showed {stay.environment}, taken for environment {band.index}."
-    )
+    return f"Step {step:,}: the stream showed {segment.domain}, taken for environment {band.index}."
 
 
 def bands(scene: Scene) -> dict[str, list[tuple[float, str, str]]]:
     """Where the stream was and where the model believed to be: share of all steps, colour, name."""
     run = scene.run
-    colours = style.world_colours(run.worlds)
+    colours = style.domain_colours(run.domains)
     known = {place.index: place.colour for place in scene.places}  # what was dissolved is not
     return {
         "the stream": [
-            ((stay.end - stay.start) / run.steps, colours[stay.environment], stay.environment)
-            for stay in run.stays
+            ((segment.end - segment.start) / run.steps, colours[segment.domain], segment.domain)
+            for segment in run.segments
         ],
         "believed": [
             (

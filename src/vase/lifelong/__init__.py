@@ -1,1 +1,1 @@
-"""Decides, remembers, dreams: evidence, identification, memory, snapshot, and the learner."""
+"""The learner: one batch at a time through decision, replay, loss, update and records."""

@@ -1,396 +1,292 @@
-"""The learner: one `observe` per batch, which reads like the algorithm.
+"""The learner: `observe` takes one batch through the algorithm, in its order.
 
-    look at the batch -> is it suspicious? -> decide where we are, or learn it -> remember
+    detect, decide    detection/detector.py   is it still the same domain? which environment is it?
+    act               `_act`, `_move`         snapshot, a new record and mask, or the old record
+    replay            lifelong/replay.py      images of past environments from the snapshot
+    loss              lifelong/loss.py        L = L_MDL + L_past + w_s CE + own terms
+    update            `update`                one step of Adam, and the moving average
+    record            `_record`               moments and capacity of the environment
 
-Detection comes before the update: a suspicious batch is held, not learnt. All state is explicit
-(`lifelong.state`); all randomness is a function of (seed, step).
+Only a batch of kind "same", or the first, is learnt. Any other is only evaluated, those included
+from which a new environment begins. S, D, A in comments are the letters of the paper's ablations:
+inferred environments, replay ("dreams"), masks by atypicality.
+
+All state is explicit (`lifelong/learner_state.py`), all randomness is a function of (seed, step),
+and a step is a transaction (`lifelong/transaction.py`). CUDA graphs and several processes wrap the
+learner from outside (`training/cuda_graphs.py`, `training/data_parallel.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vase.detection.detector import latest
 from vase.errors import VaseError
-from vase.lifelong import detector, events, founding
-from vase.lifelong.detector import Suspicion
-from vase.lifelong.dream import Dream, Past, dream
-from vase.lifelong.identify import Identify, identify, weigh
-from vase.lifelong.look import Here, Look, look, shown
-from vase.lifelong.loss import terms, total
-from vase.lifelong.memory import Environment, Memory, latest, recognise, released, remember
-from vase.lifelong.ranks import ALONE, Ranks, joined, own, share_gradients
-from vase.lifelong.replay import Replay, Reservoir, labelled
-from vase.lifelong.settings import Settings
-from vase.lifelong.step import Learnt, Situation, Step, Told
-from vase.lifelong.weights import follow, frozen, grown, grown_optimizer
-from vase.lifelong.witness import Witness
-from vase.nets import Architecture, Networks, random_features
+from vase.lifelong import evaluation, loss
+from vase.lifelong.environments import updated
+from vase.lifelong.learner_state import LearnerState
+from vase.lifelong.loss import Batch, StepContext
+from vase.lifelong.new_environment import (
+    create_environment,
+    first_environment,
+    raise_if_skipped_or_invalid,
+    typical_latents,
+)
+from vase.lifelong.replay import (
+    LabelledBatch,
+    PastEnvironments,
+    ReplayBatch,
+    generate,
+    labelled,
+)
+from vase.lifelong.transaction import NotFiniteError, copy_weights, transaction
+from vase.lifelong.update_result import UpdateResult
+from vase.lifelong.weights import (
+    optimizer_state,
+    update_average,
+)
 from vase.objective.atypicality import atypicality
 from vase.objective.capacity import grow
 from vase.objective.moments import Moments
-from vase.objective.signature import likelihood_ratio
-from vase.records import Event, Observation, Verdict
+from vase.records import Decision, Event, EventKind, Observation
 
-MOST_SKIPPED = 8  # batches in a row that cannot be learnt
-HEEDED = ("cpu", "cuda")  # where fused Adam heeds `found_inf`: on Apple's GPUs it need not
+MAX_SKIPPED = 8  # batches in a row that cannot be learnt
+FOUND_INF_DEVICES = ("cpu", "cuda")  # where fused Adam heeds `found_inf`; on "mps" it does not
 
 
-class Learner:
-    """VASE. Holds the networks, their moving average, the snapshot, and the memory."""
-
-    def __init__(
-        self,
-        shape: Architecture,
-        settings: Settings,
-        *,
-        seed: int,
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-        identify: Identify = identify,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        torch.set_flush_denormal(True)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.networks = Networks(shape).to(device)
-        self.shape, self.settings, self.seed = shape, settings, seed
-        self.device, self.autocast, self.identify, self.ranks = device, autocast, identify, ranks
-        self.eye = random_features(shape).to(device)
-        self.average = frozen(self.networks)
-        self.snapshot: Networks | None = None
-        self.optimizer = torch.optim.Adam(
-            self.networks.parameters(), lr=settings.learning_rate, fused=True
-        )
-        self.generator = torch.Generator(device)
-        self.memory = Memory()
-        self.reservoir = Reservoir(settings.dream.stored) if settings.stores else None
-        self.suspicion = Suspicion()
-        self.held: tuple[Tensor, ...] = ()
-        self.seen: tuple[Tensor, ...] = ()
-        self.step = self.skipped = 0
+class Learner(LearnerState):
+    """VASE, one batch at a time."""
 
     # ---- the algorithm -------------------------------------------------------------------------
 
+    @transaction
     def observe(self, images: Tensor) -> Observation:
-        """Take in [B, C, H, W] float in [0, 1], all of a batch or this process's rows of it."""
-        step = self.begin(self.ranks.gather(images))
-        return self.finish(step, self.learn(step.images) if step.learns else None)
-
-    def begin(self, images: Tensor, features: Tensor | None = None) -> Step:
-        """Decide where we are, before anything is learnt.
-
-        features: what the eye sees in the images, [B, F], where that is known already.
-        """
-        torch.set_flush_denormal(True)  # holds for the calling thread only
+        """Take in one batch [B, C, H, W], float in [0, 1]; a step that fails changes nothing."""
         self.generator.manual_seed(self.seed * 1_000_003 + self.step)
-        if features is None:
-            features = self.ranks.gather(self.eye(images[own(self.ranks, len(images))]))
-        features = features.cpu().double()
-        if not features.isfinite().all():
-            return self._skip(images, "its images are not numbers throughout (NaN or infinity)")
-        if not self.memory.environments:
-            verdict = Verdict("new", 0, "the first images of the stream")
-            found = founding.first(self.witness(), images, features, self.settings)
-            self.memory = Memory().enter(found)
-            return Step(images, verdict, learns=True, events=(events.of_verdict(0, verdict),))
-        verdict = self._decide(images, features)
-        if verdict.kind == "same":
-            return Step(images, verdict, learns=True)
-        seen = self.witness().moments(images, self.memory.here)
-        tape: list[Event] = []
-        if verdict.kind != "held":
-            tape.append(self._act(verdict))
-        elif self.suspicion.batches == self.settings.identification.longest:
-            tape.append(events.adrift(self.step, verdict, self.suspicion.batches))
-        return Step(images, verdict, learns=False, events=tuple(tape), seen=seen)
+        first, result = not self.environments, None
+        decision = self.detector.update(images)  # detect, decide
+        raise_if_skipped_or_invalid(decision, self.environments, self.detector, self.step)
+        moments, events = self._act(decision, images)
+        if decision.kind == "same" or first:
+            result = self.update(images)  # replay, loss, update
+            if not result.finite:
+                raise NotFiniteError("its loss or gradient is not finite")
+            self.update_average()
+            self._record(result, images)
+            moments = result.moments
+        events += self._refresh_snapshot(decision)
+        return self._end_step(decision, moments, result, events)
 
-    def finish(self, step: Step, learnt: Learnt | None) -> Observation:
-        """Remember what was learnt, and go on to the next step."""
-        if step.learns and learnt is None:
-            left_out = self._skip(step.images, "its loss or gradient is not a number")
-            step = replace(left_out, events=(*step.events, *left_out.events))
-        if step.verdict.kind != "skipped":
-            self.skipped = 0
-        if learnt is not None:
-            self._remember(learnt)
-            self._store(step.images)
-        tape = list(step.events)
-        if self._refresh_due():
-            tape.append(self._take_snapshot())
-        seen = learnt.moments if learnt is not None else step.seen
-        return self._advance(step.verdict, learnt, seen, tape)
+    def update(self, images: Tensor) -> UpdateResult:
+        """Replay, loss, and one step of Adam.
 
-    def witness(self) -> Witness:
-        """The averaged networks as they see images now."""
-        source = self.settings.dream.source
-        return Witness(self.average, self.snapshot, source, self.generator, self.ranks)
-
-    def situation(self) -> Situation:
-        """Where this is, and what it dreams of."""
-        memory, past, source = self.memory, self.past, self.settings.dream.source
-        return Situation(
-            Here.of(memory.here, len(memory.environments), self.device),
-            Past.of(past, source, self.device) if past else None,
-        )
-
-    def material(self, present: int, past: Past | None) -> tuple[Tensor, Dream | Replay | None]:
-        """Noise [B, N] for this process's rows of `present` images, and what is rehearsed."""
-        noise = self.witness().noise(present)[own(self.ranks, present)]
-        return noise, self._rehearsal(self.settings.dream.count(present), past)
-
-    def _look(self, images: Tensor, now: Situation) -> Look:
+        Nothing here waits for the device, except on "mps": Adam itself skips a step whose gradient
+        is not finite, by its `found_inf`, as under a GradScaler.
+        """
+        context = self.context()
         with self.autocast():
-            noise, rehearsed = self.material(len(images), now.past)
-            mine, distance = images[own(self.ranks, len(images))], self.settings.dream.distance
-            return look(self.networks, mine, now.here, noise, rehearsed, distance)
+            noise = evaluation.draw_noise(self.networks, len(images), self.generator)
+            batch = Batch(images, noise, self.replay(len(images), context.past))
+            forward = loss.forward_pass(self.networks, batch, context)
+            terms = loss.loss_terms(forward, self.settings)
+        means = loss.mean_terms(terms)
+        total = loss.total_loss(means, context, self.settings)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        finite = self.descend(total)
+        with torch.no_grad():
+            kl = terms["kl"]
+            moments = evaluation.batch_moments(
+                forward.posterior, terms["reconstruction"], kl.sum(1)
+            )
+            named = {"loss": total, **means}
+            return UpdateResult.pack(named, kl.mean(0), moments, finite, len(images))
 
-    def _rehearsal(self, count: int, past: Past | None) -> Dream | Replay | None:
-        """This process's rows of `count` images of the past: dreams, or images that were stored."""
-        rows = own(self.ranks, count)
+    def descend(self, total: Tensor) -> Tensor:
+        """Clip the gradient and take a step of Adam if all is finite; return whether it is, []."""
+        weights = self.optimizer.param_groups[0]["params"]  # a list; networks would be searched
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.training.max_grad_norm)
+        finite = total.isfinite() & norm.isfinite()
+        heeded = self.device.type in FOUND_INF_DEVICES
+        if heeded:
+            self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        if heeded or finite:
+            self.optimizer.step()
+        return finite
+
+    def replay(
+        self, present: int, past: PastEnvironments | None
+    ) -> ReplayBatch | LabelledBatch | None:
+        """Images of the past beside so many `present` ones: generated, or stored ones."""
+        replay, count = self.settings.replay, self.settings.replay.count(present)
         if self.reservoir is not None:
-            stored = self.reservoir.draw(count, self.memory.here, self.generator)
-            return stored and stored.part(rows)
+            return self.reservoir.draw(count, self.environments.present, self.generator)
         if self.snapshot is None or past is None:
             return None
-        if self.settings.dream.method == "proximity":
-            return dream(self.snapshot, past, count, self.generator, rows)
-        dreamed = dream(self.snapshot, past, count, self.generator)
-        return labelled(dreamed.images, dreamed.environment, self.past, self.generator).part(rows)
+        made = generate(self.snapshot, past, count, self.generator)
+        if replay.method == "proximity":
+            return made
+        return labelled(made.images, made.environment, self.replayed_environments, self.generator)
 
-    @property
-    def past(self) -> tuple[Environment, ...]:
-        """What is dreamed of: every environment but this one (without S, the one there is)."""
-        if not self.settings.dreams:
-            return ()
-        return self.memory.elsewhere if self.settings.infer else self.memory.environments
+    def context(self) -> StepContext:
+        """Where images are seen, and what is replayed, on the device."""
+        present, replayed = self.environments.present, self.replayed_environments
+        source = self.settings.replay.source
+        return StepContext(
+            environment=present.index,
+            mask=torch.as_tensor(present.mask, device=self.device),
+            known=len(self.environments),
+            capacity=present.capacity.nats,
+            past=PastEnvironments.of(replayed, source, self.device) if replayed else None,
+            past_capacity=sum(k.capacity.nats for k in replayed) / max(1, len(replayed)),
+        )
 
-    # ---- learning ------------------------------------------------------------------------------
+    def update_average(self) -> None:
+        """Let the averaged weights follow the weights that are trained."""
+        update_average(self.average, self.networks, self.ema_decay)
 
-    def learn(self, images: Tensor) -> Learnt | None:
-        """One step down the loss; None, and no weight is changed, where that is no number."""
-        learnt = self.descend(images, self.situation(), self.memory.here.capacity.nats).read()
-        if learnt is not None:
-            follow(self.average, self.networks, self.averaging)
-        return learnt
+    # ---- recording -----------------------------------------------------------------------------
 
-    def descend(self, images: Tensor, now: Situation, capacity: float | Tensor) -> Told:
-        """The step of the weights that learn. On `HEEDED` devices nothing in it waits for them.
-
-        capacity: of the present environment, in nats. Whether a step is taken is then decided on
-        the device, by what PyTorch has for gradients that overflow in mixed precision.
-        """
-        seen, ranks = self._look(images, now), self.ranks
-        means = joined(terms(seen), ranks)
-        loss = total(means, capacity, self.settings, self.past_capacity)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        weights = self.optimizer.param_groups[0]["params"]  # a list; networks would be searched
-        share_gradients(weights, ranks)
-        norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.clip)
-        sound = loss.isfinite() & norm.isfinite()
-        heeded = self.device.type in HEEDED
-        if heeded:
-            self.optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
-        if heeded or sound:
-            self.optimizer.step()
-        nats = ranks.mean(seen.kl.detach().mean(0))
-        return Told.of({"loss": loss, **means}, nats, shown(seen, ranks), sound, len(images))
-
-    def _skip(self, images: Tensor, why: str) -> Step:
-        """Leave out a batch that would spoil the weights or the record; too many end the run."""
-        self.skipped += 1
-        if self.skipped >= MOST_SKIPPED or not self.memory.environments:
-            raise VaseError(
-                f"The batch of step {self.step} was left out, the {self.skipped}. in a row: {why}. "
-                "No weight was changed. Look at the images around this step, or lower "
-                "training.learning_rate."
-            )
-        verdict = Verdict("skipped", self.memory.current, f"left out: {why}")
-        return Step(images, verdict, False, (events.of_verdict(self.step, verdict),))
-
-    @property
-    def averaging(self) -> float:
-        """Share of the old in the moving average: less in the first steps, which know nothing."""
-        return min(self.settings.averaging, (1 + self.step) / (10 + self.step))
-
-    @property
-    def past_capacity(self) -> float:
-        """The mean capacity of the environments that are dreamed of, in nats."""
-        return sum(known.capacity.nats for known in self.past) / max(1, len(self.past))
-
-    def _remember(self, learnt: Learnt) -> None:
-        """Let the record follow what was learnt."""
-        here = remember(self.memory.here, learnt.moments, learnt.kl)
-        if self.settings.masks and not self.settings.infer:
-            mask = founding.typical_latents(here.moments, self.shape.latents, self.settings)
-            here = here if np.array_equal(mask, here.mask) else replace(here, mask=mask)
-        if not self.settings.entangled:
-            used = learnt.numbers["kl"]
-            here = replace(here, capacity=grow(here.capacity, used, self.settings.capacity))
-        self.memory = self.memory.enter(here)
-
-    def _store(self, images: Tensor) -> None:
+    def _record(self, result: UpdateResult, images: Tensor) -> None:
+        """Let the present environment's record follow what was learnt."""
+        settings, known = self.settings, self.environments.present
+        known = updated(known, result.moments, result.kl)
+        if settings.masks.enabled and not settings.detection.enabled:
+            # Without S no environment begins at which masks could be judged.
+            mask = typical_latents(known.moments, settings)
+            known = known if np.array_equal(mask, known.mask) else replace(known, mask=mask)
+        if settings.objective.kind == "capacity":
+            capacity = grow(known.capacity, result.terms["kl"], settings.objective)
+            known = replace(known, capacity=capacity)
+        self.environments = self.environments.enter(known)
         if self.reservoir is not None:
             self.reservoir.add(images, self.generator)
 
-    def _recognise(self, features: Tensor, score: float) -> None:
-        rule = self.settings.detector
-        here = recognise(self.memory.here, features, score, span=rule.span, window=rule.window)
-        self.memory = self.memory.enter(here)
-
-    # ---- deciding ------------------------------------------------------------------------------
-
-    def _decide(self, images: Tensor, features: Tensor) -> Verdict:
-        """Same, held, or, after an alarm, the verdict of the identification."""
-        here = self.memory.here
-        score = likelihood_ratio(features, here.signature)
-        if not self.settings.infer:
-            return self._same(features, score)
-        if self.settings.kappa is not None:
-            self.held, self.seen = (images,), (features,)
-            verdict = self.settings.kappa.identify(self.witness().guess(images, self.memory))
-            if verdict.kind != "same":
-                return verdict
-            self.held, self.seen = (), ()
-            return self._same(features, score)
-        before = self.suspicion
-        self.suspicion = detector.suspect(before, score, here.scores, self.settings.detector)
-        if not self.suspicion.held:
-            self._release(before)
-            return self._same(features, score)
-        rule = self.settings.identification
-        self.held = latest((*self.held, images), rule.pool, 2 * rule.batches)
-        self.seen = latest((*self.seen, features), rule.pool, 2 * rule.batches)
-        if not self.suspicion.alarm:
-            return Verdict("held", here.index, "surprising: held back until more has been seen")
-        return self.identify(weigh(self.memory, self.seen, self.suspicion.batches, rule), rule)
-
-    def _same(self, features: Tensor, score: float) -> Verdict:
-        self._recognise(features, score)
-        return Verdict("same", self.memory.current, "")
-
-    def _release(self, before: Suspicion) -> None:
-        """What was held was noise after all: not learnt, but part of the null distribution."""
-        self.held, self.seen = (), ()
-        if before.held:
-            here = released(self.memory.here, before, self.settings.detector.window)
-            self.memory = self.memory.enter(here)
-
-    # ---- acting on a verdict -------------------------------------------------------------------
-
-    def _act(self, verdict: Verdict) -> Event:
-        """Carry out a verdict of kind "kept", "back", "revised" or "new"."""
-        images, features = self._witnessed(verdict)
-        self.held, self.seen, self.suspicion = (), (), Suspicion()
-        if verdict.kind == "kept":
-            self._reconsider(features)
-            return events.of_verdict(self.step, verdict)
-        left = self.memory.current
-        dissolved = self._on_trial()
-        if dissolved:
-            self._step_back()
-        elif self.settings.dreams:
-            self._take_snapshot()
-        if verdict.kind == "back":
-            known = self.memory.environments[verdict.environment]
-            current = known.index
-            self.memory = (
-                self.memory.without(left, current) if dissolved else self.memory.enter(known)
-            )
-            return events.of_verdict(self.step, verdict, {"dissolved": left} if dissolved else {})
-        index = verdict.environment
-        self._make_room(index)
-        environment = founding.further(
-            self.witness(), self.memory, index, images, torch.cat(features), self.settings
-        )
-        self.memory = self.memory.enter(environment)
-        masked = np.flatnonzero(~environment.mask).tolist()
-        return events.of_verdict(self.step, verdict, {"masked": masked})
-
-    def _witnessed(self, verdict: Verdict) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The held images and features that agree with one another, and so are what it rests on."""
-        count = int(verdict.evidence.get("batches", 1))
-        return torch.cat(self.held[-count:]), self.seen[-count:]
-
-    def _on_trial(self) -> bool:
-        """Whether the present environment was opened too recently to be kept if it ends now."""
-        here, rule = self.memory.here, self.settings.identification
-        watched = self.settings.kappa is None
-        return watched and here.index > 0 and here.batches < rule.trial
-
-    def _step_back(self) -> None:
-        """Undo what was learnt in an environment that did not last: back to when it was opened.
-
-        Without dreams there is no snapshot, and what was learnt stays.
-        """
-        if self.snapshot is not None:
-            self.average = frozen(self.snapshot)
-            self.networks.load_state_dict(self.average.state_dict())
-
-    def _reconsider(self, held: tuple[Tensor, ...]) -> None:
-        """The environment is the same after all: its record takes in what was held back."""
-        for features in held:
-            score = likelihood_ratio(features, self.memory.here.signature)
-            self._recognise(features, score)
-
-    def _make_room(self, index: int) -> None:
-        """Double the tables of environments until they have a row for `index`."""
-        rows = self.shape.environments
-        if index < rows:
-            return
-        while rows <= index:
-            rows *= 2
-        self.grow(rows)
-
-    def grow(self, rows: int) -> None:
-        """Make room for `rows` environments; what the networks compute stays the same."""
-        larger = grown(self.networks, rows)
-        self.optimizer = grown_optimizer(self.optimizer, self.networks, larger)
-        self.networks, self.average = larger, grown(self.average, rows)
-        self.snapshot = grown(self.snapshot, rows) if self.snapshot is not None else None
-        self.shape = larger.shape
-
-    # ---- snapshot ------------------------------------------------------------------------------
-
-    def _take_snapshot(self) -> Event:
-        """Freeze the averaged weights; carry absent records over to what they now look like."""
-        witness = self.witness()
-        carried = tuple(
-            known
-            if known.index == self.memory.current
-            else replace(known, moments=witness.drifted(known))
-            for known in self.memory.environments
-        )
-        self.memory = Memory(carried, self.memory.current)
-        self.snapshot = frozen(self.average)
-        self.networks.load_state_dict(self.average.state_dict())
-        return Event(self.step, "snapshot", self.memory.current, "the averaged weights were frozen")
-
-    def _refresh_due(self) -> bool:
-        every = self.settings.dream.refresh
-        due = bool(self.settings.dreams and every and self.step and self.step % every == 0)
-        return due and not self._on_trial()  # what it may have to go back to is kept
-
-    # ---- bookkeeping ---------------------------------------------------------------------------
-
-    def _advance(
-        self, verdict: Verdict, learnt: Learnt | None, seen: Moments | None, tape: list[Event]
+    def _end_step(
+        self,
+        decision: Decision,
+        moments: Moments | None,
+        result: UpdateResult | None,
+        events: list[Event],
     ) -> Observation:
-        alpha = atypicality(seen)[: self.shape.latents].tolist() if seen is not None else []
+        if not decision.provisional:
+            self.rollback_optimizer = None
+        self.skipped = 0
         self.step += 1
+        size = self.architecture.latents
+        alpha = [] if moments is None else atypicality(moments)[:size].tolist()
         return Observation(
             step=self.step - 1,
-            verdict=verdict,
-            terms=learnt.numbers if learnt else {},
-            capacity=self.memory.here.capacity.nats,
-            kl_per_latent=learnt.kl if learnt else (),
+            decision=decision,
+            terms=result.terms if result else {},
+            capacity=self.environments.present.capacity.nats,
+            kl_per_latent=result.kl if result else (),
             alpha=tuple(alpha),
-            suspicion=self.suspicion.value,
-            events=tuple(tape),
+            statistic=decision.statistic,
+            events=tuple(events),
         )
+
+    def skip(self, why: str) -> Observation:
+        """Go on after a batch whose step was undone; too many in a row end the run.
+
+        `transaction` calls it.
+        """
+        if self.skipped + 1 >= MAX_SKIPPED or not self.environments:
+            raise VaseError(
+                f"The batch of step {self.step} was skipped ({self.skipped + 1} in a row): {why}. "
+                "No weight was changed. Look at the images around this step, or lower "
+                "training.learning_rate."
+            )
+        self.skipped, self.step = self.skipped + 1, self.step + 1
+        environment, capacity = self.environments.current, self.environments.present.capacity.nats
+        decision = Decision("skipped", environment, f"skipped: {why}")
+        event = _event(self.step - 1, decision)
+        return Observation(self.step - 1, decision, {}, capacity, (), (), 0.0, (event,))
+
+    def _refresh_snapshot(self, decision: Decision) -> list[Event]:
+        """Take the snapshot that is due; on probation a roll-back needs the one before."""
+        if not self.snapshot_due or decision.provisional:
+            return []
+        self.take_snapshot()
+        reason = "the averaged weights were frozen"
+        return [Event(self.step, "snapshot", self.environments.current, reason)]
+
+    # ---- acting on a decision ------------------------------------------------------------------
+
+    def _act(self, decision: Decision, images: Tensor) -> tuple[Moments | None, list[Event]]:
+        """Carry out a decision: the moments of the batch, and the event if it is one.
+
+        The moments are those that the averaged networks see in the environment until now; of a
+        batch that is learnt the update gives them.
+        """
+        if decision.kind == "same":
+            self.deferred = ()
+            return None, []
+        if not self.environments:
+            first = first_environment(self.average, images, self.settings, self.generator)
+            self.environments = self.environments.enter(first)
+            return None, [_event(self.step, decision)]
+        present, detection = self.environments.present, self.settings.detection
+        moments = evaluation.evaluate(self.average, images, present, self.generator)
+        if not np.isfinite([moments.mean, moments.variance]).all():
+            raise NotFiniteError("what the networks make of its images is not finite")
+        # As the detector keeps their features, so that `decision.batches` counts the same batches.
+        most, least = detection.max_pooled_images, 2 * detection.min_batches
+        self.deferred = latest((*self.deferred, images), most, least)
+        if decision.kind == "deferred":
+            return moments, []
+        outcome: dict[str, object] = {}
+        if decision.kind != "undetermined":
+            pooled = torch.cat(self.deferred[-decision.batches :])
+            self.deferred = ()
+            if decision.kind != "dismissed":
+                outcome = self._move(decision, pooled)
+        return moments, [_event(self.step, decision, outcome)]
+
+    def _move(self, decision: Decision, images: Tensor) -> dict[str, object]:
+        """Go to another environment: "returned", "new" or "reopened"; what came of it.
+
+        images: those that the decision rests on, [B, C, H, W]. What is discarded rolls back to the
+        snapshot from before it, with Adam's moments; without replay its weights stay.
+        """
+        left = self.environments.current
+        copy_weights(self)  # for `transaction`, which undoes a step that fails
+        if decision.discards:
+            self.roll_back()
+        elif self.settings.replay.enabled:
+            self.take_snapshot()
+        if decision.kind == "returned":
+            if not decision.discards:
+                self.environments = replace(self.environments, current=decision.environment)
+                return {}
+            self.environments = self.environments.without(left, decision.environment)
+            return {"discarded": left}
+        rows = self.architecture.environments
+        if decision.environment >= rows:  # ids have no gaps, so that twice as many suffice
+            self.grow(2 * rows)
+        opened = create_environment(
+            self.average,
+            self.environments,
+            decision.environment,
+            images,
+            self.settings,
+            self.generator,
+        )
+        if self.snapshot is not None and not decision.discards:
+            self.rollback_optimizer = optimizer_state(self.optimizer, self.networks)
+        self.environments = self.environments.enter(opened)
+        return {"masked": np.flatnonzero(~opened.mask).tolist()}
+
+
+def _event(step: int, decision: Decision, outcome: Mapping[str, object] | None = None) -> Event:
+    """The event that a decision is, with what came of it added to its evidence."""
+    evidence = {**decision.numbers, **(outcome or {})}
+    return Event(
+        step, cast(EventKind, decision.kind), decision.environment, decision.reason, evidence
+    )

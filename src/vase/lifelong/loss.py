@@ -1,53 +1,204 @@
-"""The loss of a look: named terms in nats per image, weighted once, here."""
+"""The loss: a pure function of (networks, batch, context) to named terms, weighted in one place.
+
+    L = L_MDL + L_past + w_s CE + sum_k w_k term_k
+
+    L_MDL  = -log p(x|z,s) + penalty( KL( q(z|x) || N(0, 1) ) )               present images
+    L_past = w_e D( q', q ) + w_d KL( p' || p )                               replayed images
+    CE     = -log q(s|x)                                                      both
+
+    penalty(K) = beta K + gamma max(0, K - C)^2                 `objective.capacity`
+
+Primes are of the frozen snapshot: L_past distils it on replayed images. w_s is
+`objective.classifier_weight`, w_e and w_d are `replay.encoder_weight` and `replay.decoder_weight`,
+w_k are the weights in `objective.terms`. Every term is in nats per image (the Wasserstein distance
+is in squared latent units) and stays unreduced until `mean_terms`. A term of your own is a function
+from a `ForwardPass` to a tensor [B], named in `objective.terms`: see docs/extend/loss.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from vase.lifelong.look import Look
-from vase.lifelong.settings import Settings
-from vase.objective.capacity import charge
+from vase import registry
+from vase.lifelong.replay import LabelledBatch, PastEnvironments, ReplayBatch
+from vase.nets import Networks
+from vase.objective import gaussian
+from vase.objective.capacity import capacity_penalty
+from vase.objective.likelihood import reconstruction
+from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.records import Posterior
+from vase.settings import LearnerSettings
 
 
-def terms(seen: Look) -> dict[str, Tensor]:
-    """The terms before they are weighted, each a scalar: the mean over images, in nats."""
-    return {
-        "reconstruction": seen.distortion.mean(),
-        "kl": seen.rate.mean(),
-        "belief": seen.belief,
-        **seen.past,
-    }
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is learnt in one step: present images [B, C, H, W], noise [B, N], replayed images."""
+
+    images: Tensor
+    noise: Tensor
+    replay: ReplayBatch | LabelledBatch | None = None
 
 
-def total(
-    means: Mapping[str, Tensor],
-    capacity: float | Tensor,
-    settings: Settings,
-    replayed: float,
-) -> Tensor:
-    """L = L_MDL + L_past + cross-entropy of the environment head, in nats per image.
+@dataclass(frozen=True, eq=False)
+class StepContext:
+    """Where the present images are seen.
 
-    means: the `terms` of a look. capacity: of the present environment, in nats. L_past is proximity
-    to the snapshot on dreams or, where the past is replayed as data, L_MDL of the replayed images,
-    each weighing as much as a present one. replayed: their capacity.
+    environment: the id. mask: [N], bool, True where a latent is in use. known: how many
+    environments the classifier tells apart. capacity: C in nats. past, past_capacity: what is
+    replayed, and its mean capacity in nats.
     """
-    present = _minimum(means["reconstruction"], means["kl"], capacity, settings)
-    loss = present + settings.belief * means["belief"]
-    rule = settings.dream
+
+    environment: int
+    mask: Tensor
+    known: int
+    capacity: float | Tensor
+    past: PastEnvironments | None = None
+    past_capacity: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardPass:
+    """What the networks make of a batch, with gradients.
+
+    posterior: of the present images, unmasked, [B, N]; used: with masked latents at the prior.
+    z: [B, N], masked latents 0. logits: [B, C, H, W]. replay_posterior, replay_logits: the same of
+    the replayed images, [R, ...], R = 0 without any. log_environment: log q(s|x) of the environment
+    that an image is of, [B + R].
+    """
+
+    batch: Batch
+    context: StepContext
+    posterior: Posterior
+    used: Posterior
+    z: Tensor
+    logits: Tensor
+    log_environment: Tensor
+    replay_posterior: Posterior
+    replay_logits: Tensor
+
+
+LossTerm = Callable[[ForwardPass], Tensor]
+
+
+def forward_pass(networks: Networks, batch: Batch, context: StepContext) -> ForwardPass:
+    """Pass present and replayed images through the networks, both in one pass."""
+    count, mask, replay = len(batch.images), context.mask, batch.replay
+    inputs = batch.images if replay is None else torch.cat([batch.images, replay.images])
+    both = networks.encoder(inputs)
+    posterior = Posterior(both.mean[:count], both.log_variance[:count])
+    again = Posterior(both.mean[count:], both.log_variance[count:])
+
+    used = gaussian.masked(posterior, mask)
+    z = z_present = gaussian.sample(used, batch.noise) * mask
+    environment = torch.full((count,), context.environment, device=inputs.device)
+    if replay is not None:
+        z = torch.cat([z, _replayed_latents(replay, again)])
+        environment = torch.cat([environment, replay.environment])
+    logits = networks.decoder(z, environment)
+
+    log_probability = networks.classifier(both, context.known)
+    return ForwardPass(
+        batch=batch,
+        context=context,
+        posterior=posterior,
+        used=used,
+        z=z_present,
+        logits=logits[:count],
+        log_environment=log_probability.gather(1, environment[:, None])[:, 0],
+        replay_posterior=again,
+        replay_logits=logits[count:],
+    )
+
+
+def _replayed_latents(replay: ReplayBatch | LabelledBatch, again: Posterior) -> Tensor:
+    """The latents an image was generated from or, where it is learnt, those that are seen in it."""
+    if isinstance(replay, ReplayBatch):
+        return replay.z
+    used = gaussian.masked(again, replay.mask)
+    return gaussian.sample(used, replay.noise) * replay.mask
+
+
+def loss_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, Tensor]:
+    """Return the terms by name, unreduced: [B], those of replayed images [R], classifier [B + R].
+
+    kl: of each image and latent, [B, N]; its sum over latents is the rate.
+    """
+    terms = {
+        "reconstruction": reconstruction(forward.logits, forward.batch.images),
+        "kl": gaussian.kl_to_prior(forward.used),
+        **_replay_terms(forward, settings),
+        "classifier": -forward.log_environment,
+    }
+    for name in settings.objective.terms:
+        terms[name] = loss_term(name)(forward)
+    return terms
+
+
+def _replay_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, Tensor]:
+    """L_past: proximity to the snapshot or, where the past is learnt as data, L_MDL of it."""
+    again, logits = forward.replay_posterior, forward.replay_logits
+    match forward.batch.replay:
+        case ReplayBatch() as replay:
+            distance = settings.replay.distance
+            return {
+                "encoder_proximity": encoder_proximity(replay.posterior, again, distance),
+                "decoder_proximity": decoder_proximity(replay.logits, logits),
+            }
+        case LabelledBatch() as replay:
+            return {
+                "replay_kl": gaussian.kl_to_prior(gaussian.masked(again, replay.mask)).sum(1),
+                "replay_reconstruction": reconstruction(logits, replay.images),
+            }
+    return {}
+
+
+def mean_terms(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of each term over its images, [], in nats per image."""
+    leading = ("reconstruction", "kl", "classifier")
+    names = [*leading, *(name for name in terms if name not in leading)]
+    rates = {**terms, "kl": terms["kl"].sum(1)}
+    return {name: rates[name].mean() for name in names}
+
+
+def total_loss(
+    means: Mapping[str, Tensor], context: StepContext, settings: LearnerSettings
+) -> Tensor:
+    """Weight the mean terms: L = L_MDL + L_past + w_s CE, in nats per image, [].
+
+    The one place where terms are weighted. `replay.ratio` is replayed images per present image, so
+    that each replayed image that is learnt as data weighs as much as a present one; its capacity is
+    the mean of the past environments'.
+    """
+    objective, replay = settings.objective, settings.replay
+    distortion, rate = means["reconstruction"], means["kl"]
+    present = _description_length(distortion, rate, context.capacity, settings)
+    loss = present + objective.classifier_weight * means["classifier"]
     if "encoder_proximity" in means:
-        loss = loss + rule.encoder * means["encoder_proximity"]
-        loss = loss + rule.decoder * means["decoder_proximity"]
+        loss = loss + replay.encoder_weight * means["encoder_proximity"]
+        loss = loss + replay.decoder_weight * means["decoder_proximity"]
     if "replay_reconstruction" in means:
         distortion, rate = means["replay_reconstruction"], means["replay_kl"]
-        loss = loss + rule.share * _minimum(distortion, rate, replayed, settings)
+        past = _description_length(distortion, rate, context.past_capacity, settings)
+        loss = loss + replay.ratio * past
+    for name, weight in objective.terms.items():
+        loss = loss + weight * means[name]
     return loss
 
 
-def _minimum(
-    distortion: Tensor, rate: Tensor, capacity: float | Tensor, settings: Settings
+def _description_length(
+    distortion: Tensor, rate: Tensor, capacity: float | Tensor, settings: LearnerSettings
 ) -> Tensor:
-    """L_MDL: distortion, and the rate as the objective charges it."""
-    paid = rate if settings.entangled else charge(rate, capacity, settings.capacity)
-    return distortion + paid
+    """L_MDL = distortion + capacity_penalty(rate); a plain VAE pays the rate itself."""
+    if settings.objective.kind == "vae":
+        return distortion + rate
+    return distortion + capacity_penalty(rate, capacity, settings.objective)
+
+
+def loss_term(name: str) -> LossTerm:
+    """Return the function that a key of `objective.terms` names."""
+    known: dict[str, LossTerm] = {}
+    return registry.resolve(name, known, "loss term", registry.lacks_call)

@@ -1,33 +1,116 @@
-"""Replay: images of the past learnt like present ones, the rival of dreams with proximity terms.
+"""Generative replay: images of past environments, so that they are not forgotten.
 
-Either dreams of a frozen snapshot, labelled by it with the environment they are of (deep generative
-replay, Shin et al. 2017), or images that were really seen and stored, a uniform sample of the whole
-stream (a reservoir). VASE does neither; they are what it is compared with.
+A frozen snapshot of the model itself generates images; the paper calls them dreams. Latents are
+drawn from the marginals of a past environment, and the snapshot decodes and encodes them. What it
+made of an image, today's networks must still make of it (`objective.proximity`).
+
+Its rivals learn images of the past as if they were present ones: images that the snapshot generates
+and labels with their environment (deep generative replay, Shin et al. 2017), or images that were
+stored, a uniform sample of the whole stream (a reservoir).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vase.lifelong.memory import Environment
+from vase.lifelong.environments import Environment
+from vase.nets import Networks
+from vase.records import Posterior
+from vase.settings import Source
 
 
-@dataclass(frozen=True)
-class Replay:
-    """Images [R, C, H, W] to be learnt again, with environment [R], mask and noise [R, N]."""
+@dataclass(frozen=True, eq=False)
+class ReplayBatch:
+    """Images [R, C, H, W] that the snapshot generated, and what it made of them.
+
+    z: [R, N], from which they were decoded. environment: [R], ids. posterior: of the snapshot,
+    [R, N]. logits: of the snapshot, [R, C, H, W].
+    """
+
+    images: Tensor
+    z: Tensor
+    environment: Tensor
+    posterior: Posterior
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledBatch:
+    """Images [R, C, H, W] to be learnt as if they were present ones.
+
+    environment: [R], ids. mask: [R, N], of their environments. noise: [R, N], standard normal.
+    """
 
     images: Tensor
     environment: Tensor
     mask: Tensor
     noise: Tensor
 
-    def part(self, rows: slice) -> Replay:
+    def part(self, rows: slice) -> LabelledBatch:
         """Some of the images."""
-        return Replay(*(each[rows] for each in vars(self).values()))
+        return LabelledBatch(*(each[rows] for each in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class PastEnvironments:
+    """What is replayed, a row for each environment: id [E]; mask, mean, variance [E, N]."""
+
+    index: Tensor
+    mask: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, environments: Sequence[Environment], source: Source, device: torch.device) -> Self:
+        """Put the past on a device; source "prior" has 0 and 1 in place of the moments."""
+        mask = np.stack([known.mask for known in environments])
+        size = mask.shape[1]
+        mean = np.stack([known.moments.mean[:size] for known in environments])
+        variance = np.stack([known.moments.variance[:size] for known in environments])
+        if source == "prior":
+            mean, variance = np.zeros_like(mean), np.ones_like(variance)
+        index = torch.tensor([known.index for known in environments], device=device)
+        tables = (torch.from_numpy(each).float().to(device) for each in (mask, mean, variance))
+        return cls(index, *tables)
+
+    def latents(self, choice: Tensor, noise: Tensor) -> Tensor:
+        """Latents [B, N] of environments in the rows `choice` [B]: masked ones are 0.
+
+        z = a * ( m + sqrt(v) noise ), noise [B, N] standard normal.
+        """
+        mean, deviation = self.mean[choice], self.variance[choice].sqrt()
+        return self.mask[choice] * (mean + deviation * noise)
+
+
+def latents(
+    environments: Sequence[Environment], choice: Tensor, noise: Tensor, source: Source
+) -> Tensor:
+    """Return latents of past environments, [B, N]; see `PastEnvironments.latents`."""
+    return PastEnvironments.of(environments, source, noise.device).latents(choice, noise)
+
+
+@torch.no_grad()
+def generate(
+    snapshot: Networks,
+    past: PastEnvironments,
+    count: int,
+    generator: torch.Generator,
+    rows: slice = slice(None),
+) -> ReplayBatch:
+    """Generate `count` images of past environments, each equally likely; only `rows` of them."""
+    device = generator.device
+    choice = torch.randint(len(past.index), (count,), generator=generator, device=device)
+    noise = torch.randn(count, snapshot.architecture.latents, generator=generator, device=device)
+    z, index = past.latents(choice[rows], noise[rows]), past.index[choice[rows]]
+    logits = snapshot.decoder(z, index)
+    images = torch.sigmoid(logits)
+    return ReplayBatch(images, z, index, snapshot.encoder(images), logits)
 
 
 def labelled(
@@ -35,12 +118,12 @@ def labelled(
     environment: Tensor,
     known: Sequence[Environment],
     generator: torch.Generator,
-) -> Replay:
-    """Images [R, C, H, W] of known environments, with their masks and fresh noise."""
+) -> LabelledBatch:
+    """Return images [R, C, H, W] of known environments with their masks and fresh noise."""
     masks = {record.index: torch.as_tensor(record.mask) for record in known}
     mask = torch.stack([masks[index] for index in environment.tolist()]).to(images.device)
     noise = torch.randn(*mask.shape, generator=generator, device=images.device)
-    return Replay(images, environment, mask, noise)
+    return LabelledBatch(images, environment, mask, noise)
 
 
 class Reservoir:
@@ -69,10 +152,13 @@ class Reservoir:
         self.images[list(chosen)] = images[list(chosen.values())]
         self.seen += len(images)
 
-    def draw(self, count: int, here: Environment, generator: torch.Generator) -> Replay | None:
-        """`count` stored images at random, all of one environment; None as long as it is empty."""
+    def draw(
+        self, count: int, present: Environment, generator: torch.Generator
+    ) -> LabelledBatch | None:
+        """Draw `count` stored images, all of one environment; None as long as it is empty."""
         if not self.seen:
             return None
         device = self.images.device
         rows = torch.randint(len(self), (count,), generator=generator, device=device)
-        return labelled(self.images[rows], torch.full_like(rows, here.index), [here], generator)
+        index = torch.full_like(rows, present.index)
+        return labelled(self.images[rows], index, [present], generator)

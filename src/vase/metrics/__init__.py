@@ -13,10 +13,12 @@ from vase.metrics.fixed_factor import beta_vae_score, factor_vae_score
 from vase.metrics.importance import Dci, dci
 from vase.metrics.information import Mig, mig
 from vase.metrics.latents import active_units, total_correlation
+from vase.metrics.registry import METRICS, metric
 from vase.metrics.separation import Sap, sap
 from vase.metrics.table import binned
 
 __all__ = [
+    "METRICS",
     "Dci",
     "Mig",
     "Sap",
@@ -26,6 +28,7 @@ __all__ = [
     "binned",
     "dci",
     "factor_vae_score",
+    "metric",
     "mig",
     "sap",
     "total_correlation",

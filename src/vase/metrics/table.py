@@ -16,7 +16,7 @@ from vase.errors import InputError
 Array = NDArray[np.float64]
 Labels = NDArray[np.intp]
 
-LARGEST = 1e150  # sums of squares of larger numbers overflow
+MAX_MAGNITUDE = 1e150  # sums of squares of larger numbers overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def checked_columns(values: ArrayLike, name: str, least_rows: int = 2) -> Array:
             "not finite. Leave those rows out of every array, or mend what made them."
         )
     huge = np.abs(exact).max()
-    if huge > LARGEST:
+    if huge > MAX_MAGNITUDE:
         raise InputError(
             f"{name} holds numbers as large as {huge:g}, whose squares overflow. Divide its "
             "columns by their size."

@@ -1,14 +1,19 @@
 """Networks: weights only. No loss, no optimizer, no decision; `forward` changes no state."""
 
-from vase.nets.architecture import BUILT_IN, Architecture, Networks, fold_for, register
-from vase.nets.features import RandomFeatures, random_features
+from vase.nets.architecture import (
+    DECODERS,
+    ENCODERS,
+    Architecture,
+    Networks,
+    space_to_depth_for,
+)
+from vase.settings import ModelSettings
 
 __all__ = [
-    "BUILT_IN",
+    "DECODERS",
+    "ENCODERS",
     "Architecture",
+    "ModelSettings",
     "Networks",
-    "RandomFeatures",
-    "fold_for",
-    "random_features",
-    "register",
+    "space_to_depth_for",
 ]

@@ -1,59 +1,57 @@
 """Encoder, decoder and environment head.
 
-Space is folded into channels first (`fold`): a 64x64 image becomes 16 channels of 16x16, and two
-strided convolutions do what four would do on the full canvas, at a fifth of their cost. Sides that
-cannot be folded and halved twice are padded with zeros on the way in and cut off on the way out.
+Pixel blocks become channels first (`space_to_depth`): a 64x64 image becomes 16 channels of 16x16,
+and two strided convolutions do what four would do on the full canvas, at a fifth of their cost.
+Sides that cannot be divided so and halved twice are padded with zeros, and cut off afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
-from vase.errors import ConfigError, InputError
+from vase import registry
+from vase.errors import InputError
 from vase.nets import window
 from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.records import Posterior
+from vase.settings import ModelSettings
 
-HINT = 0.3  # images' half sides by which the first two latents move the decoder's window at first
-REACH = 4.0  # of the centre beside the hidden units: a step across the image is a step in a latent
-LEAST = 8  # pixels of a side
-FOLDS = (8, 4, 2, 1)
+POSITION_INIT = 0.3  # half sides of the image: how far the first two latents move the window
+POSITION_SCALE = 4.0  # of the centre beside the hidden units: across the image is a step of z
+MIN_SIDE = 8  # pixels
+SPACE_TO_DEPTH = (8, 4, 2, 1)
 DEFAULT = "window"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The shapes of the networks.
+class Architecture(ModelSettings):
+    """The shapes of the networks: their settings, and the shape of an image.
 
-    channels, height, width: of an image; of a vector of D numbers D, 1, 1. latents: N. features,
-    hidden: widths of the encoder's convolutions and of the dense layers. cells: width of the
-    decoder's grid. fold: side of the pixel blocks that become channels.
-    environments: rows of the environment tables, which grow when they are full. nets: the name of
-    the encoder and decoder, as it was given to `register`; vectors have dense ones by default.
+    channels, height, width: of an image; of a vector of D numbers D, 1, 1, for which the default
+    networks are dense.
     """
 
-    channels: int = 1
-    height: int = 64
-    width: int = 64
-    latents: int = 24
-    features: int = 64
-    hidden: int = 256
-    cells: int = 64
-    fold: int = 4
-    environments: int = 16
-    nets: str = DEFAULT
+    channels: PositiveInt = 1
+    height: PositiveInt = 64
+    width: PositiveInt = 64
 
-    def __post_init__(self) -> None:
-        if not self.of_vectors and min(self.height, self.width) < LEAST:
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        if not self.of_vectors and min(self.height, self.width) < MIN_SIDE:
             raise InputError(
                 f"Images of {self.height} x {self.width} pixels are too small: both sides must "
-                f"have at least {LEAST}. Enlarge them, or pad them."
+                f"have at least {MIN_SIDE}. Enlarge them, or pad them."
             )
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.channels, self.height, self.width
 
     @property
     def of_vectors(self) -> bool:
@@ -67,18 +65,18 @@ class Architecture:
 
     @property
     def folded_channels(self) -> int:
-        return self.channels * self.fold**2
+        return self.channels * self.space_to_depth**2
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Height and width of what the networks see: the next multiples of four folds."""
-        block = 4 * self.fold
+        """Height and width of what the networks see: the next multiples of four blocks."""
+        block = 4 * self.space_to_depth
         return -(-self.height // block) * block, -(-self.width // block) * block
 
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the folded image: the cells on which the decoder broadcasts."""
-        return self.padded[0] // self.fold, self.padded[1] // self.fold
+        return self.padded[0] // self.space_to_depth, self.padded[1] // self.space_to_depth
 
     @property
     def window(self) -> tuple[int, int]:
@@ -94,55 +92,57 @@ class Architecture:
     @property
     def flat(self) -> int:
         """Features that enter the encoder's dense layer, the grid having been halved twice."""
-        return self.features * (self.grid[0] // 4) * (self.grid[1] // 4)
+        return self.encoder_channels * (self.grid[0] // 4) * (self.grid[1] // 4)
 
 
-def fold_for(height: int, width: int) -> int:
-    """The largest fold that leaves the decoder a grid of at least 16 x 16 cells, else 1."""
-    return next((fold for fold in FOLDS if min(height, width) >= 16 * fold), 1)
+def space_to_depth_for(height: int, width: int) -> int:
+    """Return the largest block that leaves the decoder a grid of 16 x 16 cells or more, else 1."""
+    return next((block for block in SPACE_TO_DEPTH if min(height, width) >= 16 * block), 1)
 
 
-class Encoder(nn.Module):
+class WindowEncoder(nn.Module):
     """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N].
 
-    The whole image is looked at, and from it a place is chosen at which a window of half its sides
-    is looked at more closely. What a thing is can so be told wherever it is. The place is the mean
+    The encoder looks at the whole image, and chooses a place in it at which it looks at a window of
+    half the sides. So it recognises an object wherever it is. The place is the mean
     of the cells' coordinates, weighted by how much each cell attracts (spatial softmax, Finn et al.
     2016, arXiv 1509.06113).
     """
 
     coordinates: Tensor
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        width = shape.features
-        self.window, self.margins = shape.window, shape.margins
+        width = architecture.encoder_channels
+        self.window, self.margins = architecture.window, architecture.margins
         self.first = nn.Sequential(
-            nn.PixelUnshuffle(shape.fold),
-            nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
+            nn.PixelUnshuffle(architecture.space_to_depth),
+            nn.Conv2d(architecture.folded_channels, width, 4, stride=2, padding=1),
             nn.ReLU(),
         )
         self.interest = nn.Conv2d(width, 1, 1, bias=False)
         nn.init.ones_(self.interest.weight)  # what is not empty attracts, to begin with
-        rows, columns = shape.grid
+        rows, columns = architecture.grid
         self.register_buffer("coordinates", _coordinates(rows // 2, columns // 2), persistent=False)
         self.whole = nn.Sequential(
             nn.Conv2d(width, width, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(shape.flat, shape.hidden),
+            nn.Linear(architecture.flat, architecture.hidden),
             nn.ReLU(),
         )
         self.close = nn.Sequential(
-            nn.PixelUnshuffle(shape.fold),
-            nn.Conv2d(shape.folded_channels, width, 4, stride=2, padding=1),
+            nn.PixelUnshuffle(architecture.space_to_depth),
+            nn.Conv2d(architecture.folded_channels, width, 4, stride=2, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(shape.flat, shape.hidden),
+            nn.Linear(architecture.flat, architecture.hidden),
             nn.ReLU(),
         )
-        self.both = nn.Sequential(nn.Linear(2 * shape.hidden, shape.hidden), nn.ReLU())
-        self.posterior = nn.Linear(shape.hidden + 2, 2 * shape.latents)
+        self.both = nn.Sequential(
+            nn.Linear(2 * architecture.hidden, architecture.hidden), nn.ReLU()
+        )
+        self.posterior = nn.Linear(architecture.hidden + 2, 2 * architecture.latents)
 
     def forward(self, images: Tensor) -> Posterior:
         images = pad(images, self.margins)
@@ -150,7 +150,7 @@ class Encoder(nn.Module):
         seen = self.whole(features)
         centre = self.attended(features)
         closer = self.close(window.cut(images, centre, self.window))
-        known = torch.cat([self.both(torch.cat([seen, closer], 1)), REACH * centre], 1)
+        known = torch.cat([self.both(torch.cat([seen, closer], 1)), POSITION_SCALE * centre], 1)
         mean, log_variance = self.posterior(known).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
 
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
         return place
 
 
-class Decoder(nn.Module):
+class WindowDecoder(nn.Module):
     """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
 
     A sum of two pictures. One is a spatial broadcast decoder (Watters et al. 2019, arXiv
@@ -178,30 +178,33 @@ class Decoder(nn.Module):
 
     coordinates: Tensor
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        width = shape.cells
-        self.size, self.grid = shape.padded, shape.grid
-        self.inwards = tuple(-margin for margin in shape.margins)
-        self.what = nn.Linear(shape.latents, shape.hidden)
-        self.environment = nn.Embedding(shape.environments, shape.hidden)
+        width = architecture.decoder_channels
+        self.size, self.grid = architecture.padded, architecture.grid
+        self.inwards = tuple(-margin for margin in architecture.margins)
+        self.what = nn.Linear(architecture.latents, architecture.hidden)
+        self.environment = nn.Embedding(architecture.environments, architecture.hidden)
         nn.init.zeros_(self.environment.weight)
-        self.condition = nn.Linear(shape.hidden, 5 * width)
-        self.latents = nn.Linear(shape.latents, width)
+        self.condition = nn.Linear(architecture.hidden, 5 * width)
+        self.latents = nn.Linear(architecture.latents, width)
         self.place = nn.Linear(2, width)
         self.first = nn.Linear(width, width, bias=False)
         self.second = nn.Linear(width, width, bias=False)
-        self.register_buffer("coordinates", _coordinates(*shape.grid), persistent=False)
-        self.paint = nn.Linear(width, shape.folded_channels)
-        self.unfold = nn.PixelShuffle(shape.fold)
-        self.centre = nn.Linear(shape.latents, 2, bias=False)
+        self.register_buffer("coordinates", _coordinates(*architecture.grid), persistent=False)
+        self.paint = nn.Linear(width, architecture.folded_channels)
+        self.unfold = nn.PixelShuffle(architecture.space_to_depth)
+        self.centre = nn.Linear(architecture.latents, 2, bias=False)
         with torch.no_grad():  # a hint: y and x begin in the first two latents
-            nn.init.eye_(self.centre.weight).mul_(HINT)
+            nn.init.eye_(self.centre.weight).mul_(POSITION_INIT)
         self.close = nn.Sequential(
-            nn.Linear(shape.hidden, shape.hidden),
+            nn.Linear(architecture.hidden, architecture.hidden),
             nn.LeakyReLU(LEAK),
-            nn.Linear(shape.hidden, shape.channels * shape.window[0] * shape.window[1]),
-            nn.Unflatten(1, (shape.channels, *shape.window)),
+            nn.Linear(
+                architecture.hidden,
+                architecture.channels * architecture.window[0] * architecture.window[1],
+            ),
+            nn.Unflatten(1, (architecture.channels, *architecture.window)),
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
@@ -237,17 +240,19 @@ def _coordinates(height: int, width: int) -> Tensor:
     return torch.cartesian_prod(rows, columns)
 
 
-class EnvironmentHead(nn.Module):
+class EnvironmentClassifier(nn.Module):
     """q(s|x), read from the posterior alone: log-probabilities over the first `known` environments.
 
-    It sees neither pixels nor texture, so it cannot tell a dream from a photograph, and its input
-    is detached: naming a place never moves a latent.
+    It sees neither pixels nor texture, so it cannot tell a replayed image from a real one, and its
+    input is detached: its loss moves no latent.
     """
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Linear(2 * shape.latents, 64), nn.ReLU(), nn.Linear(64, shape.environments)
+            nn.Linear(2 * architecture.latents, 64),
+            nn.ReLU(),
+            nn.Linear(64, architecture.environments),
         )
 
     def forward(self, posterior: Posterior, known: int) -> Tensor:
@@ -255,49 +260,44 @@ class EnvironmentHead(nn.Module):
         return torch.log_softmax(self.body(inputs)[:, :known].float(), dim=1)
 
 
-Maker = Callable[[Architecture], nn.Module]
+NetworkClass = Callable[[Architecture], nn.Module]
 
-KNOWN: dict[str, tuple[Maker, Maker]] = {
-    DEFAULT: (Encoder, Decoder),
-    "dense": (DenseEncoder, DenseDecoder),
-}
+ENCODERS: dict[str, NetworkClass] = {DEFAULT: WindowEncoder, "dense": DenseEncoder}
+DECODERS: dict[str, NetworkClass] = {DEFAULT: WindowDecoder, "dense": DenseDecoder}
 
 
-BUILT_IN = frozenset(KNOWN)
+def encoder_class(architecture: Architecture) -> NetworkClass:
+    """Return the encoder that `model.encoder` names; for vectors the default is dense."""
+    name = _named(architecture, architecture.encoder)
+    return registry.resolve(name, ENCODERS, "encoder", registry.lacks_call)
 
 
-def register(name: str, encoder: Maker, decoder: Maker) -> None:
-    """Make networks of your own known as `model.nets=NAME`; a name has one meaning for good.
-
-    encoder: called with an `Architecture`, a module from images [B, C, H, W] to a `Posterior`.
-    decoder: from latents [B, N] and environments [B] to logits [B, C, H, W]; its table of
-    environments is an `nn.Embedding` called `environment`, zero at first, which grows as needed.
-    A checkpoint holds the name: register again before it is loaded.
-    """
-    if KNOWN.setdefault(name, (encoder, decoder)) != (encoder, decoder):
-        raise ConfigError(f"There are networks called '{name}' already. Choose another name.")
+def decoder_class(architecture: Architecture) -> NetworkClass:
+    """Return the decoder that `model.decoder` names; for vectors the default is dense."""
+    name = _named(architecture, architecture.decoder)
+    return registry.resolve(name, DECODERS, "decoder", registry.lacks_call)
 
 
-def _found(name: str) -> tuple[Maker, Maker]:
-    if name not in KNOWN:
-        raise ConfigError(
-            f"There are no networks called '{name}', only {', '.join(KNOWN)}. Register those of "
-            "your own first: vase.nets.register."
-        )
-    return KNOWN[name]
+def _named(architecture: Architecture, name: str) -> str:
+    return "dense" if architecture.of_vectors and name == DEFAULT else name
 
 
 class Networks(nn.Module):
     """The three networks of one model, so that they are saved, averaged and moved together."""
 
-    TABLES = ("decoder.environment.weight", "head.body.2.weight", "head.body.2.bias")
+    TABLES = ("decoder.environment.weight", "classifier.body.2.weight", "classifier.body.2.bias")
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.shape = shape
-        encoder, decoder = _found(
-            "dense" if shape.of_vectors and shape.nets == DEFAULT else shape.nets
-        )
-        self.encoder = encoder(shape)
-        self.decoder = decoder(shape)
-        self.head = EnvironmentHead(shape)
+        self.architecture = architecture
+        self.encoder = encoder_class(architecture)(architecture)
+        self.decoder = decoder_class(architecture)(architecture)
+        self.classifier = EnvironmentClassifier(architecture)
+
+    @property
+    def capturable(self) -> bool:
+        """Whether a step can be captured as a CUDA graph: unless a network says `capturable=False`.
+
+        A network that waits for the device or branches on what it sees has to say so.
+        """
+        return all(getattr(part, "capturable", True) for part in (self.encoder, self.decoder))

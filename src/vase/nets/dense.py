@@ -1,7 +1,7 @@
 """Networks of dense layers: for vectors, which have no neighbours and no place.
 
-A vector of D numbers goes through the model as an image of one pixel with D channels, so nothing
-but the networks and the fixed eye has to know the difference.
+A vector of D numbers goes through the model as an image of one pixel with D channels, so that
+only the networks and the feature extractor differ.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ LEAK = 0.1  # slope of the decoder below zero
 class DenseEncoder(nn.Module):
     """q(z|x): vectors [B, D, 1, 1], or images, in [0, 1] to a `Posterior` over [B, N]."""
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(shape.values, shape.hidden),
+            nn.Linear(architecture.values, architecture.hidden),
             nn.ReLU(),
-            nn.Linear(shape.hidden, shape.hidden),
+            nn.Linear(architecture.hidden, architecture.hidden),
             nn.ReLU(),
-            nn.Linear(shape.hidden, 2 * shape.latents),
+            nn.Linear(architecture.hidden, 2 * architecture.latents),
         )
 
     def forward(self, vectors: Tensor) -> Posterior:
@@ -46,16 +46,16 @@ class DenseDecoder(nn.Module):
     so that a new environment begins from what all have in common.
     """
 
-    def __init__(self, shape: Architecture) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.what = nn.Linear(shape.latents, shape.hidden)
-        self.environment = nn.Embedding(shape.environments, shape.hidden)
+        self.what = nn.Linear(architecture.latents, architecture.hidden)
+        self.environment = nn.Embedding(architecture.environments, architecture.hidden)
         nn.init.zeros_(self.environment.weight)
         self.layers = nn.Sequential(
-            nn.Linear(shape.hidden, shape.hidden),
+            nn.Linear(architecture.hidden, architecture.hidden),
             nn.LeakyReLU(LEAK),
-            nn.Linear(shape.hidden, shape.values),
-            nn.Unflatten(1, (shape.channels, shape.height, shape.width)),
+            nn.Linear(architecture.hidden, architecture.values),
+            nn.Unflatten(1, (architecture.channels, architecture.height, architecture.width)),
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 alpha_n = KL( E_x[ q(z_n | x) ] || N(0, 1) ). The marginal is a mixture of B Gaussians; its
 moment-matched Gaussian gives a closed form which is a lower bound, because among all densities
-with given mean and variance the Gaussian has the largest entropy. A latent that nobody uses sits
+with given mean and variance the Gaussian has the largest entropy. A latent that is not used stays
 at the prior and has alpha = 0: spare capacity is never masked.
 """
 
@@ -15,7 +15,7 @@ from vase.objective.moments import Moments
 
 Array = NDArray[np.float64]
 
-FOREIGN = 0.2  # share of the nats of a code: measured at 0 on digits after clothes, 0.4 in a room
+MAX_OVERDISPERSED_SHARE = 0.2  # of a code's nats: measured 0 on digits after clothes, 0.4 in a room
 
 
 def atypicality(marginal: Moments) -> Array:
@@ -30,14 +30,14 @@ def typical(alpha: Array, threshold: float) -> NDArray[np.bool_]:
     return np.asarray(alpha) < threshold
 
 
-def foreign(marginal: Moments, kl: Array, threshold: float) -> bool:
-    """Whether these images are foreign to the encoder, so that no latent can be judged by them.
+def out_of_distribution(marginal: Moments, kl: Array, threshold: float) -> bool:
+    """Whether images are so far from what the encoder knows that no latent can be judged by them.
 
     kl: [N], nats that each latent carried before. An atypical marginal is either narrow, because
-    its factor is at rest here, or astray: farther out than the prior, m^2 + v > 1, because the
-    encoder does not know what it sees. Foreign: sum_astray kl > 0.2 sum kl.
+    its factor is at rest here, or overdispersed: farther out than the prior, m^2 + v > 1, because
+    the encoder does not know what it sees. Out of distribution: sum_overdispersed kl > 0.2 sum kl.
     """
     size = len(kl)
     atypical = ~typical(atypicality(marginal)[:size], threshold)
-    astray = atypical & ((marginal.mean**2 + marginal.variance)[:size] > 1)
-    return bool(kl[astray].sum() > FOREIGN * kl.sum())
+    overdispersed = atypical & ((marginal.mean**2 + marginal.variance)[:size] > 1)
+    return bool(kl[overdispersed].sum() > MAX_OVERDISPERSED_SHARE * kl.sum())

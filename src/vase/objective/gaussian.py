@@ -1,7 +1,7 @@
 """Diagonal Gaussians: divergences and sampling.
 
 Written with `mean` and `log_variance` because that is what an encoder gives; every divergence is
-per latent and per sample, so that masks and sums stay with the caller.
+per latent and per sample, so that masks and sums segment with the caller.
 """
 
 from __future__ import annotations

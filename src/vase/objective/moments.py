@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-SMALLEST_VARIANCE = 1e-6
+MIN_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Moments:
     count: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "variance", np.maximum(self.variance, SMALLEST_VARIANCE))
+        object.__setattr__(self, "variance", np.maximum(self.variance, MIN_VARIANCE))
 
 
 def pool(parts: Sequence[Moments]) -> Moments:
@@ -38,7 +38,7 @@ def pool(parts: Sequence[Moments]) -> Moments:
     return Moments(mean, second - mean**2, float(weights.sum()))
 
 
-def follow(memory: Moments, batch: Moments, span: float) -> Moments:
-    """Let remembered moments drift towards a batch's with an average over `span` samples."""
-    count = min(memory.count, span)
-    return pool([Moments(memory.mean, memory.variance, count), batch])
+def update_moments(moments: Moments, batch: Moments, span: float) -> Moments:
+    """Return the moments after one more batch, averaged over about `span` samples."""
+    count = min(moments.count, span)
+    return pool([Moments(moments.mean, moments.variance, count), batch])

@@ -1,4 +1,4 @@
-"""Proximity: keep today's encoder and decoder close to the snapshot's, on dreams of the past.
+"""Proximity: keep today's encoder and decoder close to the snapshot's, on replayed images.
 
 L_past = E[ D_enc( q', q ) + D_dec( p', p ) ] with primes for the frozen snapshot. The encoder term
 runs over all latents, masked ones too: that is what keeps an atypical latent where it was.
@@ -7,15 +7,13 @@ runs over all latents, masked ones too: that is what keeps an atypical latent wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import Tensor
 
 from vase.objective import gaussian
 from vase.objective.likelihood import bernoulli_kl
 from vase.records import Posterior
-
-Distance = Literal["kl", "wasserstein"]
+from vase.settings import Distance
 
 _DISTANCES: dict[Distance, Callable[[Posterior, Posterior], Tensor]] = {
     "kl": gaussian.kl,

@@ -1,5 +1,5 @@
 """Probes: read-only questions to a trained model, with the truth that the learner never saw."""
 
-from vase.probes.survey import probe
+from vase.probes.evaluate import evaluate_run
 
-__all__ = ["probe"]
+__all__ = ["evaluate_run"]

@@ -1,11 +1,11 @@
-"""What a model makes of an image that could be of either of two worlds.
+"""What a model makes of an image that could be of either of two domains.
 
-Held-out images of two worlds are paired, and each pair becomes a path of morphs from one to the
+Held-out images of two domains are paired, and each pair becomes a path of morphs from one to the
 other. Three things are asked along it. Where does belief change sides, and how sharply: the
 psychometric curve of each pair, made monotone, has a point of equality (1/2) and a width (from 1/10
 to 9/10). How do the images around it move that point. And is the model less sure of its latents in
 between: the posterior's variance at each path's own point of equality beside that at its ends, of
-the latents that both worlds use. (Of a latent that one of them leaves free the variance is near 1
+the latents that both domains use. (Of a latent that one of them leaves free the variance is near 1
 at that end, and says nothing.)
 """
 
@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
+from vase.domains.canvas import Floats
 from vase.errors import RunError
-from vase.lifelong.belief import in_context, shares
-from vase.lifelong.memory import USED, Environment
+from vase.lifelong.class_priors import class_priors, with_priors
+from vase.lifelong.environments import USED, Environment
 from vase.probes.encode import Model
-from vase.probes.survey import TEST_SEED, Run, home_of
+from vase.probes.evaluate import TEST_SEED, Run, matched_environment
 from vase.probes.translation import scene
 from vase.records import Posterior
-from vase.worlds.canvas import Floats
 
 Array = NDArray[np.float64]
 
 LEVELS = 41  # steps of a path, both ends included
 PAIRS = 128  # of images, one path each
 CONTEXT = 64  # images around, as many as in a batch
-CONTEXTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of them that is of the second world
+CONTEXTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of them that is of the second domain
 
 
 # ---- morphs ------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class Path:
         """Belief in the second environment, [L, P], given the shares of both, [2]."""
         prior = torch.tensor([0.5, 0.5] if pi is None else pi.tolist(), dtype=torch.float64)
         flat = torch.from_numpy(self.beliefs).reshape(-1, 2)
-        believed: Array = in_context(flat, prior)[:, 1].reshape(self.beliefs.shape[:2]).numpy()
+        believed: Array = with_priors(flat, prior)[:, 1].reshape(self.beliefs.shape[:2]).numpy()
         return believed
 
 
@@ -144,23 +144,25 @@ def _first(levels: Array, path: Array, value: float) -> float:
     return float(levels[k - 1] + share * (levels[k] - levels[k - 1]))
 
 
-# ---- a pair of worlds --------------------------------------------------------------------------
+# ---- a pair of domains --------------------------------------------------------------------------
 
 
 def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]:
-    """All figures of one pair of worlds, for every kind of morph.
+    """All figures of one pair of domains, for every kind of morph.
 
     A `RunError` if belief changes sides on no path: then the model does not tell them apart.
     """
-    worlds = (run.test[first], run.test[second])
-    one, other = (scene(world, PAIRS, TEST_SEED + k).images for k, world in enumerate(worlds))
-    around = [scene(world, CONTEXT, TEST_SEED + 2 + k).images for k, world in enumerate(worlds)]
-    homes = [home_of(run, model, name) for name in (first, second)]
+    domains = (run.test[first], run.test[second])
+    one, other = (scene(domain, PAIRS, TEST_SEED + k).images for k, domain in enumerate(domains))
+    around = [scene(domain, CONTEXT, TEST_SEED + 2 + k).images for k, domain in enumerate(domains)]
+    matches = [matched_environment(run, model, name) for name in (first, second)]
     contexts = {
-        share: context(model, homes, mixed(around[0], around[1], share)) for share in CONTEXTS
+        share: context(model, matches, mixed(around[0], around[1], share)) for share in CONTEXTS
     }
     levels = np.linspace(0, 1, LEVELS)
-    paths = {name: walk(model, homes, one, other, levels, morph) for name, morph in MORPHS.items()}
+    paths = {
+        name: walk(model, matches, one, other, levels, morph) for name, morph in MORPHS.items()
+    }
     crossing = next(iter(paths.values())).crossing  # all begin and end with the same images
     if not crossing.any():
         raise RunError(
@@ -172,7 +174,9 @@ def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]
         "source": first,
         "target": second,
         "levels": levels.tolist(),
-        "morphs": {name: figures(path.changing(), homes, contexts) for name, path in paths.items()},
+        "morphs": {
+            name: figures(path.changing(), matches, contexts) for name, path in paths.items()
+        },
         "crossing": float(crossing.mean()),
     }
 
@@ -184,24 +188,24 @@ def mixed(first: Floats, second: Floats, share: float) -> Floats:
 
 
 @torch.no_grad()
-def context(model: Model, homes: list[Environment], images: Floats) -> Array:
+def context(model: Model, matches: list[Environment], images: Floats) -> Array:
     """How likely the two environments are, [2], where these images are."""
-    beliefs, _ = look(model, homes, images)
-    pi: Array = shares(beliefs).numpy()
+    beliefs, _ = look(model, matches, images)
+    pi: Array = class_priors(beliefs).numpy()
     return pi
 
 
 @torch.no_grad()
 def walk(
     model: Model,
-    homes: list[Environment],
+    matches: list[Environment],
     first: Floats,
     second: Floats,
     levels: Array,
     morph: Callable[[Floats, Floats, float], Floats],
 ) -> Path:
     """Look at every level of every path."""
-    seen = [look(model, homes, morph(first, second, float(level))) for level in levels]
+    seen = [look(model, matches, morph(first, second, float(level))) for level in levels]
     return Path(
         levels,
         torch.stack([beliefs for beliefs, _ in seen]).numpy(),
@@ -210,16 +214,16 @@ def walk(
     )
 
 
-def look(model: Model, homes: list[Environment], images: Floats) -> tuple[Tensor, Posterior]:
+def look(model: Model, matches: list[Environment], images: Floats) -> tuple[Tensor, Posterior]:
     """Beliefs in the two environments, [B, 2], as if there were no other; and the posterior."""
     posterior = model.networks.encoder(torch.from_numpy(images))
-    named = model.networks.head(posterior, len(model.memory.environments))
-    both = named[:, [home.index for home in homes]].double().softmax(1)
+    named = model.networks.classifier(posterior, len(model.environments))
+    both = named[:, [matched.index for matched in matches]].double().softmax(1)
     return both, posterior
 
 
 def figures(
-    path: Path, homes: list[Environment], contexts: Mapping[float, Array]
+    path: Path, matches: list[Environment], contexts: Mapping[float, Array]
 ) -> dict[str, Any]:
     """Curves without and in every context, and how sure the model is along the path."""
     alone = psychometric(path.levels, path.second())
@@ -233,12 +237,12 @@ def figures(
             }
             for share, pi in contexts.items()
         ],
-        "variance": uncertainty(path, np.stack([home.mask for home in homes]), alone),
+        "variance": uncertainty(path, np.stack([matched.mask for matched in matches]), alone),
     }
 
 
 def uncertainty(path: Path, masks: NDArray[np.bool_], alone: Curve) -> dict[str, Any]:
-    """Posterior variance of the latents that both worlds use, masks being [2, N].
+    """Posterior variance of the latents that both domains use, masks being [2, N].
 
     curve: mean over paths and latents, [L]. ends, equality: mean over paths for each latent, [2, K]
     and [K]. ratios: of the sum over latents at equality to that at either end.

@@ -20,10 +20,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from vase.domains.canvas import Domain, Floats
 from vase.nets import Networks
 from vase.probes.encode import Code, sample
 from vase.probes.readout import Examples, Readout, fit_mlp
-from vase.worlds.canvas import Floats, World
 
 Array = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ WAYS: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {
 
 
 def calibration(
-    networks: Networks, train: Code, test: World, carriers: Sequence[int]
+    networks: Networks, train: Code, test: Domain, carriers: Sequence[int]
 ) -> dict[str, Any]:
     """Error and predicted variance by bin and by way of showing, and their rank correlation.
 
@@ -64,7 +64,7 @@ def calibration(
     """
     position = np.stack([train.factors["x"], train.factors["y"]], axis=1)
     columns = np.array(carriers, dtype=np.intp)
-    readout = fit_mlp(Examples(train.mean, train.identity, position), columns)
+    readout = fit_mlp(Examples(train.mean, train.labels, position), columns)
     generator = np.random.default_rng(SEED)
     errors, predicted = [], []
     for show in WAYS.values():
@@ -87,14 +87,14 @@ def calibration(
 def _judged(
     networks: Networks,
     readout: Readout,
-    world: World,
+    domain: Domain,
     show: Callable[[Floats, np.random.Generator], Floats],
     generator: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Squared error and predicted variance of each image, [B] each, means over x and y."""
     device = next(networks.parameters()).device
     errors, spreads = [], []
-    for images, truth in sample(world, COUNT, SEED):
+    for images, truth in sample(domain, COUNT, SEED):
         posterior = networks.encoder(torch.from_numpy(show(images, generator)).to(device))
         mean = posterior.mean.cpu().numpy()
         deviation = (posterior.log_variance / 2).exp().cpu().numpy()

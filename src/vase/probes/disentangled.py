@@ -1,4 +1,4 @@
-"""How disentangled the code of a world is: metrics of `vase.metrics` on its posterior means.
+"""How disentangled the code of a domain is: metrics of `vase.metrics` on its posterior means.
 
 Factors are the identity and, where they vary, x, y and the like, each in ten bins over [0, 1]. Only
 metrics that take no fitting are asked at every milestone; docs/metrics.md says what they mean.
@@ -6,14 +6,15 @@ metrics that take no fitting are asked at every milestone; docs/metrics.md says 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.lifelong.memory import USED
-from vase.metrics import active_units, mig, total_correlation
+from vase.errors import InputError
+from vase.lifelong.environments import USED
+from vase.metrics import active_units, metric, mig, total_correlation
 from vase.probes.encode import Code
 
 CODE_BINS, FACTOR_BINS = 20, 10
@@ -21,7 +22,7 @@ CODE_BINS, FACTOR_BINS = 20, 10
 
 def varying(code: Code) -> dict[str, NDArray[np.int64]]:
     """The factors that vary, by name, [B] each, as small integers."""
-    factors = {"identity": code.identity} | {
+    factors = {"identity": code.labels} | {
         name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
         for name, values in code.factors.items()
     }
@@ -52,3 +53,21 @@ def disentanglement(code: Code) -> dict[str, Any] | None:
         "total_correlation_nats": total_correlation(used) if used.shape[1] else 0.0,
         "active_units": int(active_units(code.mean).sum()),
     }
+
+
+def named_metrics(code: Code, names: Sequence[str]) -> dict[str, float | None]:
+    """Return metrics by the names of `probes.metrics`.
+
+    None where no factor varies, or a metric says that the images are too few for it.
+    """
+    factors = varying(code)
+    if not factors:
+        return dict.fromkeys(names)
+    table = np.stack(list(factors.values()), axis=1)
+    found: dict[str, float | None] = {}
+    for name in names:
+        try:
+            found[name] = float(metric(name)(code.mean, table))
+        except InputError:
+            found[name] = None
+    return found

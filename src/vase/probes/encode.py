@@ -1,7 +1,7 @@
 """What a model makes of held-out images: codes, and what they cost in nats.
 
-A model is the averaged networks of one milestone with the memory that goes with them. A sample is
-a function of (world, count, seed), so that every milestone is asked about the same images. They
+A model is the averaged networks of one milestone with the records of its environments. A sample is
+a function of (domain, count, seed), so that every milestone is asked about the same images. They
 are rendered and encoded in chunks: only codes and truths are kept.
 """
 
@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vase.lifelong.look import view
-from vase.lifelong.memory import Environment, Memory
+from vase.domains.canvas import Domain, Floats
+from vase.lifelong.environments import Environment, Environments
+from vase.lifelong.evaluation import reconstruct
 from vase.lifelong.state import averaged_networks
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.moments import Moments
-from vase.records import Posterior, Truth
+from vase.records import GroundTruth, Posterior
 from vase.training import checkpoint
-from vase.worlds.canvas import Floats, World
 
 CHUNK = 500  # images that are rendered and encoded at once
 
@@ -35,20 +35,20 @@ class Model:
 
     step: int
     networks: Networks
-    memory: Memory
+    environments: Environments
 
 
 @dataclass(frozen=True, eq=False)
 class Code:
     """Posteriors of one sample and the truth behind it.
 
-    mean, log_variance: [B, N], unmasked. identity: [B]. factors: [B] each. distortion, rate: nats
+    mean, log_variance: [B, N], unmasked. labels: [B]. factors: [B] each. distortion, rate: nats
     per image, [B], through the mask and decoder of an environment; empty if none was given.
     """
 
     mean: NDArray[np.float32]
     log_variance: NDArray[np.float32]
-    identity: NDArray[np.int64]
+    labels: NDArray[np.int64]
     factors: dict[str, NDArray[np.float64]]
     distortion: NDArray[np.float32]
     rate: NDArray[np.float32]
@@ -73,20 +73,20 @@ def load(path: Path, shape: Architecture, device: torch.device) -> Model:
     tensors, record = checkpoint.read(path)
     with checkpoint.understood(path):
         networks = averaged_networks(tensors, shape).to(device)
-        return Model(record["step"], networks, Memory.from_json(record["memory"]))
+        return Model(record["step"], networks, Environments.from_json(record["environments"]))
 
 
-def sample(world: World, count: int, seed: int) -> Iterator[tuple[Floats, Truth]]:
-    """`count` images of a world with their truth, in chunks, the same ones for the same seed."""
+def sample(domain: Domain, count: int, seed: int) -> Iterator[tuple[Floats, GroundTruth]]:
+    """`count` images of a domain with their truth, in chunks, the same ones for the same seed."""
     generator = np.random.default_rng([seed, count])
     for start in range(0, count, CHUNK):
-        yield world.sample(generator, min(CHUNK, count - start))
+        yield domain.sample(generator, min(CHUNK, count - start))
 
 
 @torch.no_grad()
 def encode(
     networks: Networks,
-    world: World,
+    domain: Domain,
     count: int,
     seed: int,
     environment: Environment | None = None,
@@ -95,9 +95,9 @@ def encode(
     device = next(networks.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     truths, rows = [], []
-    for images, truth in sample(world, count, seed):
+    for images, truth in sample(domain, count, seed):
         truths.append(truth)
-        noise = torch.randn(len(images), networks.shape.latents, generator=generator)
+        noise = torch.randn(len(images), networks.architecture.latents, generator=generator)
         rows.append(_look(networks, torch.from_numpy(images).to(device), environment, noise))
     mean, log_variance, distortion, rate = (
         torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)
@@ -105,7 +105,7 @@ def encode(
     return Code(
         mean=mean,
         log_variance=log_variance,
-        identity=np.concatenate([truth.identity for truth in truths]),
+        labels=np.concatenate([truth.labels for truth in truths]),
         factors={
             name: np.concatenate([truth.factors[name] for truth in truths])
             for name in truths[0].factors
@@ -123,5 +123,7 @@ def _look(
         posterior = networks.encoder(images)
         nothing = images.new_empty(0)
         return posterior.mean, posterior.log_variance, nothing, nothing
-    posterior, distortion, rate = view(networks, images, environment, noise.to(images.device))
+    posterior, distortion, rate = reconstruct(
+        networks, images, environment, noise.to(images.device)
+    )
     return posterior.mean, posterior.log_variance, distortion, rate

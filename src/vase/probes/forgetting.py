@@ -1,11 +1,11 @@
-"""Forgetting: how far every figure has fallen from its best, per world and over all.
+"""Forgetting: how far every figure has fallen from its best, per domain and over all.
 
-Per world and readout, over the milestones from the world's first appearance on:
+Per domain and readout, over the milestones from the domain's first appearance on:
 
     identity       change = end - max   (0 at best, negative when something was forgotten)
     position MSE   change = end - min   (0 at best, positive when something was forgotten)
 
-The overall figure is the mean over worlds of each world's own. Where no world has a position,
+The overall figure is the mean over domains of each domain's own. Where no domain has a position,
 position figures are undefined, that is None.
 """
 
@@ -27,22 +27,24 @@ def trace(values: Sequence[float], best: Best) -> dict[str, float]:
 
 
 def series(
-    timeline: Sequence[Mapping[str, Any]], world: str, figure: str, readout: str
+    timeline: Sequence[Mapping[str, Any]], domain: str, figure: str, readout: str
 ) -> list[float]:
-    """One figure of one world along the timeline; milestones that lack it are left out."""
-    values = (entry["worlds"].get(world, {}).get(figure) for entry in timeline)
+    """One figure of one domain along the timeline; milestones that lack it are left out."""
+    values = (entry["domains"].get(domain, {}).get(figure) for entry in timeline)
     return [value[readout] for value in values if value is not None]
 
 
 def forgetting(
     timeline: Sequence[Mapping[str, Any]], figure: str, readout: str, best: Best
 ) -> dict[str, Any]:
-    """Best, end and change of a figure: the mean over worlds, and each world's own."""
-    names = dict.fromkeys(name for entry in timeline for name in entry["worlds"])
+    """Best, end and change of a figure: the mean over domains, and each domain's own."""
+    names = dict.fromkeys(name for entry in timeline for name in entry["domains"])
     found = {name: series(timeline, name, figure, readout) for name in names}
-    worlds = {name: trace(values, best) for name, values in found.items() if values}
-    overall = {key: _mean([own[key] for own in worlds.values()]) for key in (best, "end", "change")}
-    return {**overall, "worlds": worlds}
+    domains = {name: trace(values, best) for name, values in found.items() if values}
+    overall = {
+        key: _mean([own[key] for own in domains.values()]) for key in (best, "end", "change")
+    }
+    return {**overall, "domains": domains}
 
 
 def summary(timeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What each latent does in each world: used, masked or spare, and what it stands for.
+"""What each latent does in each domain: used, masked or spare, and what it stands for.
 
     used     the mask lets it through and its mean KL is at least 0.5 nats
     masked   the mask switches it off
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.lifelong.memory import USED
+from vase.lifelong.environments import USED
 from vase.objective.atypicality import atypicality
 from vase.probes.encode import Code
 
@@ -31,8 +31,8 @@ POSITION = {"x": "x position", "y": "y position"}
 
 
 @dataclass(frozen=True, eq=False)
-class WorldLatents:
-    """The latents of one world: mask, mean KL and atypicality (nats), R^2 per factor; all [N].
+class DomainLatents:
+    """The latents of one domain: mask, mean KL and atypicality (nats), R^2 per factor; all [N].
 
     kl is 0 where masked, so that it adds up to the rate. alpha and r2 look through the mask.
     known: whether anything is known of what the images show.
@@ -60,7 +60,7 @@ class WorldLatents:
 
     @property
     def placing(self) -> list[int]:
-        """The used latents that stand for x or y; none in a world at rest."""
+        """The used latents that stand for x or y; none in a domain at rest."""
         if not set(POSITION) <= set(self.r2):
             return []
         best = np.max([self.r2[factor] for factor in POSITION], axis=0)
@@ -84,8 +84,8 @@ class WorldLatents:
 
 def measure(
     name: str, index: int, mask: NDArray[np.bool_], train: Code, test: Code
-) -> WorldLatents:
-    """The latents of one world, from codes of its training and held-out images."""
+) -> DomainLatents:
+    """The latents of one domain, from codes of its training and held-out images."""
     r2 = {
         factor: single_latent_r2(
             train.mean,
@@ -96,8 +96,8 @@ def measure(
         for factor in test.factors
     }
     kl = np.where(mask, test.kl, 0.0)  # a masked latent costs nothing
-    known = bool(r2) or len(np.unique(test.identity)) > 1
-    return WorldLatents(name, index, mask, kl, atypicality(test.marginal), r2, known)
+    known = bool(r2) or len(np.unique(test.labels)) > 1
+    return DomainLatents(name, index, mask, kl, atypicality(test.marginal), r2, known)
 
 
 def targets(factor: str, values: Array) -> Array:
@@ -141,28 +141,28 @@ def meaning(latent: int, r2: Mapping[str, Array]) -> str:
     return " and ".join(words) or "shape"
 
 
-def shared(worlds: Sequence[WorldLatents]) -> list[dict[str, Any]]:
-    """For every two worlds the latents that both use."""
+def shared(domains: Sequence[DomainLatents]) -> list[dict[str, Any]]:
+    """For every two domains the latents that both use."""
     return [
-        {"worlds": [a.name, b.name], "latents": sorted(set(a.used) & set(b.used))}
-        for a, b in combinations(worlds, 2)
+        {"domains": [a.name, b.name], "latents": sorted(set(a.used) & set(b.used))}
+        for a, b in combinations(domains, 2)
     ]
 
 
-def position(worlds: Sequence[WorldLatents]) -> dict[str, Any]:
-    """The latents that carry position in the first moving world, and who uses or masks them.
+def position(domains: Sequence[DomainLatents]) -> dict[str, Any]:
+    """The latents that carry position in the first moving domain, and who uses or masks them.
 
-    Without a moving world there is no source, and there are no such latents.
+    Without a moving domain there is no source, and there are no such latents.
     """
-    source = next((world for world in worlds if set(POSITION) <= set(world.r2)), None)
+    source = next((domain for domain in domains if set(POSITION) <= set(domain.r2)), None)
     if source is None:
         return {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
     carriers = source.placing
     return {
         "source": source.name,
         "latents": carriers,
-        "masked_in": {world.name: _both(world.masked, carriers) for world in worlds},
-        "used_in": {world.name: _both(world.used, carriers) for world in worlds},
+        "masked_in": {domain.name: _both(domain.masked, carriers) for domain in domains},
+        "used_in": {domain.name: _both(domain.used, carriers) for domain in domains},
     }
 
 

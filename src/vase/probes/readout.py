@@ -37,8 +37,8 @@ _MLP = {"hidden_layer_sizes": (256,), "solver": "lbfgs", "random_state": 0}
 class Examples:
     """Codes [B, N] with the truths to be read from them: identity [B] and position [B, 2].
 
-    Position is two factors in [0, 1], x and y over the range of travel but for worlds in three
-    dimensions; None for a world at rest.
+    Position is two factors in [0, 1], x and y over the range of travel but for domains in three
+    dimensions; None for a domain at rest.
     """
 
     code: Array

@@ -1,4 +1,4 @@
-"""Morphs between two worlds: what they look like, what is believed of them, and how surely."""
+"""Morphs between two domains: what they look like, what is believed of them, and how surely."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _belief(axes: Axes, levels: list[float], found: Record, ends: tuple[str, str
 
 
 def _variance(axes: Axes, record: Record) -> None:
-    """Variance of the latents that both worlds use, per kind of morph."""
+    """Variance of the latents that both domains use, per kind of morph."""
     for k, (name, found) in enumerate(record["morphs"].items()):
         if not found["variance"]["curve"]:
             continue

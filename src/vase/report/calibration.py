@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 
 @style.styled
 def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
-    """A dot for every bin of predicted variance, a line for every world, both axes logarithmic."""
+    """A dot for every bin of predicted variance, a line for every domain, both axes logarithmic."""
     figure = Figure(figsize=(style.FULL, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, width_ratios=(1.1, 1))
     for name, record in found.items():

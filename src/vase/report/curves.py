@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from vase.domains.stream import Segment
 from vase.report import style
 from vase.report.run import Record
-from vase.worlds.stream import Stay
 
 POINTS = 700  # of a curve, at the most; averages are drawn where there are more steps
-SECOND = "#8e5bb5"  # of a second line: a colour that no world has
+SECOND = "#8e5bb5"  # of a second line: a colour that no domain has
 Array = NDArray[np.float64]
 
 
@@ -63,7 +63,7 @@ def curve(metrics: Sequence[Record], key: str, points: int = POINTS) -> tuple[Ar
 
 @style.styled
 def draw(
-    metrics: Sequence[Record], stays: Sequence[Stay], end: int, *, wasserstein: bool = False
+    metrics: Sequence[Record], segments: Sequence[Segment], end: int, *, wasserstein: bool = False
 ) -> Figure:
     """One panel per group of terms; a group that the run never had is left out."""
     shown = [
@@ -77,8 +77,8 @@ def draw(
         axes = style.inch_axes(figure, (0.8, 0.35 + k * (height + gap), 7.9, height))
         last = k == len(shown) - 1
         _draw_panel(axes, panel, metrics)
-        style.time_axis(axes, stays, end, labelled=last)
-        style.name_worlds(axes, stays, end, style.world_colours([s.environment for s in stays]))
+        style.time_axis(axes, segments, end, labelled=last)
+        style.name_domains(axes, segments, end, style.domain_colours([s.domain for s in segments]))
         if last:
             axes.set_xlabel("step")
     return figure

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vase.lifelong import dream
-from vase.lifelong.memory import USED, Environment
+from vase.lifelong import replay
+from vase.lifelong.environments import USED, Environment
 from vase.nets import Networks
 from vase.objective import gaussian
 
@@ -91,9 +91,9 @@ def swept(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
 def dreams(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
     """Images [count, C, H, W] drawn from the environment's remembered marginals."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(count, networks.shape.latents, generator=generator)
+    noise = torch.randn(count, networks.architecture.latents, generator=generator)
     choice = torch.zeros(count, dtype=torch.long)
-    z = dream.latents([environment], choice, noise, "marginal")
+    z = replay.latents([environment], choice, noise, "marginal")
     return decode(networks, z, environment)
 
 
@@ -102,19 +102,24 @@ def latent_record(
     networks: Networks, images: Mapping[str, Floats], places: Mapping[str, Environment]
 ) -> dict[str, Any]:
     """The `latents` part of probes.json without meanings, for a run that was not probed yet."""
-    worlds = [
-        _world_record(networks, name, images[name], environment)
+    domains = [
+        _domain_record(networks, name, images[name], environment)
         for name, environment in places.items()
     ]
     shared = [
-        {"worlds": [a["name"], b["name"]], "latents": sorted({*a["used"]} & {*b["used"]})}
-        for k, a in enumerate(worlds)
-        for b in worlds[k + 1 :]
+        {"domains": [a["name"], b["name"]], "latents": sorted({*a["used"]} & {*b["used"]})}
+        for k, a in enumerate(domains)
+        for b in domains[k + 1 :]
     ]
-    return {"count": networks.shape.latents, "worlds": worlds, "shared": shared, "position": None}
+    return {
+        "count": networks.architecture.latents,
+        "domains": domains,
+        "shared": shared,
+        "position": None,
+    }
 
 
-def _world_record(
+def _domain_record(
     networks: Networks, name: str, images: Floats, environment: Environment
 ) -> dict[str, Any]:
     posterior = networks.encoder(torch.from_numpy(images))

@@ -18,9 +18,9 @@ FARTHEST = 1000.0  # nats; what is farther is drawn there
 STRAIGHT = 0.1  # nats up to which the axis is linear
 WORDS = {
     "new": "new, {}",
-    "back": "back in {}",
-    "kept": "still {}",
-    "revised": "{} founded anew",
+    "returned": "back in {}",
+    "dismissed": "still {}",
+    "reopened": "{} founded anew",
 }
 
 

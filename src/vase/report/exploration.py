@@ -101,28 +101,28 @@ def _map(axes: Axes, record: Record) -> None:
 
 @style.styled
 def worth(records: Sequence[Record]) -> Figure:
-    """Zero-shot figures of worlds never seen, over the steps of exploring, a line per policy.
+    """Zero-shot figures of domains never seen, over the steps of exploring, a line per policy.
 
     Of several seeds the mean, and a band of one standard deviation.
     """
     asked = [record for record in records if record["zero_shot"]]
-    worlds = list(asked[0]["zero_shot"][0]["worlds"])
+    domains = list(asked[0]["zero_shot"][0]["domains"])
     figures = (
         ("position_mse", "position, MSE in 1e-4", 1e4),
         ("masked_position_mse", "as it is masked", 1e4),
         ("identity", "identity read, %", 100.0),
         ("reconstruction_nats", "nats", 1.0),
     )
-    figure = Figure(figsize=(style.FULL, 0.6 + 2.3 * len(worlds)), layout="constrained")
-    grid = figure.subplots(len(worlds), len(figures), squeeze=False)
-    for world, row in zip(worlds, grid, strict=True):
+    figure = Figure(figsize=(style.FULL, 0.6 + 2.3 * len(domains)), layout="constrained")
+    grid = figure.subplots(len(domains), len(figures), squeeze=False)
+    for domain, row in zip(domains, grid, strict=True):
         for (name, title, factor), axes in zip(figures, row, strict=True):
             for policy in dict.fromkeys(record["policy"] for record in asked):
                 own = [record for record in asked if record["policy"] == policy]
-                _line(axes, own, world, name, factor)
+                _line(axes, own, domain, name, factor)
             axes.set_title(title)
             axes.set_ylim(bottom=0)
-        row[0].set_ylabel(world)
+        row[0].set_ylabel(domain)
     for axes in grid[-1]:
         axes.set_xlabel("steps of every agent")
     lines, names = grid[0, 0].get_legend_handles_labels()
@@ -130,10 +130,10 @@ def worth(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _line(axes: Axes, own: Sequence[Record], world: str, name: str, factor: float) -> None:
+def _line(axes: Axes, own: Sequence[Record], domain: str, name: str, factor: float) -> None:
     steps = [entry["step"] for entry in own[0]["zero_shot"]]
     values = factor * np.array(
-        [[entry["worlds"][world][name] for entry in record["zero_shot"]] for record in own],
+        [[entry["domains"][domain][name] for entry in record["zero_shot"]] for record in own],
         dtype=float,
     )
     policy = own[0]["policy"]

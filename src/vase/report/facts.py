@@ -24,10 +24,10 @@ class Card:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One line of the table of readouts. `whole`: a mean over worlds rather than one world."""
+    """One line of the table of readouts. `whole`: a mean over domains rather than one domain."""
 
     quantity: str
-    world: str
+    domain: str
     readout: str
     best: str
     end: str
@@ -59,7 +59,7 @@ def _found(run: Run) -> Card:
         note = f"{note}; {back} returns recognised"
     return Card(
         "Environments",
-        f"{len(run.memory.environments)} / {len(run.worlds)}",
+        f"{len(run.environments)} / {len(run.domains)}",
         note,
     )
 
@@ -77,7 +77,7 @@ def _probed(probes: Record) -> list[Card | None]:
 def _alarms(detection: Record, probes: Record) -> Card | None:
     if "false_alarms" not in detection:
         return None
-    note, kept = f"in {probes['steps']:,} batches", detection.get("kept", 0)
+    note, kept = f"in {probes['steps']:,} batches", detection.get("dismissed", 0)
     if kept:
         note = f"{note}; {counted(kept, 'suspicion')} weighed and dropped"
     return Card("False alarms", str(len(detection["false_alarms"])), note)
@@ -110,7 +110,7 @@ def _position(summary: Record) -> Card | None:
 
 
 def _capacity(latents: Record) -> Card:
-    used = {latent for world in latents["worlds"] for latent in world["used"]}
+    used = {latent for domain in latents["domains"] for latent in domain["used"]}
     idle = latents["count"] - len(rows(latents))
     return Card("Latents in use", f"{len(used)} / {latents['count']}", f"{idle} spare for later")
 
@@ -139,35 +139,35 @@ def counted(number: int, noun: str) -> str:
 
 
 def summary_rows(summary: Mapping[str, Any]) -> list[SummaryRow]:
-    """Every readout of identity and position: the means over worlds first, then each world."""
+    """Every readout of identity and position: the means over domains first, then each domain."""
     table = []
     for quantity, best in (("identity", "max"), ("position_mse", "min")):
         for readout, title in READOUTS.items():
             values = (summary.get(quantity) or {}).get(readout) or {}
-            parts: dict[str | None, Record] = {None: values, **values.get("worlds", {})}
+            parts: dict[str | None, Record] = {None: values, **values.get("domains", {})}
             table += [
-                _summary_row(quantity, best, world, title, part)
-                for world, part in parts.items()
+                _summary_row(quantity, best, domain, title, part)
+                for domain, part in parts.items()
                 if part.get(best) is not None
             ]
-    worlds = list(dict.fromkeys(row.world for row in table))
-    return sorted(table, key=lambda row: (not row.whole, row.quantity, worlds.index(row.world)))
+    domains = list(dict.fromkeys(row.domain for row in table))
+    return sorted(table, key=lambda row: (not row.whole, row.quantity, domains.index(row.domain)))
 
 
 def _summary_row(
-    quantity: str, best: str, world: str | None, readout: str, values: Record
+    quantity: str, best: str, domain: str | None, readout: str, values: Record
 ) -> SummaryRow:
     identity = quantity == "identity"
     show = percent if identity else _scaled
     change = values.get("change")
     return SummaryRow(
         quantity="identity, %" if identity else "position, 10⁻⁴",
-        world=world or "all worlds",
+        domain=domain or "all domains",
         readout=readout,
         best=show(values.get(best)).removesuffix(" %"),
         end=show(values.get("end")).removesuffix(" %"),
         change=points(change) if identity else _scaled(change, signs=True),
-        whole=world is None,
+        whole=domain is None,
     )
 
 
@@ -193,7 +193,7 @@ def _why(event: Record) -> str:
 
 @dataclass(frozen=True)
 class TranslationRow:
-    """One factor of one pair of worlds."""
+    """One factor of one pair of domains."""
 
     source: str
     target: str
@@ -270,24 +270,24 @@ def run_line(run: Run) -> str:
 
 
 def shared_sentence(latents: Record) -> str:
-    """Which worlds share the latents of position, in words; empty if none do."""
+    """Which domains share the latents of position, in words; empty if none do."""
     position = latents.get("position") or {}
     which = position.get("latents") or []
-    serve = [world["name"] for world in latents["worlds"] if _mostly(which, _placing(world))]
-    off = [world["name"] for world in latents["worlds"] if _mostly(which, world["masked"])]
+    serve = [domain["name"] for domain in latents["domains"] if _mostly(which, _placing(domain))]
+    off = [domain["name"] for domain in latents["domains"] if _mostly(which, domain["masked"])]
     if len(serve) < 2:
         return ""
     text = f"{listed([f'z{latent}' for latent in which])} carry position in {listed(serve)} alike"
     if not off:
         return f"{text}."
-    masked = [set(world["masked"]) for world in latents["worlds"] if world["name"] in off]
+    masked = [set(domain["masked"]) for domain in latents["domains"] if domain["name"] in off]
     them = "they" if all(set(which) <= each for each in masked) else "most of them"
     return f"{text}; {them} are masked in {listed(off)}."
 
 
-def _placing(world: Record) -> list[int]:
-    """The latents that encode a position in a world."""
-    return [int(latent) for latent, text in world["encodes"].items() if "position" in text]
+def _placing(domain: Record) -> list[int]:
+    """The latents that encode a position in a domain."""
+    return [int(latent) for latent, text in domain["encodes"].items() if "position" in text]
 
 
 def _mostly(which: Sequence[int], among: Sequence[int]) -> bool:

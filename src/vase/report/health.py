@@ -19,7 +19,7 @@ def complaints(run: Run) -> list[str]:
     learnt = [each for each in run.metrics if each.get("learnt")]
     found = [
         _collapse(learnt[-LATEST:]),
-        _limit(learnt[-LATEST:], run.config.objective.limit, run.config.objective.kind),
+        _limit(learnt[-LATEST:], run.config.objective.c_max, run.config.objective.kind),
         _storm([each["step"] for each in run.events if each["kind"] == "new"]),
         _held(run.metrics),
         _skipped(run.events),
@@ -31,8 +31,8 @@ def _collapse(latest: Sequence[Record]) -> str:
     if len(latest) < LATEST or np.mean([each["kl"] for each in latest]) >= COLLAPSED:
         return ""
     return (
-        "The latents carry next to nothing (posterior collapse). Lower objective.price, raise "
-        "objective.start, or look whether the images show anything at all."
+        "The latents carry next to nothing (posterior collapse). Lower objective.beta, raise "
+        "objective.c_start, or look whether the images show anything at all."
     )
 
 
@@ -40,7 +40,7 @@ def _limit(latest: Sequence[Record], limit: float, kind: str) -> str:
     if kind == "vae" or not latest or latest[-1]["capacity"] < limit:
         return ""
     return (
-        f"The capacity has grown to its limit of {limit:g} nats. Raise objective.limit if codes "
+        f"The capacity has grown to its limit of {limit:g} nats. Raise objective.c_max if codes "
         "may be as large, or model.latents if all are in use."
     )
 
@@ -51,7 +51,7 @@ def _storm(steps: Sequence[int]) -> str:
     if opened < STORM:
         return ""
     return (
-        f"{opened} environments were opened within {WITHIN:,} steps. Batches of one world may be "
+        f"{opened} environments were opened within {WITHIN:,} steps. Batches of one domain may be "
         "unlike one another, as frames in a row are: shuffle them within a buffer, or raise "
         "detection.tolerance."
     )

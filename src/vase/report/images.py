@@ -65,7 +65,7 @@ def grid(images: Floats, columns: int) -> Floats:
 
 @style.styled
 def wall(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figure:
-    """A narrow figure of images [R, K, C, H, W] under a title in the world's colour.
+    """A narrow figure of images [R, K, C, H, W] under a title in the domain's colour.
 
     pair: every second row belongs to the one above it, and pairs stand apart.
     """
@@ -88,7 +88,7 @@ def _spaced(images: Floats) -> Floats:
 
 
 def _headline(figure: Figure, title: str, colour: str, size: float) -> None:
-    """A dot in the world's colour and the title, at the top left."""
+    """A dot in the domain's colour and the title, at the top left."""
     left, top = 0.06, 0.19
     width, height = figure.get_size_inches()
     figure.text(

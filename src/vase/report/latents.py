@@ -1,4 +1,4 @@
-"""Which latent means what in which world: rows of latents, sorted so that sharing is seen."""
+"""Which latent means what in which domain: rows of latents, sorted so that sharing is seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = Literal["used", "masked", "spare"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A latent in one world: its state, mean KL in nats, and what it encodes ("" if unknown)."""
+    """A latent in one domain: its state, mean KL in nats, and what it encodes ("" if unknown)."""
 
     state: State
     nats: float
@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A latent in all worlds, and the group it belongs to."""
+    """A latent in all domains, and the group it belongs to."""
 
     latent: int
     group: str
@@ -35,41 +35,41 @@ class Row:
 
     @property
     def most(self) -> float:
-        """The most nats it carries in any world."""
+        """The most nats it carries in any domain."""
         return max((cell.nats for cell in self.cells if cell.state == "used"), default=0.0)
 
 
 def rows(record: Record) -> list[Row]:
-    """All latents that any world uses or masks: position, shared, own, idle; dearest first.
+    """All latents that any domain uses or masks: position, shared, own, idle; dearest first.
 
     record: the `latents` part of probes.json.
     """
     found = []
     for latent in range(record["count"]):
-        cells = tuple(_cell(world, latent) for world in record["worlds"])
+        cells = tuple(_cell(domain, latent) for domain in record["domains"])
         if any(cell.state != "spare" for cell in cells):
             found.append(Row(latent, _group(record, latent, cells), cells))
-    names = [world["name"] for world in record["worlds"]]
+    names = [domain["name"] for domain in record["domains"]]
     order = ["position", "shared", *(f"only {name}" for name in names), "idle"]
     return sorted(found, key=lambda row: (order.index(row.group), -row.most, row.latent))
 
 
 def spare(record: Record) -> int:
-    """How many latents no world uses or masks."""
+    """How many latents no domain uses or masks."""
     return int(record["count"]) - len(rows(record))
 
 
-def _cell(world: Record, latent: int) -> Cell:
-    state: State = "used" if latent in world["used"] else "spare"
-    if latent in world["masked"]:
+def _cell(domain: Record, latent: int) -> Cell:
+    state: State = "used" if latent in domain["used"] else "spare"
+    if latent in domain["masked"]:
         state = "masked"
-    return Cell(state, float(world["kl"][latent]), world.get("encodes", {}).get(str(latent), ""))
+    return Cell(state, float(domain["kl"][latent]), domain.get("encodes", {}).get(str(latent), ""))
 
 
 def _group(record: Record, latent: int, cells: Sequence[Cell]) -> str:
     users = [
-        world["name"]
-        for world, cell in zip(record["worlds"], cells, strict=True)
+        domain["name"]
+        for domain, cell in zip(record["domains"], cells, strict=True)
         if cell.state == "used"
     ]
     if latent in (record.get("position") or {}).get("latents", []):
@@ -81,17 +81,17 @@ def _group(record: Record, latent: int, cells: Sequence[Cell]) -> str:
 
 GROUP_TEXT = {
     "position": "position",
-    "shared": "shared\nbetween worlds",
+    "shared": "shared\nbetween domains",
     "idle": "no longer used",
 }
 
 
 @style.styled
 def matrix(record: Record) -> Figure:
-    """Latents down, worlds across; in a cell, a bar of the latent's nats and what it encodes."""
+    """Latents down, domains across; in a cell, a bar of the latent's nats and what it encodes."""
     table = rows(record)
-    names = [world["name"] for world in record["worlds"]]
-    colours = style.world_colours(names)
+    names = [domain["name"] for domain in record["domains"]]
+    colours = style.domain_colours(names)
     pitch, head, gap = 0.27, 0.62, 0.14
     breaks = sum(a.group != b.group for a, b in pairwise(table))
     down = pitch * len(table) + gap * breaks
@@ -124,15 +124,15 @@ def matrix(record: Record) -> Figure:
 def _heads(
     axes: Axes, record: Record, colours: Mapping[str, str], left: float, wide: float
 ) -> None:
-    for column, world in enumerate(record["worlds"]):
+    for column, domain in enumerate(record["domains"]):
         x, room = left + column * wide, wide - 0.12
-        note = f"{len(world['used'])} used, {len(world['masked'])} masked"
+        note = f"{len(domain['used'])} used, {len(domain['masked'])} masked"
         if room > 2:
-            note = f"environment {world['index']}: {note}"
-        elif not world["masked"]:
-            note = f"{len(world['used'])} used"
+            note = f"environment {domain['index']}: {note}"
+        elif not domain["masked"]:
+            note = f"{len(domain['used'])} used"
         for y, text, size, look in (
-            (-0.38, world["name"], 10.5 if room > 2 else 9, style.INK),
+            (-0.38, domain["name"], 10.5 if room > 2 else 9, style.INK),
             (-0.18, note, 8.5 if room > 2 else 7, style.QUIET),
         ):
             weight = "bold" if look == style.INK else "normal"
@@ -141,7 +141,7 @@ def _heads(
         axes.plot(
             [x, x + room],
             [-0.05, -0.05],
-            color=colours[world["name"]],
+            color=colours[domain["name"]],
             linewidth=2.5,
             clip_on=False,
             solid_capstyle="butt",
@@ -211,7 +211,7 @@ def _group_label(axes: Axes, group: str, top: float, bottom: float) -> None:
 
 def _spare_line(axes: Axes, count: int, left: float, y: float) -> None:
     if count:
-        text = f"+ {count} spare latents, at rest in every world: room for what comes next"
+        text = f"+ {count} spare latents, at rest in every domain: room for what comes next"
         axes.text(left, y, text, va="center", fontsize=9.5, color=style.QUIET)
 
 
@@ -222,7 +222,7 @@ def label(latent: int, meaning: str, nats: float) -> tuple[str, str]:
     return meaning, f"z{latent}, {nats:.1f} nats"
 
 
-def by_information(world: Record, most: int) -> list[int]:
-    """The latents that a world uses, the most informative first."""
-    ranked = sorted(world["used"], key=lambda latent: -world["kl"][latent])
+def by_information(domain: Record, most: int) -> list[int]:
+    """The latents that a domain uses, the most informative first."""
+    ranked = sorted(domain["used"], key=lambda latent: -domain["kl"][latent])
     return ranked[:most]

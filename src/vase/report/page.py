@@ -62,7 +62,7 @@ def render(run: Run, record: Record, album: Album) -> str:
         description=facts.description(run),
         line=facts.run_line(run),
         cards=facts.cards(run, record),
-        colours=style.world_colours(run.worlds),
+        colours=style.domain_colours(run.domains),
         album=album,
         shared=facts.shared_sentence(record),
         events=facts.event_rows(run.events),

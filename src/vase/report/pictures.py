@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from vase.lifelong.detector import DetectorRule
+from vase.domains.stream import Stream
 from vase.probes import translation as probe
 from vase.probes.ambiguity import MORPHS
 from vase.report import (
@@ -28,13 +28,12 @@ from vase.report import (
 )
 from vase.report.decode import Floats
 from vase.report.run import Record, Run, owners
-from vase.worlds.stream import Stream
 
 MOST_LATENTS = 10  # rows of a traversal
-TEST_IMAGES = 512  # per world, on which latents are measured when there are no probes
+TEST_IMAGES = 512  # per domain, on which latents are measured when there are no probes
 SHOWN, PER_ROW = 12, 6
 DREAMT = 24
-MOST_TARGETS = 5  # worlds that one world is translated to
+MOST_TARGETS = 5  # domains that one domain is translated to
 SEED = 20_240_101  # of the images that are shown, the same for every run
 
 Progress = Callable[[str], None]
@@ -90,15 +89,15 @@ class Album:
 
 
 def examples(run: Run, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
-    """Test images [count, C, H, W] of every world seen so far, the same for every run."""
+    """Test images [count, C, H, W] of every domain seen so far, the same for every run."""
     return {
-        name: test.worlds[name].sample(np.random.default_rng([SEED, k]), count)[0]
-        for k, name in enumerate(run.worlds)
+        name: test.domains[name].sample(np.random.default_rng([SEED, k]), count)[0]
+        for k, name in enumerate(run.domains)
     }
 
 
 def latent_record(run: Run, seen: dict[str, Floats]) -> Record:
-    """What each latent does in each world: from the probes, or measured here without meanings."""
+    """What each latent does in each domain: from the probes, or measured here without meanings."""
     if run.probes and run.probes.get("latents"):
         record: Record = run.probes["latents"]
         return record
@@ -106,7 +105,7 @@ def latent_record(run: Run, seen: dict[str, Floats]) -> Record:
 
 
 def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say: Progress) -> Album:
-    """Draw everything. seen: test images of each world. record: the latents' part of the probes."""
+    """Draw everything. seen: test images of each domain. record: the probes' part on latents."""
     say("Drawing the timeline")
     line, decisions = _timeline(run, train, record), _evidence(run)
     say("Drawing the latents")
@@ -139,30 +138,29 @@ def _picture(name: str, figure: Figure, alt: str) -> Picture:
 def _timeline(run: Run, train: Stream, record: Record) -> Picture:
     order = [row.latent for row in latents.rows(record)]
     visible = timeline.visible_latents(
-        order, timeline.alphas(run.metrics), run.config.masks.atypical
+        order, timeline.alphas(run.metrics), run.config.masks.threshold
     )
     figure = timeline.draw(
         timeline.Timeline(
-            stays=run.stays,
+            segments=run.segments,
             bands=run.bands,
             metrics=run.metrics,
             events=run.events,
             end=run.steps,
             strip=timeline.strip(train, run.steps),
             order=tuple(visible),
-            hidden=run.networks.shape.latents - len(visible),
+            hidden=run.networks.architecture.latents - len(visible),
             places={name: place.index for name, place in run.places.items()},
             masked={
-                known.index: np.flatnonzero(~known.mask).tolist()
-                for known in run.memory.environments
+                known.index: np.flatnonzero(~known.mask).tolist() for known in run.environments
             },
-            atypical=run.config.masks.atypical,
-            alarm=DetectorRule(run_length=run.config.detection.run_length).threshold,
+            atypical=run.config.masks.threshold,
+            alarm=run.config.detection.threshold,
             batch_size=run.config.stream.batch_size,
         )
     )
     alt = (
-        f"Time runs from step 0 to {run.steps:,}. The world was {facts.listed(_stays(run))}. "
+        f"Time runs from step 0 to {run.steps:,}. The domain was {facts.listed(_segments(run))}. "
         f"The learner believed to be in environment {_beliefs(run)}."
     )
     return _picture("timeline", figure, alt)
@@ -174,14 +172,14 @@ def _evidence(run: Run) -> Picture | None:
     if not told:
         return None
     places = {name: place.index for name, place in run.places.items()}
-    colours = timeline.band_colours(run.stays, run.bands, places)
+    colours = timeline.band_colours(run.segments, run.bands, places)
     steps = facts.listed([evidence.label(event) for event in told])
     alt = f"Distances of the held images from every known environment, at {steps}."
     return _picture("evidence", evidence.draw(told, colours), alt)
 
 
-def _stays(run: Run) -> list[str]:
-    return [f"{stay.environment} from step {stay.start:,}" for stay in run.stays]
+def _segments(run: Run) -> list[str]:
+    return [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
 
 
 def _beliefs(run: Run) -> str:
@@ -190,23 +188,23 @@ def _beliefs(run: Run) -> str:
 
 def _matrix(record: Record) -> Picture:
     sentences = [
-        f"{world['name']}: {len(world['used'])} latents used, {len(world['masked'])} masked."
-        for world in record["worlds"]
+        f"{domain['name']}: {len(domain['used'])} latents used, {len(domain['masked'])} masked."
+        for domain in record["domains"]
     ]
     return _picture("latents", latents.matrix(record), " ".join(sentences))
 
 
 def _traversals(run: Run, seen: dict[str, Floats], record: Record) -> tuple[Picture, ...]:
-    colours = style.world_colours(run.worlds)
+    colours = style.domain_colours(run.domains)
     found = []
-    for world in record["worlds"]:
-        name = world["name"]
+    for domain in record["domains"]:
+        name = domain["name"]
         if name not in run.places:
             continue
-        chosen = latents.by_information(world, MOST_LATENTS)
+        chosen = latents.by_information(domain, MOST_LATENTS)
         path = decode.traverse(run.networks, seen[name][0], run.places[name], chosen)
         labels = [
-            latents.label(n, world.get("encodes", {}).get(str(n), ""), world["kl"][n])
+            latents.label(n, domain.get("encodes", {}).get(str(n), ""), domain["kl"][n])
             for n in chosen
         ]
         figure = images.traversal(path, labels, name, colours[name])
@@ -218,7 +216,7 @@ def _traversals(run: Run, seen: dict[str, Floats], record: Record) -> tuple[Pict
 
 
 def _reconstructions(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
-    colours = style.world_colours(run.worlds)
+    colours = style.domain_colours(run.domains)
     found = []
     for name, place in run.places.items():
         originals = seen[name][:SHOWN]
@@ -231,7 +229,7 @@ def _reconstructions(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
 
 
 def _translations(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
-    """Every world in all others that the learner tells from it."""
+    """Every domain in all others that the learner tells from it."""
     found = []
     for source, place in run.places.items():
         others = [name for name, other in run.places.items() if other.index != place.index]
@@ -246,8 +244,8 @@ def _translations(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
 def translated(
     run: Run, originals: Floats, source: str, targets: Sequence[str]
 ) -> list[translation.Row]:
-    """Images [K, C, H, W] of one world, how it sees them itself, and how others would."""
-    colours = style.world_colours(run.worlds)
+    """Images [K, C, H, W] of one domain, how it sees them itself, and how others would."""
+    colours = style.domain_colours(run.domains)
     place = run.places[source]
     own = probe.images(run.networks, originals, place, place)
     rows = [
@@ -262,7 +260,7 @@ def translated(
 
 def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
     """For every pair that was measured: morphs as pictures, and the curves."""
-    colours = style.world_colours(run.worlds)
+    colours = style.domain_colours(run.domains)
     found = []
     for record in run.ambiguity:
         ends = (record["source"], record["target"])
@@ -301,14 +299,14 @@ def _exploration(run: Run) -> tuple[Picture, ...]:
             alt = "Where agents, or the things before them, were; and how much was seen over time."
             found.append(_picture(f"{name}-places", exploration.places(own), alt))
         if any(record["zero_shot"] for record in own):
-            alt = "How well worlds that were never seen are read, over the steps of exploring."
+            alt = "How well domains that were never seen are read, over the steps of exploring."
             found.append(_picture(f"{name}-worth", exploration.worth(own), alt))
     return tuple(found)
 
 
 def morphs(run: Run, first: Floats, second: Floats, one: str, other: str) -> Figure:
-    """A path of each kind between the first images of two worlds, and how either world sees it."""
-    colours = style.world_colours(run.worlds)
+    """A path of each kind between the first images of two domains, and either's reconstruction."""
+    colours = style.domain_colours(run.domains)
     rows = []
     for k, (kind, morph) in enumerate(MORPHS.items()):
         levels = np.linspace(0, 1, SHOWN)
@@ -321,10 +319,10 @@ def morphs(run: Run, first: Floats, second: Floats, one: str, other: str) -> Fig
 
 
 def _dreams(run: Run) -> tuple[Picture, ...]:
-    colours = style.world_colours(run.worlds)
+    colours = style.domain_colours(run.domains)
     found = []
-    names = owners(run.stays, run.bands)
-    for environment in run.memory.environments:
+    names = owners(run.segments, run.bands)
+    for environment in run.environments:
         name = names.get(environment.index, "")
         dreamt = decode.dreams(run.networks, environment, DREAMT, SEED)
         title = f"environment {environment.index}" + (f": {name}" if name else "")
@@ -336,10 +334,10 @@ def _dreams(run: Run) -> tuple[Picture, ...]:
 
 
 def _readouts(run: Run) -> Picture | None:
-    if not run.probes or not readouts.told(run.probes, run.worlds):
+    if not run.probes or not readouts.told(run.probes, run.domains):
         return None
-    colours = style.world_colours(run.worlds)
-    figure = readouts.draw(run.probes, run.stays, run.steps, colours)
+    colours = style.domain_colours(run.domains)
+    figure = readouts.draw(run.probes, run.segments, run.steps, colours)
     return _picture("readouts", figure, "Accuracy and position error over time; see the table.")
 
 
@@ -347,19 +345,19 @@ def _calibration(run: Run) -> Picture | None:
     found = (run.probes or {}).get("calibration")
     if not found:
         return None
-    figure = calibration.draw(found, style.world_colours(run.worlds))
+    figure = calibration.draw(found, style.domain_colours(run.domains))
     told = [f"{name}: rank correlation {each['spearman']:.2f}" for name, each in found.items()]
     return _picture("calibration", figure, "Predicted and true error. " + "; ".join(told))
 
 
 def _curves(run: Run) -> Picture:
-    wasserstein = run.config.dreaming.distance == "wasserstein"
-    figure = curves.draw(run.metrics, run.stays, run.steps, wasserstein=wasserstein)
+    wasserstein = run.config.replay.distance == "wasserstein"
+    figure = curves.draw(run.metrics, run.segments, run.steps, wasserstein=wasserstein)
     return _picture("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
 
 
 def slug(name: str) -> str:
-    """A world's name as a part of a file name."""
+    """A domain's name as a part of a file name."""
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 

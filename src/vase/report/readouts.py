@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from vase.domains.stream import Segment
 from vase.report import style
 from vase.report.run import Record
-from vase.worlds.stream import Stay
 
 STYLES: dict[str, dict[str, Any]] = {
     "mlp": {"linestyle": "-", "linewidth": 1.8, "marker": "o", "markersize": 3},
@@ -24,7 +24,7 @@ STYLES: dict[str, dict[str, Any]] = {
 NAMES = {
     "mlp": "MLP, fitted anew at each point",
     "linear": "linear, fitted anew",
-    "frozen": "frozen: fitted when the world was last on",
+    "frozen": "frozen: fitted when the domain was last on",
 }
 
 
@@ -32,16 +32,16 @@ TITLES = {
     "identity": "Object identity, accuracy on test images",
     "position_mse": "Position, mean squared error in 10⁻⁴ of the range of travel",
 }
-MOST_NOTED = 5  # worlds whose best and end are noted beside the lines; the table has all of them
+MOST_NOTED = 5  # domains whose best and end are noted beside the lines; the table has all of them
 
 
 def series(
-    timeline: Sequence[Record], world: str, quantity: str, readout: str
+    timeline: Sequence[Record], domain: str, quantity: str, readout: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and values of one readout of one world; points that were not measured are left out."""
+    """Steps and values of one readout of one domain; points that were not measured are left out."""
     points = []
     for record in timeline:
-        values = record["worlds"].get(world, {}).get(quantity)
+        values = record["domains"].get(domain, {}).get(quantity)
         value = (values or {}).get(readout)
         if value is not None:
             points.append((record["step"], value))
@@ -50,8 +50,10 @@ def series(
 
 
 @style.styled
-def draw(probes: Record, stays: Sequence[Stay], end: int, colours: Mapping[str, str]) -> Figure:
-    """Identity accuracy above, position error on a log scale below; of the worlds that have any."""
+def draw(
+    probes: Record, segments: Sequence[Segment], end: int, colours: Mapping[str, str]
+) -> Figure:
+    """Identity accuracy above, position error on a log scale below, for domains that have any."""
     timeline, shown = probes["timeline"], told(probes, list(colours))
     left, width, height, gap = 0.95, 6.75, 2.5, 0.62
     figure = Figure(figsize=(style.FULL, 1.25 + len(shown) * (height + gap) - gap))
@@ -60,7 +62,7 @@ def draw(probes: Record, stays: Sequence[Stay], end: int, colours: Mapping[str, 
         chosen, last = {name: colours[name] for name in names}, row == len(shown) - 1
         if quantity == "position_mse":
             axes.set_yscale("log")
-        _panel(axes, timeline, quantity, chosen, (stays, end), labelled=last)
+        _panel(axes, timeline, quantity, chosen, (segments, end), labelled=last)
         axes.set_title(TITLES[quantity], pad=7)
         if quantity == "position_mse":
             _log_ticks(axes)
@@ -70,10 +72,10 @@ def draw(probes: Record, stays: Sequence[Stay], end: int, colours: Mapping[str, 
     return figure
 
 
-def told(probes: Record, worlds: Sequence[str]) -> dict[str, list[str]]:
-    """The quantities that were read in any world, each with the worlds in which it was."""
+def told(probes: Record, domains: Sequence[str]) -> dict[str, list[str]]:
+    """The quantities that were read in any domain, each with the domains in which it was."""
     found = {
-        quantity: [n for n in worlds if len(series(probes["timeline"], n, quantity, "mlp")[0])]
+        quantity: [n for n in domains if len(series(probes["timeline"], n, quantity, "mlp")[0])]
         for quantity in TITLES
     }
     return {quantity: names for quantity, names in found.items() if names}
@@ -92,7 +94,7 @@ def _panel(
     timeline: Sequence[Record],
     quantity: str,
     colours: Mapping[str, str],
-    when: tuple[Sequence[Stay], int],
+    when: tuple[Sequence[Segment], int],
     *,
     labelled: bool,
 ) -> None:
@@ -117,7 +119,7 @@ def _panel(
                 zorder=4,
             )
             notes.append((values[-1], name, colour, note(quantity, values[best], values[-1])))
-    style.name_worlds(axes, *when, style.world_colours([s.environment for s in when[0]]))
+    style.name_domains(axes, *when, style.domain_colours([s.domain for s in when[0]]))
     if labelled:
         axes.set_xlabel("step")
     _notes(axes, notes)

@@ -1,6 +1,6 @@
 """Reads a run folder into one record, from which the whole report is made.
 
-The optimizer is never built: a report only needs the averaged networks and the memory.
+The optimizer is never built: a report only needs the averaged networks and the environments.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from vase import config as configs
 from vase.config import Config
-from vase.lifelong.memory import Environment, Memory
+from vase.domains.stream import Schedule, Segment
+from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.state import averaged_networks
 from vase.nets import Architecture, Networks
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_json, read_lines
-from vase.worlds.stream import Schedule, Stay
 
 Record = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ class Run:
     events: tuple[Record, ...]
     probes: Record | None
     networks: Networks
-    memory: Memory
+    environments: Environments
     steps: int
     seconds: float | None
     translation: tuple[Record, ...] = ()
@@ -61,19 +61,19 @@ class Run:
     exploration: tuple[Exploration, ...] = ()
 
     @cached_property
-    def stays(self) -> tuple[Stay, ...]:
-        """The stays that the run has begun, the last one cut at the last step."""
-        planned = Schedule.of(self.config.stream.schedule).stays
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments that the run has begun, the last one cut at the last step."""
+        planned = Schedule.of(self.config.stream.schedule).segments
         return tuple(
-            Stay(stay.environment, stay.start, min(stay.end, self.steps))
-            for stay in planned
-            if stay.start < self.steps
+            Segment(segment.domain, segment.start, min(segment.end, self.steps))
+            for segment in planned
+            if segment.start < self.steps
         )
 
     @cached_property
-    def worlds(self) -> tuple[str, ...]:
-        """The true worlds seen so far, in the order of their first appearance."""
-        return tuple(dict.fromkeys(stay.environment for stay in self.stays))
+    def domains(self) -> tuple[str, ...]:
+        """The true domains seen so far, in the order of their first appearance."""
+        return tuple(dict.fromkeys(segment.domain for segment in self.segments))
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
@@ -81,18 +81,18 @@ class Run:
 
     @cached_property
     def places(self) -> dict[str, Environment]:
-        """The environment that the learner mostly stood in while each world was on."""
-        probed = (self.probes or {}).get("assignment", {})  # perhaps before the latest world
-        assignment = {**assigned(self.stays, self.bands), **probed}
-        known = {environment.index: environment for environment in self.memory.environments}
+        """The environment that the learner mostly stood in while each domain was on."""
+        probed = (self.probes or {}).get("assignment", {})  # perhaps before the latest domain
+        assignment = {**assigned(self.segments, self.bands), **probed}
+        known = {environment.index: environment for environment in self.environments}
         return {
-            name: known[assignment[name]] for name in self.worlds if assignment.get(name) in known
+            name: known[assignment[name]] for name in self.domains if assignment.get(name) in known
         }
 
 
 def read(folder: RunFolder) -> Run:
     """Read a run; `RunError` and its kinds say what is missing or damaged."""
-    networks, memory, step = load_networks(folder.checkpoint)
+    networks, environments, step = load_networks(folder.checkpoint)
     metrics = tuple(read_lines(folder.metrics))
     events = tuple(read_lines(folder.events))
     last = max((record["step"] + 1 for record in (*metrics[-1:], *events[-1:])), default=0)
@@ -104,7 +104,7 @@ def read(folder: RunFolder) -> Run:
         events=events,
         probes=read_json(folder.probes) if folder.probes.is_file() else None,
         networks=networks,
-        memory=memory,
+        environments=environments,
         steps=max(step, last, 1),
         seconds=wall_clock(folder.tensorboard),
         translation=measured(folder.translation, step),
@@ -129,12 +129,12 @@ def measured(path: Path, step: int) -> tuple[Record, ...]:
     return tuple(pair for pair in found if pair["step"] == step)
 
 
-def load_networks(path: Path) -> tuple[Networks, Memory, int]:
-    """The averaged networks, the memory and the step of a checkpoint."""
+def load_networks(path: Path) -> tuple[Networks, Environments, int]:
+    """The averaged networks, the environments and the step of a checkpoint."""
     tensors, record = checkpoint.read(path)
     with checkpoint.understood(path):
         networks = averaged_networks(tensors, Architecture(**record["architecture"]))
-        return networks, Memory.from_json(record["memory"]), int(record["step"])
+        return networks, Environments.from_json(record["environments"]), int(record["step"])
 
 
 def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
@@ -152,28 +152,28 @@ def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
 
 def is_move(event: Record) -> bool:
     """Whether the learner stood in another environment after the event."""
-    return event["kind"] in ("new", "back")
+    return event["kind"] in ("new", "returned")
 
 
-def assigned(stays: Sequence[Stay], bands: Sequence[Band]) -> dict[str, int]:
-    """The environment that the learner stood in for most steps of each world."""
+def assigned(segments: Sequence[Segment], bands: Sequence[Band]) -> dict[str, int]:
+    """The environment that the learner stood in for most steps of each domain."""
     steps: dict[str, dict[int, int]] = {}
-    for stay in stays:
-        counts = steps.setdefault(stay.environment, {})
+    for segment in segments:
+        counts = steps.setdefault(segment.domain, {})
         for band in bands:
-            overlap = min(stay.end, band.end) - max(stay.start, band.start)
+            overlap = min(segment.end, band.end) - max(segment.start, band.start)
             counts[band.index] = counts.get(band.index, 0) + max(0, overlap)
     return {name: max(counts, key=lambda k: counts[k]) for name, counts in steps.items() if counts}
 
 
-def owners(stays: Sequence[Stay], bands: Sequence[Band]) -> dict[int, str]:
-    """The world that was on for most steps of each believed environment."""
+def owners(segments: Sequence[Segment], bands: Sequence[Band]) -> dict[int, str]:
+    """The domain that was on for most steps of each believed environment."""
     steps: dict[int, dict[str, int]] = {}
     for band in bands:
         counts = steps.setdefault(band.index, {})
-        for stay in stays:
-            overlap = min(stay.end, band.end) - max(stay.start, band.start)
-            counts[stay.environment] = counts.get(stay.environment, 0) + max(0, overlap)
+        for segment in segments:
+            overlap = min(segment.end, band.end) - max(segment.start, band.start)
+            counts[segment.domain] = counts.get(segment.domain, 0) + max(0, overlap)
     return {index: max(counts, key=lambda k: counts[k]) for index, counts in steps.items()}
 
 

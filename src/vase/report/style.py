@@ -1,6 +1,6 @@
 """One look for every figure: sizes, type, colours, and how a figure becomes a small PNG.
 
-Colours are those of Okabe and Ito, which people with any colour vision can tell apart. A world has
+Colours are those of Okabe and Ito, which people with any colour vision can tell apart. A domain has
 one colour in all figures and on the page.
 """
 
@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vase.worlds.stream import Stay
+from vase.domains.stream import Segment
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,7 +73,7 @@ RC: Any = {
     "legend.fontsize": 9,
     "hatch.linewidth": 0.5,
     "hatch.color": "#b3b9c0",
-    "text.parse_math": False,  # a dollar sign in a world's name is a dollar sign
+    "text.parse_math": False,  # a dollar sign in a domain's name is a dollar sign
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "path.simplify": True,
@@ -91,8 +91,8 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
-def world_colours(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each world, in the order of first appearance."""
+def domain_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each domain, in the order of first appearance."""
     return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(dict.fromkeys(names))}
 
 
@@ -148,28 +148,30 @@ def inch_axes(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     return figure.add_axes((left / width, 1 - (top + down) / height, across / width, down / height))
 
 
-def time_axis(axes: Axes, stays: Sequence[Stay], end: int, *, labelled: bool) -> None:
+def time_axis(axes: Axes, segments: Sequence[Segment], end: int, *, labelled: bool) -> None:
     """The step as x axis, with a hairline at every true switch."""
     axes.set_xlim(0, end)
-    for stay in stays[1:]:
-        if stay.start < end:
+    for segment in segments[1:]:
+        if segment.start < end:
             axes.axvline(
-                stay.start, color="#8b929a", linewidth=0.7, linestyle=(0, (2, 2)), zorder=0
+                segment.start, color="#8b929a", linewidth=0.7, linestyle=(0, (2, 2)), zorder=0
             )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if not labelled:
         axes.tick_params(labelbottom=False)
 
 
-def name_worlds(axes: Axes, stays: Sequence[Stay], end: int, colours: Mapping[str, str]) -> None:
-    """A thin band in each world's colour along the top of the axes."""
-    for stay in stays:
-        if stay.start < end:
+def name_domains(
+    axes: Axes, segments: Sequence[Segment], end: int, colours: Mapping[str, str]
+) -> None:
+    """A thin band in each domain's colour along the top of the axes."""
+    for segment in segments:
+        if segment.start < end:
             axes.axvspan(
-                stay.start,
-                min(stay.end, end),
+                segment.start,
+                min(segment.end, end),
                 ymin=0.975,
                 ymax=1,
-                color=colours[stay.environment],
+                color=colours[segment.domain],
                 linewidth=0,
             )

@@ -13,11 +13,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from vase.domains.stream import Segment, Stream
 from vase.report import style
 from vase.report.decode import Floats
 from vase.report.images import mosaic, show
 from vase.report.run import Band, Record, is_move, owners
-from vase.worlds.stream import Stay, Stream
 
 LEFT, WIDTH = 1.28, 7.98  # inches that the time axis takes
 COLUMNS, ROWS = 24, 3  # images of the strip
@@ -34,11 +34,11 @@ class Timeline:
     """Everything the figure shows. order: latents from top to bottom; `hidden` others are left out.
 
     strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. places: environment
-    index of each world. masked: latents that each environment masks. atypical, alarm: the
+    index of each domain. masked: latents that each environment masks. atypical, alarm: the
     thresholds of the masks and of the suspicion.
     """
 
-    stays: tuple[Stay, ...]
+    segments: tuple[Segment, ...]
     bands: tuple[Band, ...]
     metrics: Sequence[Record]
     events: Sequence[Record]
@@ -87,13 +87,13 @@ def binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], N
 
 
 def band_colours(
-    stays: Sequence[Stay], bands: Sequence[Band], places: Mapping[str, int]
+    segments: Sequence[Segment], bands: Sequence[Band], places: Mapping[str, int]
 ) -> dict[int, tuple[float, float, float]]:
-    """Each believed environment in the colour of its world; pale if the world has another home."""
-    colours = style.world_colours([stay.environment for stay in stays])
+    """A colour per environment: that of its domain, pale unless the domain is matched to it."""
+    colours = style.domain_colours([segment.domain for segment in segments])
     return {
         index: style.tint(colours[name], 0.9 if places.get(name) == index else 0.4)
-        for index, name in owners(stays, bands).items()
+        for index, name in owners(segments, bands).items()
     }
 
 
@@ -106,9 +106,9 @@ def draw(line: Timeline) -> Figure:
         "events": 0.46,
         "bands": 0.62,
         "heat": min(max(0.165 * len(line.order), 0.9), 5.0),
-        "suspicion": 1.15,
+        "statistic": 1.15,
     }
-    gaps = {"strip": 0.28, "events": 0.04, "bands": 0.0, "heat": 0.42, "suspicion": 0.34}
+    gaps = {"strip": 0.28, "events": 0.04, "bands": 0.0, "heat": 0.42, "statistic": 0.34}
     figure = Figure(figsize=(style.FULL, sum(heights.values()) + sum(gaps.values()) + 0.52))
     top, axes = 0.0, {}
     for name, height in heights.items():
@@ -119,7 +119,7 @@ def draw(line: Timeline) -> Figure:
     _draw_events(axes["events"], line)
     _draw_bands(axes["bands"], line)
     _draw_heat(figure, axes["heat"], line)
-    _draw_suspicion(axes["suspicion"], line)
+    _draw_suspicion(axes["statistic"], line)
     return figure
 
 
@@ -133,28 +133,28 @@ def _draw_strip(axes: Axes, line: Timeline) -> None:
 
 
 def _bare(axes: Axes, line: Timeline) -> None:
-    style.time_axis(axes, line.stays, line.end, labelled=False)
+    style.time_axis(axes, line.segments, line.end, labelled=False)
     axes.tick_params(left=False, bottom=False, labelleft=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
 
-VERDICTS = ("new", "back", "kept", "revised")
+DECISIONS = ("new", "returned", "dismissed", "reopened")
 MARKERS = {
     "new": "^",
-    "back": "v",
-    "kept": "o",
-    "revised": "^",
-    "adrift": "x",
+    "returned": "v",
+    "dismissed": "o",
+    "reopened": "^",
+    "undetermined": "x",
     "skipped": "X",
     "snapshot": "|",
 }
 MARKER_COLOURS = {
     "new": style.INK,
-    "back": style.INK,
-    "kept": style.QUIET,
-    "revised": style.QUIET,
-    "adrift": style.QUIET,
+    "returned": style.INK,
+    "dismissed": style.QUIET,
+    "reopened": style.QUIET,
+    "undetermined": style.QUIET,
     "skipped": "#b42318",
     "snapshot": style.QUIET,
 }
@@ -172,7 +172,7 @@ def _draw_events(axes: Axes, line: Timeline) -> None:
             color=MARKER_COLOURS[event["kind"]],
             markersize=6 if is_move(event) else 5,
             clip_on=False,
-            markerfacecolor="white" if event["kind"] == "kept" else None,
+            markerfacecolor="white" if event["kind"] == "dismissed" else None,
         )
     labelled = [event for event in line.events if is_move(event)]
     levels = staggered([event["step"] for event in labelled], 0.085 * line.end)
@@ -207,14 +207,14 @@ def _draw_bands(axes: Axes, line: Timeline) -> None:
     """The truth above, the belief below, in the same colours where they agree."""
     _bare(axes, line)
     axes.set_ylim(0, 2)
-    truth = style.world_colours([stay.environment for stay in line.stays])
-    belief = band_colours(line.stays, line.bands, line.places)
-    for stay in line.stays:
-        _band(axes, line, (stay.start, stay.end), 1.08, truth[stay.environment], stay.environment)
+    truth = style.domain_colours([segment.domain for segment in line.segments])
+    belief = band_colours(line.segments, line.bands, line.places)
+    for segment in line.segments:
+        _band(axes, line, (segment.start, segment.end), 1.08, truth[segment.domain], segment.domain)
     for band in line.bands:
         name = f"environment {band.index}"
         _band(axes, line, (band.start, band.end), 0.08, belief[band.index], name)
-    for y, text in ((1.5, "true world"), (0.5, "believed")):
+    for y, text in ((1.5, "true domain"), (0.5, "inferred")):
         axes.text(
             -0.012, y / 2, text, transform=axes.transAxes, ha="right", va="center", fontsize=9
         )
@@ -252,7 +252,7 @@ def _dark(colour: str | tuple[float, float, float]) -> bool:
 
 def _draw_heat(figure: Figure, axes: Axes, line: Timeline) -> None:
     """Atypicality of each latent: grey below the threshold, coloured above it."""
-    style.time_axis(axes, line.stays, line.end, labelled=False)
+    style.time_axis(axes, line.segments, line.end, labelled=False)
     framed = any(line.masked.get(band.index) for band in line.bands)
     title = "Atypicality of the latents" + ("; framed where masked" if framed else "")
     axes.set_title(title, pad=5)
@@ -327,15 +327,15 @@ def _norm(threshold: float, top: float) -> Normalize:
 
 
 def _draw_suspicion(axes: Axes, line: Timeline) -> None:
-    """The evidence that the world has changed, and the height at which the alarm goes off."""
-    style.time_axis(axes, line.stays, line.end, labelled=True)
-    axes.set_title("Suspicion that the world has changed", pad=5)
+    """The evidence that the domain has changed, and the height at which the alarm goes off."""
+    style.time_axis(axes, line.segments, line.end, labelled=True)
+    axes.set_title("Evidence that the domain has changed", pad=5)
     axes.set_xlabel(f"step (one batch of {line.batch_size} images each)")
     axes.set_yscale("log")
     axes.set_ylim(0.3, line.alarm * 8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    values = np.array([record["suspicion"] for record in line.metrics], dtype=float)
+    values = np.array([record["statistic"] for record in line.metrics], dtype=float)
     values[values <= 0] = np.nan
     steps = [record["step"] for record in line.metrics]
     axes.plot(steps, values, color=style.INK, linewidth=0.9)
@@ -350,7 +350,7 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
         fontsize=8.5,
         color="#b42318",
     )
-    alarms = [event["step"] for event in line.events if event["kind"] in VERDICTS]
+    alarms = [event["step"] for event in line.events if event["kind"] in DECISIONS]
     alarms = [step for step in alarms if step > 0]
     axes.vlines(alarms, 0.3, line.alarm, color="#b42318", linewidth=0.9)
     axes.plot(alarms, [line.alarm] * len(alarms), "o", color="#b42318", markersize=4)

@@ -1,4 +1,4 @@
-"""Images of one world, and below them what they would be in others."""
+"""Images of one domain, and below them what they would be in others."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from vase.errors import CheckpointError, RunError, VaseError, reason
 
 FORMAT = "vase-checkpoint"
-VERSION = 3
+VERSION = 4
+READERS = {3: "0.1"}  # which version of vase reads an older format
 
 
 class DamagedError(CheckpointError):
@@ -97,12 +98,20 @@ def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
     if header.get("version") != VERSION:
         raise CheckpointError(
             f"'{path}' has checkpoint version {header.get('version')}; this program reads "
-            f"version {VERSION}. Install the version of vase that wrote it."
+            f"version {VERSION}. {_reader(header.get('version'))}"
         )
     if header.pop("sha256", None) != digest(tensors, header):
         raise DamagedError(
             f"'{path}' is corrupt: its content does not match its checksum. Use an earlier one."
         )
+
+
+def _reader(version: object) -> str:
+    """Which version of vase reads a format, in a sentence."""
+    known = READERS.get(version) if isinstance(version, int) else None
+    if known:
+        return f"Install vase {known}, which reads it."
+    return "Install the version of vase that wrote it."
 
 
 def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vase.domains.stream import Schedule
 from vase.errors import RunError
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import averaged_weights, restore, state
@@ -21,29 +22,28 @@ from vase.training import checkpoint
 from vase.training.checkpoint import DamagedError
 from vase.training.folder import RunFolder, append_lines, keep_lines
 from vase.training.tracker import Name, trackers
-from vase.worlds.stream import Schedule
 
-MOST_LINES, MOST_MILESTONES = 10_000, 100  # of one run, however long it is
+MAX_LINES, MAX_MILESTONES = 10_000, 100  # of one run, however long it is
 
 Saved = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, and what JSON holds
 
 
-def milestone_steps(schedule: Schedule, per_stay: int) -> frozenset[int]:
-    """Steps (counted from 1) after which weights are kept: `per_stay`, evenly, in every stay.
+def milestone_steps(schedule: Schedule, per_segment: int) -> frozenset[int]:
+    """Steps (counted from 1) after which weights are kept: `per_segment`, evenly, in every segment.
 
-    Where that makes more than MOST_MILESTONES, as many of them, evenly, the last among them; and in
-    any case the end of each world's first stay, against which forgetting is measured.
+    Where that makes more than MAX_MILESTONES, as many of them, evenly, the last among them; and in
+    any case the end of each domain's first segment, against which forgetting is measured.
     """
     steps = sorted(
         {
-            stay.start + math.ceil((stay.end - stay.start) * k / per_stay)
-            for stay in schedule.stays
-            for k in range(1, per_stay + 1)
+            segment.start + math.ceil((segment.end - segment.start) * k / per_segment)
+            for segment in schedule.segments
+            for k in range(1, per_segment + 1)
         }
     )
-    share = max(1.0, len(steps) / MOST_MILESTONES)
-    even = {steps[-1 - int(k * share)] for k in range(min(len(steps), MOST_MILESTONES))}
-    first = {stay.environment: stay.end for stay in reversed(schedule.stays)}
+    share = max(1.0, len(steps) / MAX_MILESTONES)
+    even = {steps[-1 - int(k * share)] for k in range(min(len(steps), MAX_MILESTONES))}
+    first = {segment.domain: segment.end for segment in reversed(schedule.segments)}
     return frozenset(even | set(first.values()))
 
 
@@ -54,7 +54,7 @@ def stride(step: int, log_every: int) -> int:
     cut back to a checkpoint and written on becomes that of a run that never stopped as soon as it
     has passed the doubling again.
     """
-    doublings = (step // (MOST_LINES * log_every)).bit_length()
+    doublings = (step // (MAX_LINES * log_every)).bit_length()
     return log_every << doublings
 
 
@@ -112,7 +112,7 @@ class Recorder:
         """Keep the averaged weights and the memory as they are now."""
         record = {
             "step": self.learner.step,
-            "memory": self.learner.memory.to_json(),
+            "environments": self.learner.environments.to_json(),
         }
         path = self.folder.milestone(self.learner.step)
         checkpoint.write(path, averaged_weights(self.learner), record)
@@ -135,8 +135,8 @@ class Recorder:
         scalars = {
             **observation.terms,
             "capacity": observation.capacity,
-            "suspicion": math.log1p(observation.suspicion),
-            "environment": observation.verdict.environment,
+            "statistic": math.log1p(observation.statistic),
+            "environment": observation.decision.environment,
         }
         for tracker in self.trackers:
             tracker.scalars(scalars, observation.step)
@@ -146,18 +146,18 @@ def resume(folder: RunFolder, learner: Learner) -> str:
     """Put a fresh learner where the run's checkpoint is, and cut the logs back to that step.
 
     Where that one is damaged the one before is taken, and what is returned says so. A run that was
-    stopped before its first checkpoint begins anew.
+    stopped before its first checkpoint starts again.
     """
-    told = ""
+    message = ""
     if folder.checkpoint.exists() or folder.earlier.exists():
-        saved, told = _newest(folder)
+        saved, message = _newest(folder)
         _put_back(folder, learner, saved)
     for log in (folder.metrics, folder.events):
         keep_lines(log, lambda step: step < learner.step)
     for path in folder.milestones():
         if path > folder.milestone(learner.step):
             path.unlink()
-    return told
+    return message
 
 
 def follow(folder: RunFolder, learner: Learner) -> None:

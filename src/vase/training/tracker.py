@@ -139,8 +139,8 @@ def _beside(name: Name, module: Any, folder: RunFolder) -> Tracker:
 
 def identity(folder: RunFolder) -> str:
     """What a tracker knows a run by: where it lies and how it is configured."""
-    told = f"{folder.path.resolve()}\n{folder.config.read_text(encoding='utf-8')}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    identity = f"{folder.path.resolve()}\n{folder.config.read_text(encoding='utf-8')}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _config(folder: RunFolder) -> dict[str, Any]:

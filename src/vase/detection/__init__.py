@@ -1,0 +1,44 @@
+"""Change detection: one object decides, batch by batch, where the stream is."""
+
+from collections.abc import Callable
+
+from vase import registry
+from vase.detection.baselines import OracleDetector, SingleEnvironmentDetector
+from vase.detection.detector import FeatureStatisticsDetector
+from vase.detection.features import RandomFeatures, random_features
+from vase.detection.protocol import ChangeDetector, ModelView
+from vase.detection.published import AtypicalityDetector, PublishedDetector
+from vase.settings import DetectionSettings
+
+DetectorClass = Callable[[DetectionSettings, ModelView], ChangeDetector]
+
+DETECTORS: dict[str, DetectorClass] = {
+    "feature-statistics": FeatureStatisticsDetector,
+    "published": PublishedDetector,
+    "atypicality": AtypicalityDetector,
+    "oracle": OracleDetector,
+    "none": SingleEnvironmentDetector,
+}
+
+
+def detector_class(rule: str) -> DetectorClass:
+    """Return the change detector that `detection.rule` names."""
+    methods = registry.lacks_methods("update", "state_dict", "load_state_dict")
+    return registry.resolve(rule, DETECTORS, "change detector", methods)
+
+
+__all__ = [
+    "DETECTORS",
+    "AtypicalityDetector",
+    "ChangeDetector",
+    "DetectionSettings",
+    "DetectorClass",
+    "FeatureStatisticsDetector",
+    "ModelView",
+    "OracleDetector",
+    "PublishedDetector",
+    "RandomFeatures",
+    "SingleEnvironmentDetector",
+    "detector_class",
+    "random_features",
+]

@@ -1,0 +1,1 @@
+"""Domains (what the data is), schedules (when) and streams (both)."""

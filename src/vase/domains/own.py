@@ -1,0 +1,238 @@
+"""Own images as domains: a folder of files of any size, a video, an array in an .npy or .npz file.
+
+The files of a folder, or the frames of a video, are decoded once, scaled to one size and kept in
+the cache as a memory-mapped array; an .npy file is mapped where it lies. Of a folder with more than
+MOST_KEPT files each batch is decoded while the one before is learnt. So a domain may be larger than
+memory. Nobody says what the images show: their truths are
+empty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.domains.canvas import Floats
+from vase.domains.catalogue import Split
+from vase.domains.files import FromFiles, decoded, is_video, listed
+from vase.domains.images import layout_of, to_batch
+from vase.domains.local import cache_folder
+from vase.errors import DataError, InputError, VaseError, reason
+from vase.records import GroundTruth
+
+ARRAYS = (".npy", ".npz")
+LOOKED_AT = 50  # rows of an array that are checked first
+FEWEST = 20  # images of a domain
+MOST_KEPT = 100_000  # files of a folder that are decoded before training
+HELD_OUT = 10  # of so many images one is kept for testing
+Say = Callable[[str], None]
+Images = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class OwnDomain:
+    """Images [N, H, W], [N, H, W, C] or [N, C, H, W] without truths, of which this draws `rows`."""
+
+    name: str
+    images: Images
+    rows: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return shape_of(self.images)
+
+    @property
+    def label_kind(self) -> str:
+        """What its labels number: nothing."""
+        return ""
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
+        """`count` images, float32 [B, C, H, W] in [0, 1]; an `InputError` if they are none."""
+        chosen = generator.choice(self.rows, count, replace=count > len(self.rows))
+        images: Floats = to_batch(self.images[chosen]).numpy()
+        return images, GroundTruth(self.name, np.zeros(count, dtype=np.int64), {})
+
+
+def domain(name: str, images: Images, split: Split) -> OwnDomain:
+    """Own images as a domain; one in ten is held out for testing."""
+    if len(images) < FEWEST:
+        raise DataError(
+            f"Domain '{name}' has {len(images)} images; a domain needs at least {FEWEST}, of which "
+            f"one in {HELD_OUT} is kept for testing. Add some."
+        )
+    rows = np.arange(len(images))
+    held_out = rows % HELD_OUT == HELD_OUT - 1
+    return OwnDomain(name, images, rows[held_out if split == "test" else ~held_out])
+
+
+def shape_of(images: Images) -> tuple[int, int, int]:
+    """Channels, height and width of an image in any of the layouts; of a vector D, 1, 1."""
+    layout, sides = layout_of(images.shape), images.shape[1:]
+    if layout == "vector":
+        return sides[0], 1, 1
+    if layout == "hw":
+        return 1, sides[0], sides[1]
+    return (sides[2], sides[0], sides[1]) if layout == "hwc" else (sides[0], sides[1], sides[2])
+
+
+def parts(path: Path) -> dict[str, Path]:
+    """The domains at a path by name, in order: an array, a video, a folder of images, or of these.
+
+    A folder of images is one domain; in a folder of folders or videos each of them is one.
+    """
+    _refuse_missing(path)
+    if not path.is_dir():
+        return {path.stem: path}
+    inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    domains = [each for each in inside if is_video(each) or (each.is_dir() and listed(each))]
+    if domains and listed(path):
+        raise DataError(
+            f"'{path}' holds images beside folders of images or videos. Give one or the other: "
+            "images are one domain; folders and videos are domains in the order of their names."
+        )
+    return {each.name: each for each in domains} or {path.resolve().name: path}
+
+
+def scaled(path: Path) -> bool:
+    """Whether images at a path are brought to one size: files and frames are, arrays are not."""
+    return path.is_dir() or is_video(path)
+
+
+def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None) -> Images:
+    """The images at a path, [N, ...]. Of a folder or video as uint8 [N, size, size, channels].
+
+    Each fills the square: its shorter side becomes `size`, what is over is cut off evenly. Arrays
+    stay as they are. A `DataError` where there is nothing to read.
+    """
+    _refuse_missing(path)
+    return _kept(path, size, channels, say or _silent) if scaled(path) else array(path)
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"There is no file and no folder '{path}'.")
+
+
+def array(path: Path) -> Images:
+    """The array in an .npy file, memory-mapped, or the only one in an .npz file."""
+    try:
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"  # by what it is, whatever it is called
+        if archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                found = _only(path, kept)
+        else:
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except VaseError:
+        raise
+    except Exception as error:  # bytes of any kind make NumPy's reader raise errors of any kind
+        raise DataError(
+            f"'{path}' cannot be read as an array of numbers: {reason(error)}."
+        ) from None
+    images: Images = found
+    try:
+        layout_of(images.shape)
+        to_batch(images[:: max(1, len(images) // LOOKED_AT)])
+    except InputError as error:
+        raise DataError(f"'{path}' is no array of images. {error}") from None
+    return images
+
+
+def _only(path: Path, kept: np.lib.npyio.NpzFile) -> Images:
+    """The one array of an archive."""
+    if len(kept.files) != 1:
+        raise DataError(
+            f"'{path}' holds {len(kept.files)} arrays ({', '.join(kept.files)}). "
+            "Save the images alone, with numpy.save."
+        )
+    only: Images = kept[kept.files[0]]
+    return only
+
+
+def digest(path: Path) -> str:
+    """What names the images at a path: a run goes on with these or not at all.
+
+    Of a folder the names and sizes of its files, of a video its own, of an array its shape, type
+    and size.
+    """
+    if scaled(path):
+        told: list[Any] = [(each.name, each.stat().st_size) for each in _sources(path)]
+    else:
+        images = array(path)
+        told = [images.shape, str(images.dtype), path.stat().st_size]
+    return _hash(told)
+
+
+def _hash(told: object) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+# ---- folders and videos ------------------------------------------------------------------------
+
+
+def _sources(path: Path) -> list[Path]:
+    return listed(path) if path.is_dir() else [path]
+
+
+def _kept(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
+    """The images of a folder or video: from the cache, or decoded into it."""
+    try:
+        found = _sources(path)
+        if path.is_dir() and len(found) > MOST_KEPT:
+            say(f"{len(found):,} files in '{path.name}': decoded as they are needed")
+            return cast(Images, FromFiles(found, (size, size, channels)))
+        described = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
+    if not found:
+        raise DataError(f"The folder '{path}' holds no image files. Put some into it.")
+    name = _hash([str(path.resolve()), size, channels, described])
+    kept = cache_folder() / "own" / f"{name}.npy"
+    if not kept.is_file():
+        shape = (size, size, channels)
+        _write(path, shape, kept, say)
+    return array(kept)
+
+
+def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> None:
+    """Decode images into one array beside the target, whole or not at all."""
+    part = kept.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            _header(file, 0, shape)
+            number = 0
+            for number, pixels in enumerate(decoded(path, shape), 1):
+                file.write(pixels.tobytes())
+                if number % 1000 == 0:
+                    say(f"{number:,} images decoded")
+            if not number:
+                raise DataError(f"'{path}' holds no frames. Take it out.")
+            say(f"{number:,} images of '{path.name}' decoded, once")
+            file.seek(0)
+            _header(file, number, shape)  # as long as the first: it leaves room for more digits
+            os.fsync(file.fileno())
+        part.replace(kept)
+    except OSError as error:
+        raise DataError(f"{kept.parent} cannot be written: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""

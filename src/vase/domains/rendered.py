@@ -1,0 +1,232 @@
+"""Domains of frames that are rendered once and kept: places in three dimensions.
+
+On first use every frame of a place (`scenery`) is rendered in a process of its own, with word of
+how far it is, and kept in the cache as one memory-mapped array; training never waits for the
+renderer. What is drawn is a function of the seed in this module, so that everyone's set shows the
+same things; pixels may differ in their last bit between graphics drivers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.domains import scenery
+from vase.domains.canvas import Floats
+from vase.domains.catalogue import Split
+from vase.domains.local import cache_folder
+from vase.domains.scenery import SIDE, Place
+from vase.errors import ConfigError, DataError
+from vase.records import GroundTruth
+
+COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
+RESTING = 2_000, 400  # the same of a place at rest, where there is less to see
+CHUNK = 500  # frames between two words of progress
+SEED = 0
+
+Say = Callable[[str], None]
+Frames = NDArray[np.uint8]
+
+_CAMERAS: dict[Place, scenery.Camera] = {}  # of this process: one at most
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedDomain:
+    """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this domain draws `rows`.
+
+    factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round; of a place at rest
+    hue alone. Identity is the kind of the object: ball, box, cylinder, mushroom.
+    """
+
+    name: str
+    place: Place
+    frames: Frames
+    factors: Mapping[str, NDArray[np.float64]]
+    identity: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    at_rest: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return 3, SIDE, SIDE
+
+    @property
+    def label_kind(self) -> str:
+        """What its labels number."""
+        return "objects"
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
+        """`count` frames, float32 [B, 3, 64, 64] in [0, 1], and their factors."""
+        chosen = self.rows[generator.integers(len(self.rows), size=count)]
+        pixels = np.moveaxis(np.asarray(self.frames[chosen]), -1, 1)
+        factors = {name: values[chosen] for name, values in self.factors.items()}
+        return pixels * np.float32(1 / 255), GroundTruth(self.name, self.identity[chosen], factors)
+
+
+def domain(
+    name: str, place: Place, split: Split, say: Say | None, *, at_rest: bool = False
+) -> RenderedDomain:
+    """A place as a domain; renders its frames if they are not in the cache yet.
+
+    A `ConfigError` where the packages are missing, a `DataError` where nothing can be rendered.
+    """
+    count, held_out = RESTING if at_rest else (COUNT, HELD_OUT)
+    factors, identity = scenery.drawn(np.random.default_rng(SEED), count, at_rest=at_rest)
+    rows = np.arange(count)
+    part = rows[-held_out:] if split == "test" else rows[:-held_out]
+    shown = frames(place, count, say, at_rest=at_rest)
+    told = {"hue": factors["hue"]} if at_rest else factors  # what is always the same is no truth
+    return RenderedDomain(name, place, shown, told, identity, part, at_rest)
+
+
+@lru_cache(maxsize=4)
+def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) -> Frames:
+    """The frames of a place, memory-mapped."""
+    state = "-at-rest" if at_rest else ""
+    named = recipe(place, at_rest=at_rest)
+    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
+    if not path.is_file():
+        _render(_Job(place, count, at_rest), path, say or _silent)
+    try:
+        kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
+    if kept.shape != (count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
+        raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
+    return kept
+
+
+def recipe(place: Place, *, at_rest: bool = False) -> str:
+    """What names a set of frames: a change of the place, of a factor or of the seed is another."""
+    description = (
+        f"{scenery.described(place)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+    )
+    description += f" {scenery.REST}" if at_rest else ""
+    return hashlib.sha256(description.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is rendered: `count` frames of a place, or of a place at rest."""
+
+    place: Place
+    count: int
+    at_rest: bool
+
+
+def _render(job: _Job, path: Path, say: Say) -> None:
+    """Render into a file beside the target, whole or not at all."""
+    place, count = job.place, job.count
+    _refuse_without_mujoco(place)
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    opened = _opened(part)
+    try:
+        with opened as file:
+            shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
+            np.lib.format.write_array_header_1_0(file, shape)
+            for start, rendered in _chunks(job):
+                _written(file, rendered.tobytes(), path)
+                say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
+
+
+def _written(file: IO[bytes], content: bytes, path: Path) -> None:
+    try:
+        file.write(content)
+        file.flush()
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
+    """Frames in order, from a process that renders this place and no other."""
+    starts = range(0, job.count, CHUNK)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            yield from zip(starts, pool.map(partial(_frames, job), starts), strict=True)
+        except BrokenProcessPool:
+            why = "the process that renders it died (a script needs if __name__ == '__main__':)"
+            raise DataError(_unable(job.place, why)) from None
+
+
+def _frames(job: _Job, start: int) -> Frames:
+    """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
+    factors, kinds = scenery.drawn(np.random.default_rng(SEED), job.count, at_rest=job.at_rest)
+    shown = camera(job.place)
+    return np.stack(
+        [
+            shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
+            for row in range(start, min(job.count, start + CHUNK))
+        ]
+    )
+
+
+def camera(place: Place) -> scenery.Camera:
+    """What renders a place in this process, in which no other may be rendered.
+
+    A `ConfigError` where MuJoCo is missing or another place is rendered, a `DataError` where the
+    graphics do not work.
+    """
+    _refuse_without_mujoco(place)
+    if place not in get_args(Place):
+        raise ConfigError(f"There is no place '{place}'. There is: {', '.join(get_args(Place))}.")
+    if others := [other for other in _CAMERAS if other != place]:
+        raise ConfigError(
+            f"This process renders '{others[0]}', and can render one place only. Use '{place}' in "
+            "another process."
+        )
+    if place not in _CAMERAS:
+        if sys.platform == "linux":  # elsewhere MuJoCo knows by itself what works
+            os.environ.setdefault("MUJOCO_GL", "egl")
+        try:
+            _CAMERAS[place] = scenery.Camera(place)
+        except Exception as error:
+            raise DataError(_unable(place, str(error))) from None
+    return _CAMERAS[place]
+
+
+def _refuse_without_mujoco(place: Place) -> None:
+    """A `ConfigError` where nothing can be rendered."""
+    if find_spec("mujoco") is None:
+        raise ConfigError(
+            f"The domain '{place}' is rendered by MuJoCo, which is not installed. Install it with: "
+            "pip install 'vase-lifelong[rooms]'"
+        )
+
+
+def _unable(place: Place, why: str) -> str:
+    return (
+        f"The domain '{place}' cannot be rendered here: {why}. MuJoCo needs a graphics library "
+        "that works without a screen: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri"
+        "; elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
+    )
+
+
+def _silent(line: str) -> None:
+    """Tell nobody."""

@@ -1,0 +1,134 @@
+"""Streams: WHEN (a schedule of environments) times WHAT (their domains).
+
+Batch k of a stream is a pure function of (seed, k): a stream has no state but its position, so a
+run that resumes sees exactly the batches it would have seen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from vase.domains.canvas import Domain, Floats
+from vase.errors import ConfigError
+from vase.records import GroundTruth
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One part of the stream in one domain: steps [start, end)."""
+
+    domain: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the stream is where. `segments` follow one another without gaps, from step 0."""
+
+    segments: tuple[Segment, ...]
+
+    @staticmethod
+    def of(parts: Sequence[tuple[str, int]]) -> Schedule:
+        """Build from (domain, steps) pairs."""
+        if not parts or any(steps <= 0 for _, steps in parts):
+            raise ConfigError(
+                "A schedule needs at least one segment, each of at least one step; "
+                f"this one is {list(parts)}. Correct stream.schedule."
+            )
+        ends = np.cumsum([steps for _, steps in parts]).tolist()
+        starts = [0, *ends[:-1]]
+        names = [name for name, _ in parts]
+        return Schedule(tuple(map(Segment, names, starts, ends)))
+
+    @property
+    def steps(self) -> int:
+        return self.segments[-1].end
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains in the order of their first appearance."""
+        return tuple(dict.fromkeys(segment.domain for segment in self.segments))
+
+    def at(self, step: int) -> str:
+        """The domain of a step."""
+        return self.segments[
+            bisect_right(self.segments, step, key=lambda segment: segment.end)
+        ].domain
+
+
+class Batches(Protocol):
+    """Anything that has a batch for every step."""
+
+    def batch(self, step: int) -> tuple[Floats, GroundTruth]:
+        """Images and truth of one step, a pure function of it."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """An unlabelled stream of image batches over a schedule of domains.
+
+    joint: batches of all domains mixed evenly at every step: what learning without an order is.
+    part: numbers that make the draws of one process others than those of the rest.
+    """
+
+    schedule: Schedule
+    domains: Mapping[str, Domain]
+    batch_size: int
+    seed: int
+    joint: bool = False
+    part: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        missing = set(self.schedule.domains) - set(self.domains)
+        if missing:
+            raise ConfigError(
+                f"The schedule names {sorted(missing)}, but the domains are {sorted(self.domains)}."
+            )
+        shapes = {name: domain.shape for name, domain in self.domains.items()}
+        if len(set(shapes.values())) > 1:
+            raise ConfigError(f"All domains of a stream must have one image shape, not {shapes}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of its images."""
+        return next(iter(self.domains.values())).shape
+
+    def of_rank(self, rank: int, count: int) -> Stream:
+        """What one of `count` processes draws: its part of every batch. Of one alone, all of it."""
+        if count == 1:
+            return self
+        return replace(self, batch_size=self.batch_size // count, part=(rank,))
+
+    def batch(self, step: int) -> tuple[Floats, GroundTruth]:
+        """Images and truth of one step."""
+        generator = np.random.default_rng([self.seed, step, *self.part])
+        if self.joint:
+            return self._mixed(generator)
+        domain = self.domains[self.schedule.at(step)]
+        return domain.sample(generator, self.batch_size)
+
+    def _mixed(self, generator: np.random.Generator) -> tuple[Floats, GroundTruth]:
+        """A batch of all domains: every image's domain is drawn, each equally likely."""
+        names = self.schedule.domains
+        counts = generator.multinomial(self.batch_size, [1 / len(names)] * len(names))
+        drawn = [
+            self.domains[name].sample(generator, int(count))
+            for name, count in zip(names, counts, strict=True)
+            if count
+        ]
+        order = generator.permutation(self.batch_size)
+        images = np.concatenate([images for images, _ in drawn])[order]
+        identity = np.concatenate([truth.labels for _, truth in drawn])[order]
+        return images, GroundTruth("all", identity, {})
+
+    def images(self, start: int = 0) -> Iterator[Floats]:
+        """The stream as a learner sees it, from step `start` on: images and nothing else."""
+        for step in range(start, self.schedule.steps):
+            yield self.batch(step)[0]

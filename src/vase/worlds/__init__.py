@@ -1,1 +1,0 @@
-"""Worlds (what the data is), schedules (when) and streams (both)."""

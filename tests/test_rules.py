@@ -1,0 +1,211 @@
+"""Change detectors that are chosen by name, each through a learner: what they decide, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vase.detection import AtypicalityDetector, PublishedDetector
+from vase.errors import VaseError
+from vase.lifelong.learner import Learner
+from vase.lifelong.state import restore, state
+from vase.nets import Architecture
+from vase.objective.atypicality import atypicality
+from vase.records import Decision
+from vase.settings import LearnerSettings
+
+VECTORS = Architecture(channels=3, height=1, width=1, latents=2, hidden=6, environments=1)
+CPU = torch.device("cpu")
+ANY = 1e9  # nats: no latent is atypical
+NONE = 1e-9  # nats: every latent is
+
+
+def learner(rule: str, threshold: float = ANY, **detection: Any) -> Learner:
+    sections = {
+        "detection": {"rule": rule, **detection},
+        "masks": {"threshold": threshold},
+        "replay": {"snapshot_every": 50},
+    }
+    settings = LearnerSettings.model_validate(sections)
+    return Learner(VECTORS, settings, seed=0, device=CPU)
+
+
+def vectors(step: int, size: int = 8) -> torch.Tensor:
+    return torch.rand(size, 3, 1, 1, generator=torch.Generator().manual_seed(step))
+
+
+def observe(subject: Learner, steps: int = 1) -> list[tuple[str, int]]:
+    """What is decided about the next batches."""
+    found = [subject.observe(vectors(subject.step)).decision for _ in range(steps)]
+    return [(decision.kind, decision.environment) for decision in found]
+
+
+# ---- the published rule, and masks alone -------------------------------------------------------
+
+
+def begun(rule: str, threshold: float = ANY, **detection: Any) -> Learner:
+    """A learner that has learnt one batch."""
+    subject = learner(rule, threshold, **detection)
+    assert observe(subject) == [("new", 0)]
+    return subject
+
+
+def recorded(subject: Learner, nats: float, mask: list[bool] | None = None, index: int = 0) -> None:
+    """Write into a record that its images cost so many nats, and its mask."""
+    known = subject.environments[index]
+    mean = known.moments.mean.copy()
+    mean[-2] = nats
+    known = replace(known, moments=replace(known.moments, mean=mean))
+    known = known if mask is None else replace(known, mask=np.array(mask))
+    records = {**subject.environments.records, index: known}
+    subject.environments = replace(subject.environments, records=records)
+
+
+def next_loss(subject: Learner) -> float:
+    """What the published rule finds that the next batch costs, in nats; the learner stays."""
+    twin = learner("published", kappa=ANY)
+    restore(twin, *state(subject))
+    return float(twin.observe(vectors(twin.step)).decision.numbers["loss_nats"])
+
+
+@pytest.mark.parametrize(
+    ("rule", "kappa", "share", "kind"),
+    [
+        ("published", 1.5, 1 / 1.4, "same"),
+        ("published", 1.5, 1 / 1.6, "new"),
+        ("published", 1.7, 1 / 1.6, "same"),
+        ("published", 1.5, 100.0, "same"),  # however cheap: the trap of the rule
+        ("atypicality", 1.5, 1 / 1.6, "same"),
+        ("atypicality", 1.5, 1e-6, "same"),  # however dear
+    ],
+)
+def test_kappa_bounds_the_loss_where_the_rule_asks_for_it(
+    rule: str, kappa: float, share: float, kind: str
+) -> None:
+    subject = begun(rule, kappa=kappa)
+    loss = next_loss(begun("published", kappa=kappa))
+    recorded(subject, share * loss)
+    decision = subject.observe(vectors(subject.step)).decision
+    assert (decision.kind, decision.environment) == (kind, int(kind == "new"))
+    assert decision.numbers["loss_nats"] == pytest.approx(loss, abs=0.01)
+    assert decision.numbers["recorded_nats"] == pytest.approx(share * loss, abs=0.01)
+    assert decision.numbers["kappa"] == (kappa if rule == "published" else None)
+    assert decision.numbers["masks_agree"] is True
+
+
+@pytest.mark.parametrize("rule", ["published", "atypicality"])
+def test_masks_that_differ_are_of_a_new_environment(rule: str) -> None:
+    subject = begun(rule, NONE)
+    recorded(subject, ANY)
+    seen = subject.observe(vectors(1))
+    assert (seen.decision.kind, seen.decision.environment) == ("new", 1)
+    assert seen.decision.numbers["masks_agree"] is False
+    (event,) = seen.events
+    assert (event.kind, event.environment) == ("new", 1)
+    assert event.evidence["loss_nats"] > 0
+    assert len(subject.environments) == 2
+
+
+@pytest.mark.parametrize("rule", ["published", "atypicality"])
+@pytest.mark.parametrize("agree", [True, False])
+def test_masks_are_compared_latent_by_latent(rule: str, agree: bool) -> None:
+    """One latent is typical of the next batch, one is not; the record says so, or the reverse."""
+    alpha = atypicality(begun(rule).detector.model.evaluate(vectors(1), 0))[:2]
+    subject = begun(rule, float(alpha.mean()))
+    typical = alpha < alpha.mean()
+    assert typical.sum() == 1
+    recorded(subject, ANY, list(typical if agree else ~typical))
+    assert observe(subject) == [("same", 0) if agree else ("new", 1)]
+
+
+@pytest.mark.parametrize("rule", ["published", "atypicality"])
+def test_the_best_guess_of_the_classifier_is_the_environment_that_returns(rule: str) -> None:
+    subject = begun(rule, kappa=1.5)
+    restore(subject, *state(opened(subject)))
+    assert (subject.environments.current, len(subject.environments)) == (1, 2)
+    for index in (0, 1):
+        recorded(subject, ANY, [True, True], index)
+    for guess, kind in ((1, "same"), (0, "returned"), (0, "same"), (1, "returned")):
+        bias = subject.average.classifier.body[2].bias
+        with torch.no_grad():
+            bias.copy_(50 * torch.eye(len(bias))[guess])
+        recorded(subject, ANY, [True, True], guess)
+        assert observe(subject) == [(kind, guess)]
+        assert subject.environments.current == guess
+    assert subject.detector.known == 2
+
+
+def opened(subject: Learner) -> Learner:
+    """The same learner, after its detector has opened a second environment."""
+    subject.settings = subject.settings.model_copy(
+        update={"masks": subject.settings.masks.model_copy(update={"threshold": NONE})}
+    )
+    assert observe(subject) == [("new", 1)]
+    subject.settings = subject.settings.model_copy(
+        update={"masks": subject.settings.masks.model_copy(update={"threshold": ANY})}
+    )
+    return subject
+
+
+def test_the_rules_take_their_numbers_from_the_settings() -> None:
+    published, masks = learner("published", 0.25, kappa=2.0), learner("atypicality", kappa=2.0)
+    assert isinstance(published.detector, PublishedDetector)
+    assert (published.detector.kappa, published.detector.model.mask_threshold) == (2.0, 0.25)
+    assert isinstance(masks.detector, AtypicalityDetector)
+    assert masks.detector.kappa == np.inf
+
+
+# ---- the oracle, and one environment for ever --------------------------------------------------
+
+SWITCHES = [[3, 1], [5, 0], [8, 2], [9, 1]]
+
+
+def test_the_oracle_knows_every_switch_at_its_first_batch() -> None:
+    subject = learner("oracle", options={"switches": SWITCHES})
+    kinds = observe(subject, 11)
+    same = [("same", 0), ("same", 0)]
+    assert kinds[:5] == [("new", 0), *same, ("new", 1), ("same", 1)]
+    assert kinds[5:8] == [("returned", 0), *same]
+    assert kinds[8:] == [("new", 2), ("returned", 1), ("same", 1)]
+    assert list(subject.environments.records) == [0, 1, 2]
+    learnt = [known.batches for known in subject.environments]
+    assert learnt == [5, 2, 0]  # the first batch of an environment is looked at only
+
+
+def test_an_oracle_goes_on_from_its_state_in_the_middle() -> None:
+    whole, part = (learner("oracle", options={"switches": SWITCHES}) for _ in range(2))
+    observe(whole, 6)
+    restore(part, *state(whole))
+    assert observe(whole, 5) == observe(part, 5)
+
+
+def test_a_switch_is_not_missed_where_its_first_batch_is_skipped() -> None:
+    subject = learner("oracle", options={"switches": SWITCHES})
+    observe(subject, 3)
+    spoilt = torch.full((8, 3, 1, 1), torch.nan)
+    assert subject.observe(spoilt).decision.kind == "skipped"
+    assert observe(subject, 2) == [("new", 1), ("returned", 0)]
+    assert all(np.isfinite(known.moments.mean).all() for known in subject.environments)
+
+
+def test_an_oracle_that_leaves_out_an_environment_is_refused_in_a_sentence() -> None:
+    subject = learner("oracle", options={"switches": [[2, 5]]})
+    observe(subject, 2)
+    with pytest.raises(VaseError, match=r"OracleDetector decided 'returned' for environment 5"):
+        observe(subject)
+    assert (subject.step, subject.detector.present, subject.detector.known) == (2, 0, 1)
+
+
+def test_without_detection_there_is_one_environment_whatever_comes() -> None:
+    subject = learner("none")
+    seen: list[Decision] = [subject.observe(vectors(k)).decision for k in range(5)]
+    seen += [subject.observe(1 - vectors(k) / 50).decision for k in range(5)]
+    assert [(decision.kind, decision.environment) for decision in seen] == [
+        ("new", 0),
+        *[("same", 0)] * 9,
+    ]
+    assert subject.environments.present.batches == 10
