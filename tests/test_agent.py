@@ -632,7 +632,7 @@ def test_the_film_shows_what_is_imagined_above_what_is_seen(tmp_path: Path) -> N
 
     dark, light = np.zeros((2, 1, 8, 8), np.float32), np.ones((2, 1, 8, 8), np.float32)
     path = tmp_path / "film.gif"
-    path.write_bytes(figures.film([(0, light, dark), (1, dark, light)]))
+    path.write_bytes(figures.animated_gif([(0, light, dark), (1, dark, light)]))
     with Image.open(path) as film:
         assert film.n_frames == 2
         head, side = figures.HEAD, 8 * figures.SCALE
@@ -648,7 +648,7 @@ def test_a_map_has_on_the_left_what_is_to_the_left(axes: list[str], column: int)
     visits = np.zeros((12, 12), dtype=int)
     visits[3, 0] = 5
     coverage = {"share": [1 / 144], "map": visits.tolist()}
-    figure = figures.places([{"policy": "random", "coverage": coverage, "axes": axes}])
+    figure = figures.plot_coverage([{"policy": "random", "coverage": coverage, "axes": axes}])
     (shown,) = figure.axes[0].images
     assert np.argwhere(np.isfinite(np.ma.filled(shown.get_array(), np.nan))).tolist() == [
         [3, column]

@@ -64,15 +64,15 @@ def test_a_path_leads_from_one_image_to_the_other(kind: str) -> None:
 def test_half_of_each_is_a_mean_or_both() -> None:
     first, second = (np.array([row], np.float32) for row in ([1, 0, 0.6], [0, 1, 0.2]))
     np.testing.assert_allclose(probe.mixture(first, second, 0.5), [[0.5, 0.5, 0.4]])
-    np.testing.assert_allclose(probe.together(first, second, 0.5), [[1, 1, 0.6]])
-    np.testing.assert_allclose(probe.together(first, second, 0.75), [[0.5, 1, 0.3]])
+    np.testing.assert_allclose(probe.overlay(first, second, 0.5), [[1, 1, 0.6]])
+    np.testing.assert_allclose(probe.overlay(first, second, 0.75), [[0.5, 1, 0.3]])
     np.testing.assert_allclose(probe.side_by_side(first, second, 1 / 3), [[1, 0, 0.2]])
 
 
 def test_a_context_holds_its_share_of_the_second_domain() -> None:
     first, second = np.zeros((64, 1, 2, 2), np.float32), np.ones((64, 1, 2, 2), np.float32)
-    assert probe.mixed(first, second, 0.25).mean() == 0.25
-    assert len(probe.mixed(first, second, 1.0)) == 64
+    assert probe.mix_images(first, second, 0.25).mean() == 0.25
+    assert len(probe.mix_images(first, second, 1.0)) == 64
 
 
 # --- psychometric curves ------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_a_logistic_curve_has_the_equality_and_the_width_it_was_made_with() -> N
     """p = 1 / (1 + exp(-k (w - w0))) is 1/2 at w0, and 2 ln 9 / k wide from 1/10 to 9/10."""
     levels, slopes, middles = np.linspace(0, 1, 401), np.array([20.0, 50.0]), np.array([0.3, 0.6])
     belief = 1 / (1 + np.exp(-slopes * (levels[:, None] - middles)))
-    curve = probe.psychometric(levels, belief)
+    curve = probe.fit_psychometric_curves(levels, belief)
     np.testing.assert_allclose(curve.equal, middles, atol=1e-3)
     np.testing.assert_allclose(curve.high - curve.low, 2 * math.log(9) / slopes, atol=1e-3)
 
@@ -90,13 +90,15 @@ def test_a_logistic_curve_has_the_equality_and_the_width_it_was_made_with() -> N
 def test_noise_on_a_curve_does_not_move_it_far() -> None:
     levels = np.linspace(0, 1, 201)
     belief = np.clip(levels + 0.05 * np.random.default_rng(0).standard_normal(201), 0, 1)
-    curve = probe.psychometric(levels, belief[:, None])
+    curve = probe.fit_psychometric_curves(levels, belief[:, None])
     assert curve.equal[0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_path_that_never_gets_there_ends_at_its_end() -> None:
     levels = np.linspace(0, 1, 11)
-    curve = probe.psychometric(levels, np.stack([0.4 * levels, 0.6 + 0 * levels], axis=1))
+    curve = probe.fit_psychometric_curves(
+        levels, np.stack([0.4 * levels, 0.6 + 0 * levels], axis=1)
+    )
     assert curve.equal.tolist() == [1.0, 0.0]
 
 
@@ -104,9 +106,9 @@ def test_only_paths_that_change_sides_are_kept() -> None:
     second = np.array([[0.1, 0.2, 0.7], [0.9, 0.3, 0.9]])
     beliefs = np.stack([1 - second, second], axis=-1)
     numbers = np.zeros((2, 3, 4))
-    path = probe.Path(np.array([0.0, 1.0]), beliefs, numbers, numbers + 1)
+    path = probe.MorphPath(np.array([0.0, 1.0]), beliefs, numbers, numbers + 1)
     assert path.crossing.tolist() == [True, False, False]
-    assert path.changing().beliefs.shape == (2, 1, 2)
+    assert path.crossing_paths().beliefs.shape == (2, 1, 2)
 
 
 # --- how sure ---------------------------------------------------------------------------------
@@ -117,9 +119,9 @@ def test_uncertainty_is_read_where_belief_changes_sides_and_of_shared_latents() 
     levels, second = np.array([0.0, 0.5, 1.0]), np.array([[0.0], [0.5], [1.0]])
     mean = np.full((3, 1, 3), 2.0)
     variance = np.broadcast_to(np.array([0.25, 1.0, 0.5])[:, None, None], mean.shape)
-    path = probe.Path(levels, np.stack([1 - second, second], -1), mean, variance)
+    path = probe.MorphPath(levels, np.stack([1 - second, second], -1), mean, variance)
     masks = np.array([[True, True, False], [True, False, True]])
-    found = probe.uncertainty(path, masks, probe.psychometric(levels, second))
+    found = probe.posterior_variance(path, masks, probe.fit_psychometric_curves(levels, second))
     assert found["latents"] == [0]
     assert found["curve"] == [0.25, 1.0, 0.5]
     assert (found["ends"], found["equality"]) == ([[0.25], [0.5]], [1.0])
@@ -128,16 +130,16 @@ def test_uncertainty_is_read_where_belief_changes_sides_and_of_shared_latents() 
 
 def test_without_a_shared_latent_there_is_nothing_to_be_unsure_of() -> None:
     numbers = np.ones((2, 1, 1))
-    path = probe.Path(np.array([0.0, 1.0]), np.zeros((2, 1, 2)), numbers, numbers)
-    curve = probe.psychometric(path.levels, np.array([[0.0], [1.0]]))
-    found = probe.uncertainty(path, np.array([[True], [False]]), curve)
+    path = probe.MorphPath(np.array([0.0, 1.0]), np.zeros((2, 1, 2)), numbers, numbers)
+    curve = probe.fit_psychometric_curves(path.levels, np.array([[0.0], [1.0]]))
+    found = probe.posterior_variance(path, np.array([[True], [False]]), curve)
     assert (found["latents"], found["curve"], found["ratios"]) == ([], [], [])
 
 
 def test_bins_hold_as_many_images_each_and_rank_them() -> None:
     predicted = np.array([4.0, 1.0, 3.0, 2.0])
     errors = np.array([40.0, 10.0, 30.0, 20.0])
-    assert calibration.binned(predicted, errors, 2) == [
+    assert calibration.quantile_bins(predicted, errors, 2) == [
         {"predicted": 1.5, "error": 15.0},
         {"predicted": 3.5, "error": 35.0},
     ]
@@ -146,7 +148,7 @@ def test_bins_hold_as_many_images_each_and_rank_them() -> None:
 def test_the_ways_of_showing_do_what_they_say() -> None:
     images = np.full((200, 1, 8, 8), 0.5, np.float32)
     generator = np.random.default_rng(0)
-    shown = {way: show(images, generator) for way, show in calibration.WAYS.items()}
+    shown = {way: show(images, generator) for way, show in calibration.CORRUPTIONS.items()}
     np.testing.assert_array_equal(shown["as they are"], images)
     np.testing.assert_allclose(shown["dimmed to 10 %"], 0.05)
     assert shown["noise of 0.1"].std() == pytest.approx(0.1, rel=0.05)
@@ -179,10 +181,12 @@ def test_the_predicted_variance_is_that_of_a_linear_readout(
         def position(self, codes: Array) -> Array:
             return 2 * codes
 
-    monkeypatch.setattr(calibration, "COUNT", 400)
+    monkeypatch.setattr(calibration, "IMAGES", 400)
     domain = CanvasDomain("w", sprites("solids", 50, 8, 0), 16, moving=True)
     networks: Any = Blurry()
     readout: Any = Twice()
-    show = calibration.WAYS["as they are"]
-    _, spread = calibration._judged(networks, readout, domain, show, np.random.default_rng(0))
+    show = calibration.CORRUPTIONS["as they are"]
+    _, spread = calibration._errors_and_variances(
+        networks, readout, domain, show, np.random.default_rng(0)
+    )
     assert spread.mean() == pytest.approx(4 * 0.01, rel=0.05)

@@ -22,9 +22,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from vase import build
 from vase.domains import files
 from vase.errors import ConfigError, DataError, InputError, RunError
-from vase.explorer import scene as scenes
-from vase.explorer.scene import Scene
-from vase.explorer.server import LARGEST, serve
+from vase.explorer import run_data
+from vase.explorer.run_data import ExplorerData
+from vase.explorer.server import MAX_UPLOAD_BYTES, serve
 from vase.lifelong.environments import Environments
 from vase.report import decode
 from vase.training.folder import RunFolder
@@ -49,96 +49,112 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 @pytest.fixture(scope="module")
-def scene(folder: RunFolder) -> Scene:
-    return scenes.load(folder, DATA)
+def explored(folder: RunFolder) -> ExplorerData:
+    return run_data.load_explorer_data(folder, DATA)
 
 
-def test_latents_stand_in_one_order_with_their_states(scene: Scene) -> None:
-    here, there = (scenes.controls(scene, index) for index in (0, 1))
+def test_latents_stand_in_one_order_with_their_states(explored: ExplorerData) -> None:
+    here, there = (run_data.latent_controls(explored, index) for index in (0, 1))
     assert [each.latent for each in here] == [each.latent for each in there] == [3, 4, 1, 0, 2, 5]
     assert [each.state for each in here] == ["used", "used", "spare", "used", "used", "spare"]
     assert [each.state for each in there] == ["spare", "masked", "used", "masked", "used", "spare"]
-    assert {each.latent for each in filter(scenes.matters, there)} == {0, 1, 2, 3, 4}
+    assert {each.latent for each in filter(run_data.used_anywhere, there)} == {0, 1, 2, 3, 4}
     shared = {each.latent: each.shared for each in there}
     assert (shared[2], shared[3], shared[5]) == ((0,), (0,), ())
 
 
-def test_latents_are_named_by_what_they_encode(scene: Scene) -> None:
-    named = {each.latent: each.meaning for each in scenes.controls(scene, 0)}
+def test_latents_are_named_by_what_they_encode(explored: ExplorerData) -> None:
+    named = {each.latent: each.meaning for each in run_data.latent_controls(explored, 0)}
     assert (named[0], named[4], named[2], named[5]) == ("x position", "y position", "shape", "")
-    unprobed = replace(scene, run=replace(scene.run, probes=None))
-    assert {each.meaning for each in scenes.controls(unprobed, 0)} == {""}
+    unprobed = replace(explored, run=replace(explored.run, probes=None))
+    assert {each.meaning for each in run_data.latent_controls(unprobed, 0)} == {""}
 
 
-def test_a_masked_latent_says_nothing(scene: Scene) -> None:
+def test_a_masked_latent_says_nothing(explored: ExplorerData) -> None:
     z = np.linspace(-1, 1, LATENTS).astype(np.float32)
     moved = z.copy()
     moved[4] = 3.0
-    np.testing.assert_array_equal(scenes.painted(scene, z, 1), scenes.painted(scene, moved, 1))
-    assert not np.array_equal(scenes.painted(scene, z, 0), scenes.painted(scene, moved, 0))
+    np.testing.assert_array_equal(
+        run_data.decode_latents(explored, z, 1), run_data.decode_latents(explored, moved, 1)
+    )
+    assert not np.array_equal(
+        run_data.decode_latents(explored, z, 0), run_data.decode_latents(explored, moved, 0)
+    )
 
 
-def test_what_is_seen_in_an_image(scene: Scene) -> None:
-    image = scene.examples["moving"][0]
-    found = scenes.seen(scene, image)
-    place = scene.places[found.home].environment
+def test_what_is_seen_in_an_image(explored: ExplorerData) -> None:
+    image = explored.examples["moving"][0]
+    found = run_data.infer_image(explored, image)
+    place = explored.environments[found.most_probable].environment
     assert found.belief.sum() == pytest.approx(1, abs=1e-5)
-    assert found.elsewhere.shape == (2, *image.shape)
-    expected = decode.reconstruct(scene.run.networks, image[None], place)[0]
-    np.testing.assert_allclose(found.elsewhere[found.home], expected, atol=1e-6)
-    np.testing.assert_allclose(scenes.painted(scene, found.mean, found.home), expected, atol=1e-6)
+    assert found.translations.shape == (2, *image.shape)
+    expected = decode.reconstruct_images(explored.run.networks, image[None], place)[0]
+    np.testing.assert_allclose(found.translations[found.most_probable], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        run_data.decode_latents(explored, found.mean, found.most_probable), expected, atol=1e-6
+    )
     assert (found.deviation > 0).all()
 
 
 def test_dreams_stand_in_for_images_that_cannot_be_had(
-    folder: RunFolder, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, explored: ExplorerData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:
         raise DataError("There is no file and no folder 'gone'.")
 
-    assert scene.real
+    assert explored.real
     monkeypatch.setattr(build, "stream", gone)
-    moved = scenes.load(folder, DATA)
+    moved = run_data.load_explorer_data(folder, DATA)
     assert not moved.real
     assert set(moved.examples) == {"moving", "still"}
-    assert all(len(images) == scenes.EXAMPLES for images in moved.examples.values())
+    assert all(len(images) == run_data.EXAMPLES for images in moved.examples.values())
 
 
-def test_the_way_back(scene: Scene) -> None:
-    assert scene.milestones == [40, 100]
-    assert [scenes.nearest(scene, step) for step in (0, 69, 71, 100)] == [40, 40, 100, 100]
-    for segments in scenes.bands(scene).values():
+def test_the_way_back(explored: ExplorerData) -> None:
+    assert explored.milestones == [40, 100]
+    assert [run_data.nearest_milestone(explored, step) for step in (0, 69, 71, 100)] == [
+        40,
+        40,
+        100,
+        100,
+    ]
+    for segments in run_data.segment_bars(explored).values():
         assert sum(width for width, _, _ in segments) == pytest.approx(1)
-    assert scenes.told(scene, 60) == "Step 60: the stream showed still, taken for environment 1."
-    assert scenes.told(scene, 0) == "Nothing had been seen yet."
-    now = decode.reconstruct(scene.run.networks, scene.examples["still"], KNOWN[1])
-    then = scenes.remembered(scene, 100, "still")
+    assert (
+        run_data.describe_step(explored, 60)
+        == "Step 60: the stream showed still, taken for environment 1."
+    )
+    assert run_data.describe_step(explored, 0) == "Nothing had been seen yet."
+    now = decode.reconstruct_images(explored.run.networks, explored.examples["still"], KNOWN[1])
+    then = run_data.reconstruct_examples(explored, 100, "still")
     assert then is not None
     np.testing.assert_array_equal(then, now)
 
 
-def test_an_environment_that_was_dissolved_has_a_band_and_no_colour(scene: Scene) -> None:
+def test_an_environment_that_was_dissolved_has_a_band_and_no_colour(explored: ExplorerData) -> None:
     opened = [{"step": step, "kind": "new", "environment": 7 * (step > 0)} for step in (0, 50)]
-    run = replace(scene.run, events=tuple(opened))
-    found = scenes.bands(replace(scene, run=run))["believed"]
+    run = replace(explored.run, events=tuple(opened))
+    found = run_data.segment_bars(replace(explored, run=run))["believed"]
     assert [(share, name) for share, _, name in found] == [
         (0.5, "environment 0"),
         (0.5, "environment 7"),
     ]
 
 
-def test_what_was_not_known_yet_is_not_shown(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = scenes.then(scene, 40)
+def test_what_was_not_known_yet_is_not_shown(
+    explored: ExplorerData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = run_data.model_at(explored, 40)
     known = Environments.of(KNOWN[:1], model.environments.current)
     first = replace(model, environments=known)
-    monkeypatch.setattr(scenes, "then", lambda *_: first)
-    assert scenes.remembered(scene, 40, "still") is None
-    assert scenes.remembered(scene, 40, "moving") is not None
+    monkeypatch.setattr(run_data, "model_at", lambda *_: first)
+    assert run_data.reconstruct_examples(explored, 40, "still") is None
+    assert run_data.reconstruct_examples(explored, 40, "moving") is not None
 
 
 def test_a_run_without_a_checkpoint_and_a_taken_port(folder: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has no checkpoint yet"):
-        scenes.load(RunFolder(tmp_path), DATA)
+        run_data.load_explorer_data(RunFolder(tmp_path), DATA)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}.*Choose another"):
@@ -241,7 +257,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(address: str) -> None:
     host, _, port = address.rpartition("/")[2].partition(":")
     caller = http.client.HTTPConnection(host, int(port), timeout=10)
     caller.putrequest("POST", "/_nicegui/upload")
-    caller.putheader("Content-Length", str(LARGEST + 1))
+    caller.putheader("Content-Length", str(MAX_UPLOAD_BYTES + 1))
     caller.endheaders()
     assert caller.getresponse().status == 413
     caller.close()
@@ -287,7 +303,7 @@ def test_an_image_that_is_dropped_is_looked_at(page: Page) -> None:
     Image.fromarray(np.full((40, 50, 3), 200, dtype=np.uint8)).save(file, format="PNG")
     drop("own.png", file.getvalue())
     expect(answer).not_to_have_attribute("src", before)
-    drop("large.png", b"0" * (LARGEST + 1))
+    drop("large.png", b"0" * (MAX_UPLOAD_BYTES + 1))
     expect(page.get_by_text("one of more than 20 MB")).to_be_visible()
     drop("bad.png", b"nothing")
     expect(page.get_by_text("'bad.png' is no image")).to_be_visible()

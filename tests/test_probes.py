@@ -16,7 +16,7 @@ from vase.errors import CheckpointError, RunError
 from vase.lifelong.learner import Learner
 from vase.metrics import binned, mig
 from vase.probes import detection, encode, evaluate, evaluate_run, forgetting, latents, readout
-from vase.probes.disentangled import disentanglement
+from vase.probes.disentangled import disentanglement_scores
 from vase.probes.encode import Code
 from vase.probes.readout import Examples, Readout
 from vase.training import folder as folders
@@ -48,7 +48,7 @@ def scores(
     moves: list[tuple[int, str, int]], steps: int = 400, schedule: Schedule = ABAC
 ) -> dict[str, Any]:
     events, metrics = log(moves, steps)
-    return detection.detection(schedule, events, metrics, steps)
+    return detection.score_detection(schedule, events, metrics, steps)
 
 
 def test_a_perfect_run_has_known_delays() -> None:
@@ -154,11 +154,11 @@ def test_neighbouring_stays_in_one_domain_are_no_switch() -> None:
 
 def test_a_domain_is_assigned_where_the_learner_mostly_stood() -> None:
     _, metrics = log([(0, "new", 0), (104, "new", 1), (250, "returned", 0), (390, "new", 2)], 400)
-    assert detection.assigned(ABAC, metrics, "b") == 1
-    assert detection.assigned(ABAC, metrics, "a") == 0
-    assert detection.assigned(ABAC, metrics, "c") == 0, "noticed only at its very end"
-    assert detection.assigned(ABAC, metrics, "a", before=0) is None
-    assert detection.assigned(ABAC, metrics, "b", before=104) == 0, "not noticed yet"
+    assert detection.matched_index(ABAC, metrics, "b") == 1
+    assert detection.matched_index(ABAC, metrics, "a") == 0
+    assert detection.matched_index(ABAC, metrics, "c") == 0, "noticed only at its very end"
+    assert detection.matched_index(ABAC, metrics, "a", before=0) is None
+    assert detection.matched_index(ABAC, metrics, "b", before=104) == 0, "not noticed yet"
 
 
 # --- forgetting -------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def test_forgetting_is_the_fall_from_the_best() -> None:
         entry(a=(0.8, 0.02), b=(0.6, None)),
         entry(a=(0.7, 0.04), b=(0.8, None)),
     ]
-    found = forgetting.summary(timeline)
+    found = forgetting.summarise_forgetting(timeline)
     identity, position = found["identity"]["mlp"], found["position_mse"]["frozen"]
     assert identity["domains"]["a"] == pytest.approx({"max": 0.9, "end": 0.7, "change": -0.2})
     assert identity["domains"]["b"] == pytest.approx({"max": 0.8, "end": 0.8, "change": 0.0})
@@ -196,7 +196,7 @@ def test_forgetting_is_the_fall_from_the_best() -> None:
 
 
 def test_without_a_moving_domain_position_is_undefined() -> None:
-    found = forgetting.summary([entry(b=(0.6, None))])["position_mse"]["linear"]
+    found = forgetting.summarise_forgetting([entry(b=(0.6, None))])["position_mse"]["linear"]
     assert found == {"min": None, "end": None, "change": None, "domains": {}}
 
 
@@ -245,7 +245,7 @@ def test_an_oracle_code_is_read_without_error(fit: Any) -> None:
 @both_readouts
 def test_noise_is_read_at_chance(fit: Any) -> None:
     train, test = noise(1000, 1), noise(1000, 2)
-    score, guess = fit(train).score(test), readout.chance(train, test)
+    score, guess = fit(train).score(test), readout.chance_score(train, test)
     assert score.identity == pytest.approx(0.2, abs=0.05)
     assert guess.identity == pytest.approx(0.2, abs=0.05)
     assert guess.position_mse == pytest.approx(1 / 12, rel=0.05)
@@ -318,7 +318,7 @@ def test_a_domain_at_rest_has_no_position() -> None:
     train, test = (replace(oracle(200, seed), position=None) for seed in (1, 2))
     for fit in FITS:
         assert fit(train).score(test).position_mse is None
-    assert readout.chance(train, test).position_mse is None
+    assert readout.chance_score(train, test).position_mse is None
 
 
 @both_readouts
@@ -349,7 +349,7 @@ def code(count: int, seed: int, *, moving: bool) -> Code:
 def test_the_mutual_information_gap_is_of_identity_and_position() -> None:
     """As the metric gives it for the probe's bins; a domain at rest has no position."""
     moving, resting = code(2000, 0, moving=True), code(2000, 0, moving=False)
-    found, still = disentanglement(moving), disentanglement(resting)
+    found, still = disentanglement_scores(moving), disentanglement_scores(resting)
     assert found is not None
     assert still is not None
     assert list(found["mig_by_factor"]) == ["identity", "x", "y"]
@@ -364,13 +364,13 @@ def test_the_mutual_information_gap_is_of_identity_and_position() -> None:
 
 
 def test_too_few_images_have_no_mutual_information() -> None:
-    assert disentanglement(code(60, 0, moving=True)) is None
+    assert disentanglement_scores(code(60, 0, moving=True)) is None
 
 
 def domain(name: str, *, moving: bool) -> latents.DomainLatents:
     mask = np.ones(5, dtype=bool) if moving else MASK_REST
     train, test = code(2000, 1, moving=moving), code(2000, 2, moving=moving)
-    return latents.measure(name, 0, mask, train, test)
+    return latents.measure_latents(name, 0, mask, train, test)
 
 
 def test_latents_of_an_oracle_posterior() -> None:
@@ -392,12 +392,12 @@ def test_who_shares_position_and_who_masks_it() -> None:
     assert domains[0].kl[:2].tolist() == [0, 0]
     assert domains[0].alpha[0] > 10, "atypicality looks through the mask"
     assert domains[0].to_json()["encodes"] == {"2": "shape"}
-    assert latents.shared(domains) == [
+    assert latents.shared_latents(domains) == [
         {"domains": ["rest", "m1"], "latents": [2]},
         {"domains": ["rest", "m2"], "latents": [2]},
         {"domains": ["m1", "m2"], "latents": [0, 1, 2]},
     ]
-    assert latents.position(domains) == {
+    assert latents.position_record(domains) == {
         "source": "m1",
         "latents": [0, 1],
         "masked_in": {"rest": [0, 1], "m1": [], "m2": []},
@@ -406,7 +406,7 @@ def test_who_shares_position_and_who_masks_it() -> None:
 
 
 def test_without_a_moving_domain_no_latent_carries_position() -> None:
-    found = latents.position([domain("rest", moving=False)])
+    found = latents.position_record([domain("rest", moving=False)])
     assert found == {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
 
 
@@ -427,9 +427,11 @@ def test_a_factor_that_does_not_vary_is_in_no_latent() -> None:
 
 def test_hue_wraps_around() -> None:
     hue = np.array([0.001, 0.999, 0.5])
-    near, far = latents.targets("hue", hue)[[0, 2]] - latents.targets("hue", hue)[1]
+    near, far = (
+        latents.regression_targets("hue", hue)[[0, 2]] - latents.regression_targets("hue", hue)[1]
+    )
     assert np.linalg.norm(near) < 0.02 < np.linalg.norm(far)
-    assert latents.targets("x", hue).tolist() == hue[:, None].tolist()
+    assert latents.regression_targets("x", hue).tolist() == hue[:, None].tolist()
 
 
 @pytest.mark.parametrize(
@@ -634,17 +636,17 @@ def test_the_timeline_has_the_domains_seen_so_far(record: dict[str, Any]) -> Non
 
 def examples_at(run: RunFolder, step: int, name: str) -> tuple[Examples, Examples]:
     """Training and held-out codes of a domain as the weights of one milestone give them."""
-    opened = evaluate.read(run, build.DataOptions())
+    opened = evaluate.open_run(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.train[name].shape)
-    networks = encode.load(run.milestone(step), shape, torch.device("cpu")).networks
+    networks = encode.load_model(run.milestone(step), shape, torch.device("cpu")).networks
     parts = (
         (opened.train[name], 200, evaluate.TRAIN_SEED),
         (opened.test[name], 100, evaluate.TEST_SEED),
     )
     train, test = (encode.encode(networks, *part) for part in parts)
     return (
-        Examples(train.mean, train.identity, position_of(train)),
-        Examples(test.mean, test.identity, position_of(test)),
+        Examples(train.mean, train.labels, position_of(train)),
+        Examples(test.mean, test.labels, position_of(test)),
     )
 
 
@@ -697,7 +699,7 @@ def test_a_run_without_milestones_is_probed_at_its_checkpoint(
     folder = RunFolder(tmp_path)
     folder.config.write_bytes(run.config.read_bytes())
     with pytest.raises(RunError, match="no milestone and no checkpoint"):
-        evaluate.read(folder, build.DataOptions())
+        evaluate.open_run(folder, build.DataOptions())
     folder.checkpoint.write_bytes(run.checkpoint.read_bytes())
     found = evaluate_run(folder, build.DataOptions())
     assert [entry["step"] for entry in found["timeline"]] == [120]
@@ -708,26 +710,26 @@ def test_a_run_without_milestones_is_probed_at_its_checkpoint(
 
 
 def test_samples_are_a_function_of_the_seed(run: RunFolder) -> None:
-    domain = evaluate.read(run, build.DataOptions()).test["moving"]
-    first, again, other = (list(encode.sample(domain, 700, seed)) for seed in (1, 1, 2))
+    domain = evaluate.open_run(run, build.DataOptions()).test["moving"]
+    first, again, other = (list(encode.sample_images(domain, 700, seed)) for seed in (1, 1, 2))
     assert [len(images) for images, _ in first] == [500, 200]
     assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0][0], other[0][0])
 
 
 def test_held_out_images_are_of_other_sprites(run: RunFolder) -> None:
-    opened = evaluate.read(run, build.DataOptions())
+    opened = evaluate.open_run(run, build.DataOptions())
     train, test = (
-        next(encode.sample(split["rest"], 50, 1))[0] for split in (opened.train, opened.test)
+        next(encode.sample_images(split["rest"], 50, 1))[0] for split in (opened.train, opened.test)
     )
     known = {image.tobytes() for image in train}
     assert not known & {image.tobytes() for image in test}
 
 
 def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
-    opened = evaluate.read(run, build.DataOptions())
+    opened = evaluate.open_run(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.test["moving"].shape)
-    model = encode.load(run.milestones()[-1], shape, torch.device("cpu"))
+    model = encode.load_model(run.milestones()[-1], shape, torch.device("cpu"))
     mask = np.array([True, False, True, True, False, True])
     home = replace(model.environments[0], mask=mask)
     found = encode.encode(model.networks, opened.test["moving"], 600, 1, home)
@@ -736,7 +738,9 @@ def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
     # Slowly, image by image, with the same noise.
     generator = torch.Generator().manual_seed(1)
     noise = torch.cat([torch.randn(n, 6, generator=generator) for n in (500, 100)])
-    images = np.concatenate([part for part, _ in encode.sample(opened.test["moving"], 600, 1)])
+    images = np.concatenate(
+        [part for part, _ in encode.sample_images(opened.test["moving"], 600, 1)]
+    )
     for k in (0, 599):
         z = found.mean[k] + np.exp(found.log_variance[k] / 2) * noise[k].numpy()
         logits = model.networks.decoder(
@@ -748,10 +752,10 @@ def test_a_code_counts_the_nats_of_mask_and_decoder(run: RunFolder) -> None:
 
 
 def test_weights_of_another_shape_are_refused(run: RunFolder) -> None:
-    opened = evaluate.read(run, build.DataOptions())
+    opened = evaluate.open_run(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.test["rest"].shape)
     shape = shape.model_copy(update={"latents": 7})
     with pytest.raises(
         CheckpointError, match=r"are not those of a model shaped .* Put back the config\.toml"
     ):
-        encode.load(run.milestones()[0], shape, torch.device("cpu"))
+        encode.load_model(run.milestones()[0], shape, torch.device("cpu"))

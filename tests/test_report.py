@@ -38,18 +38,18 @@ from vase.nets import Networks
 from vase.report import (
     curves,
     decode,
-    facts,
-    health,
+    diagnostics,
     images,
     latents,
     page,
+    page_text,
     pictures,
     readouts,
     style,
     timeline,
 )
 from vase.report import run as runs
-from vase.report.run import Band, Run
+from vase.report.run import BelievedSegment, RunRecords
 from vase.training.folder import RunFolder, append_lines, create, write_json
 
 
@@ -97,7 +97,7 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def written(probed: RunFolder) -> str:
     said: list[str] = []
-    path = report.write(probed, build.DataOptions(), progress=said.append)
+    path = report.write_report(probed, build.DataOptions(), progress=said.append)
     assert path == probed.report
     assert said
     return path.read_text(encoding="utf-8")
@@ -171,7 +171,7 @@ def test_figures_lie_beside_the_page_and_are_small(probed: RunFolder, written: s
     ]
     for path in probed.figures.iterdir():
         content = path.read_bytes()
-        assert len(content) <= style.LARGEST
+        assert len(content) <= style.MAX_PNG_BYTES
         with Image.open(io.BytesIO(content)) as image:
             assert 1400 <= image.width <= 1600
 
@@ -181,7 +181,9 @@ def test_page_names_no_path_of_this_machine(probed: RunFolder, written: str) -> 
 
 
 def test_page_comes_out_without_probes(unprobed: RunFolder) -> None:
-    text = Links(report.write(unprobed, build.DataOptions()).read_text(encoding="utf-8")).text
+    text = Links(
+        report.write_report(unprobed, build.DataOptions()).read_text(encoding="utf-8")
+    ).text
     assert "has not been probed" in text
     assert "vase probe 'by hand'" in text
     assert "2 / 2" in text
@@ -194,7 +196,7 @@ def test_page_comes_out_without_position(unprobed: RunFolder, tmp_path: Path) ->
     probes = probe_record(position=False)
     nowhere = {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
     write_json(folder.probes, {**probes, "latents": {**LATENT_RECORD, "position": nowhere}})
-    text = Links(report.write(folder, build.DataOptions()).read_text(encoding="utf-8")).text
+    text = Links(report.write_report(folder, build.DataOptions()).read_text(encoding="utf-8")).text
     assert "Object identity" in text
     assert "Position error" not in text
 
@@ -203,37 +205,41 @@ def test_page_comes_out_before_anything_happened(tmp_path: Path) -> None:
     schedule = {**settings().stream.model_dump(), "schedule": [["still", 100]]}
     folder = write_run(tmp_path / "run", settings(stream=schedule, replay={"enabled": False}), [])
     folder.events.unlink()
-    text = Links(report.write(folder, build.DataOptions()).read_text(encoding="utf-8")).text
+    text = Links(report.write_report(folder, build.DataOptions()).read_text(encoding="utf-8")).text
     assert "did not use them" in " ".join(text.split())
 
 
 def test_missing_checkpoint_is_a_sentence(tmp_path: Path) -> None:
     folder = create(tmp_path / "run", config.to_toml(settings()))
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
-        report.write(folder, build.DataOptions())
+        report.write_report(folder, build.DataOptions())
     assert not folder.report.exists()
 
 
 def test_command_hides_where_the_run_lies(tmp_path: Path) -> None:
-    assert page.command("report", tmp_path / "a b") == "vase report 'a b'"
-    assert page.command("report", Path("runs/toy")) == "vase report runs/toy"
+    assert page.shell_command("report", tmp_path / "a b") == "vase report 'a b'"
+    assert page.shell_command("report", Path("runs/toy")) == "vase report runs/toy"
 
 
 # --- reading a run --------------------------------------------------------------------------
 
 
 def test_bands_follow_the_events() -> None:
-    assert runs.believed(EVENTS, 100) == (Band(0, 44, 0), Band(44, 73, 1), Band(73, 100, 0))
+    assert runs.believed_segments(EVENTS, 100) == (
+        BelievedSegment(0, 44, 0),
+        BelievedSegment(44, 73, 1),
+        BelievedSegment(73, 100, 0),
+    )
 
 
 def test_without_events_the_learner_never_moved() -> None:
-    assert runs.believed([], 100) == (Band(0, 100, 0),)
+    assert runs.believed_segments([], 100) == (BelievedSegment(0, 100, 0),)
 
 
 def test_domains_and_environments_are_matched_by_time_spent() -> None:
-    bands = runs.believed([*EVENTS, event(90, "new", 2)], 100)
-    assert runs.assigned(SEGMENTS, bands) == {"moving": 0, "still": 1}
-    assert runs.owners(SEGMENTS, bands) == {0: "moving", 1: "still", 2: "moving"}
+    bands = runs.believed_segments([*EVENTS, event(90, "new", 2)], 100)
+    assert runs.match_environments(SEGMENTS, bands) == {"moving": 0, "still": 1}
+    assert runs.match_domains(SEGMENTS, bands) == {0: "moving", 1: "still", 2: "moving"}
 
 
 def test_wall_clock_adds_up_the_sittings(tmp_path: Path) -> None:
@@ -248,7 +254,7 @@ def test_wall_clock_adds_up_the_sittings(tmp_path: Path) -> None:
 
 
 def test_latents_are_grouped_and_sorted() -> None:
-    table = latents.rows(LATENT_RECORD)
+    table = latents.latent_rows(LATENT_RECORD)
     assert [(row.latent, row.group) for row in table] == [
         (4, "position"),
         (0, "position"),
@@ -258,7 +264,7 @@ def test_latents_are_grouped_and_sorted() -> None:
     ]
     assert [cell.state for cell in table[0].cells] == ["used", "masked"]
     assert table[0].cells[0].meaning == "y position"
-    assert latents.spare(LATENT_RECORD) == 1
+    assert latents.spare_count(LATENT_RECORD) == 1
 
 
 def texts(figure: Any) -> list[str]:
@@ -270,7 +276,7 @@ def texts(figure: Any) -> list[str]:
 
 
 def test_matrix_says_what_each_latent_is() -> None:
-    found = texts(latents.matrix(LATENT_RECORD))
+    found = texts(latents.plot_latent_matrix(LATENT_RECORD))
     assert [text for text in found if re.fullmatch(r"z\d", text)] == ["z4", "z0", "z2", "z3", "z1"]
     assert found.count("masked") == 2
     assert {"y position", "2.5 nats", "environment 1: 2 used, 2 masked"} <= set(found)
@@ -278,20 +284,20 @@ def test_matrix_says_what_each_latent_is() -> None:
 
 
 def test_most_informative_latents_come_first() -> None:
-    assert latents.by_information(LATENT_RECORD["domains"][0], 3) == [3, 4, 0]
+    assert latents.most_informative(LATENT_RECORD["domains"][0], 3) == [3, 4, 0]
 
 
 def line(**changes: Any) -> timeline.Timeline:
     values: dict[str, Any] = {
         "segments": SEGMENTS,
-        "bands": runs.believed(EVENTS, 100),
+        "bands": runs.believed_segments(EVENTS, 100),
         "metrics": [metric(step, 0) for step in range(0, 100, 5)],
         "events": EVENTS,
         "end": 100,
         "strip": np.zeros((2, 5, 1, 16, 16), dtype=np.float32),
         "order": (4, 0, 2),
         "hidden": 3,
-        "places": {"moving": 0, "still": 1},
+        "matched": {"moving": 0, "still": 1},
         "masked": {1: [0, 4]},
         "atypical": 0.5,
         "alarm": 1000.0,
@@ -301,18 +307,18 @@ def line(**changes: Any) -> timeline.Timeline:
 
 
 def test_timeline_shows_truth_beliefs_and_events() -> None:
-    found = texts(timeline.draw(line()))
+    found = texts(timeline.plot_timeline(line()))
     assert {"moving", "still", "environment 0", "environment 1"} <= set(found)
     assert {"new 0", "new 1", "returned 0", "alarm", "3 more are at rest throughout"} <= set(found)
 
 
 def test_believed_bands_wear_the_colour_of_their_domain() -> None:
-    bands = (Band(0, 44, 0), Band(44, 73, 1), Band(73, 100, 2))
-    colours = timeline.band_colours(SEGMENTS, bands, {"moving": 0, "still": 1})
+    bands = (BelievedSegment(0, 44, 0), BelievedSegment(44, 73, 1), BelievedSegment(73, 100, 2))
+    colours = timeline.environment_colours(SEGMENTS, bands, {"moving": 0, "still": 1})
     blue, orange = style.PALETTE[:2]
-    assert colours[0] == style.tint(blue, 0.9)
-    assert colours[1] == style.tint(orange, 0.9)
-    assert colours[2] == style.tint(blue, 0.4)  # moving lives elsewhere: a second home is pale
+    assert colours[0] == style.lighten(blue, 0.9)
+    assert colours[1] == style.lighten(orange, 0.9)
+    assert colours[2] == style.lighten(blue, 0.4)  # moving lives elsewhere: a second home is pale
 
 
 def test_masked_latents_are_framed_together() -> None:
@@ -322,7 +328,7 @@ def test_masked_latents_are_framed_together() -> None:
 def test_a_short_spike_survives_the_binning() -> None:
     values = np.zeros((1000, 2))
     values[617, 1] = 3.0
-    starts, binned = timeline.binned(values, 100)
+    starts, binned = timeline.max_pooled(values, 100)
     assert len(starts) == len(binned) == 100
     assert binned[:, 0].max() == 0
     assert binned[61, 1] == 3.0
@@ -336,12 +342,12 @@ def test_latents_that_stray_get_a_row() -> None:
 
 
 def test_labels_are_staggered() -> None:
-    assert timeline.staggered([0, 5, 8, 30], room=10) == [0, 1, None, 0]
+    assert timeline.stagger_labels([0, 5, 8, 30], room=10) == [0, 1, None, 0]
 
 
 def test_strip_shows_the_stream_at_its_time() -> None:
     stream = build.stream(settings(), build.DataOptions())
-    strip = timeline.strip(stream, 100, columns=4, rows=2)
+    strip = timeline.sample_strip(stream, 100, columns=4, rows=2)
     assert strip.shape == (2, 4, 1, 16, 16)
     for column, step in enumerate((12, 37, 62, 87)):
         np.testing.assert_array_equal(strip[:, column], stream.batch(step)[0][:2])
@@ -349,16 +355,16 @@ def test_strip_shows_the_stream_at_its_time() -> None:
 
 def test_series_leaves_out_what_was_not_measured() -> None:
     record = probe_record()["timeline"]
-    steps, values = readouts.series(record, "moving", "identity", "mlp")
+    steps, values = readouts.readout_series(record, "moving", "identity", "mlp")
     assert steps.tolist() == [40, 100]
     assert values.tolist() == [0.8, 0.7]
-    assert readouts.series(record, "still", "identity", "mlp")[0].tolist() == [100]
-    assert len(readouts.series(record, "still", "position_mse", "mlp")[0]) == 0
+    assert readouts.readout_series(record, "still", "identity", "mlp")[0].tolist() == [100]
+    assert len(readouts.readout_series(record, "still", "position_mse", "mlp")[0]) == 0
 
 
 def test_readouts_note_best_and_change() -> None:
     colours = style.domain_colours(["moving", "still"])
-    figure = readouts.draw(probe_record(), SEGMENTS, 100, colours)
+    figure = readouts.plot_readouts(probe_record(), SEGMENTS, 100, colours)
     assert len(figure.axes) == 2
     assert figure.axes[1].get_yscale() == "log"
     assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
@@ -366,11 +372,13 @@ def test_readouts_note_best_and_change() -> None:
 
 def test_readouts_without_position_have_one_panel() -> None:
     colours = style.domain_colours(["moving", "still"])
-    assert len(readouts.draw(probe_record(position=False), SEGMENTS, 100, colours).axes) == 1
+    assert (
+        len(readouts.plot_readouts(probe_record(position=False), SEGMENTS, 100, colours).axes) == 1
+    )
 
 
 def test_labels_are_spread_but_stay_inside() -> None:
-    places = readouts.spread([0.9, 0.89, 0.88, 0.05], 0.19)
+    places = readouts.spread_labels([0.9, 0.89, 0.88, 0.05], 0.19)
     gaps = -np.diff(places)
     assert (gaps >= 0.19 - 1e-9).all()
     assert min(places) >= 0
@@ -379,16 +387,16 @@ def test_labels_are_spread_but_stay_inside() -> None:
 def test_curve_averages_and_keeps_gaps() -> None:
     metrics = [metric(step, 0, kl=float(step)) for step in range(4)]
     metrics += [{"step": step, "alpha": []} for step in (4, 5)]
-    steps, values = curves.curve(metrics, "kl", points=3)
+    steps, values = curves.average_curve(metrics, "kl", points=3)
     assert steps.tolist() == [0, 2, 4]
     np.testing.assert_allclose(values, [0.5, 2.5, np.nan])
 
 
 def test_curves_leave_out_dreams_that_never_were() -> None:
     metrics = [metric(step, 0) for step in range(10)]
-    assert len(curves.draw(metrics, SEGMENTS, 100).axes) == 2
+    assert len(curves.plot_curves(metrics, SEGMENTS, 100).axes) == 2
     dreamt = [{**record, "encoder_proximity": 1.0, "decoder_proximity": 2.0} for record in metrics]
-    assert len(curves.draw(dreamt, SEGMENTS, 100).axes) == 3
+    assert len(curves.plot_curves(dreamt, SEGMENTS, 100).axes) == 3
 
 
 # --- what the networks make of images ---------------------------------------------------------
@@ -404,47 +412,51 @@ def test_traversal_sets_one_latent_and_holds_the_others(networks: Networks) -> N
     generator = np.random.default_rng(0)
     image = generator.random((1, 16, 16), dtype=np.float32)
     here = environment(0, masked=(1,))
-    seen = decode.traverse(networks, image, here, [3, 0], np.array([-2.0, 0.0, 2.0]))
+    seen = decode.traverse_latents(networks, image, here, [3, 0], np.array([-2.0, 0.0, 2.0]))
     assert seen.images.shape == (2, 3, 1, 16, 16)
-    z = decode.encode(networks, image[None], here)
+    z = decode.encode_means(networks, image[None], here)
     assert z[0, 1] == 0
     expected = z.clone()
     expected[0, 3] = -2.0
     np.testing.assert_allclose(
-        seen.images[0, 0], decode.decode(networks, expected, here)[0], atol=1e-6
+        seen.images[0, 0], decode.decode_latents(networks, expected, here)[0], atol=1e-6
     )
     np.testing.assert_allclose(seen.means, z[0, [3, 0]].numpy(), atol=1e-6)
-    np.testing.assert_allclose(seen.reconstruction, decode.decode(networks, z, here)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        seen.reconstruction, decode.decode_latents(networks, z, here)[0], atol=1e-6
+    )
 
 
 def test_traversal_has_nine_values_from_minus_two_to_two() -> None:
-    assert decode.VALUES.tolist() == [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2]
+    assert decode.TRAVERSAL_VALUES.tolist() == [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2]
 
 
 def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> None:
-    seen = decode.traverse(networks, np.zeros((1, 16, 16), np.float32), environment(0), [3, 0])
-    labels = [latents.label(3, "x position", 2.13), latents.label(0, "", 0.5)]
-    found = texts(images.traversal(seen, labels, "moving", "#0072B2"))
+    seen = decode.traverse_latents(
+        networks, np.zeros((1, 16, 16), np.float32), environment(0), [3, 0]
+    )
+    labels = [latents.latent_label(3, "x position", 2.13), latents.latent_label(0, "", 0.5)]
+    found = texts(images.plot_traversal(seen, labels, "moving", "#0072B2"))
     assert {"x position", "z3, 2.1 nats", "z0", "0.5 nats", "−2", "0", "+0.5"} <= set(found)
 
 
 def test_traversal_of_no_latents_is_still_a_figure(networks: Networks) -> None:
-    seen = decode.traverse(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
-    assert style.png(images.traversal(seen, [], "moving", "#0072B2"))
+    seen = decode.traverse_latents(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
+    assert style.png(images.plot_traversal(seen, [], "moving", "#0072B2"))
 
 
 def test_dreams_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
     everything = environment(0, masked=tuple(range(LATENTS)))
-    dreamt = decode.dreams(networks, everything, 4, seed=0)
-    expected = decode.decode(networks, torch.zeros(4, LATENTS), everything)
+    dreamt = decode.sample_dreams(networks, everything, 4, seed=0)
+    expected = decode.decode_latents(networks, torch.zeros(4, LATENTS), everything)
     np.testing.assert_allclose(dreamt, expected, atol=1e-6)
-    again = decode.dreams(networks, environment(1), 4, seed=3)
-    np.testing.assert_array_equal(again, decode.dreams(networks, environment(1), 4, seed=3))
+    again = decode.sample_dreams(networks, environment(1), 4, seed=3)
+    np.testing.assert_array_equal(again, decode.sample_dreams(networks, environment(1), 4, seed=3))
 
 
 def test_unprobed_latents_are_measured_through_the_mask(networks: Networks) -> None:
     seen = {"moving": np.random.default_rng(0).random((8, 1, 16, 16), dtype=np.float32)}
-    record = decode.latent_record(networks, seen, {"moving": environment(0, masked=(2, 5))})
+    record = decode.measure_latent_record(networks, seen, {"moving": environment(0, masked=(2, 5))})
     (domain,) = record["domains"]
     assert domain["masked"] == [2, 5]
     assert sorted(domain["used"] + domain["spare"] + domain["masked"]) == list(range(LATENTS))
@@ -471,7 +483,7 @@ def test_mosaic_keeps_colour() -> None:
 
 def test_pairs_stand_below_each_other() -> None:
     originals = np.arange(4, dtype=np.float32).reshape(4, 1, 1, 1)
-    rows = images.paired(originals, originals + 10, 2)
+    rows = images.interleave_rows(originals, originals + 10, 2)
     assert rows[..., 0, 0, 0].tolist() == [[0, 1], [10, 11], [2, 3], [12, 13]]
 
 
@@ -485,18 +497,18 @@ def test_sharing_of_position_is_put_into_words() -> None:
         domain_latents("c", 2, used=[1, 2], encodes={"1": "x position", "2": "position"}),
     ]
     record = {"count": LATENTS, "domains": both, "position": {"source": "a", "latents": [1, 2]}}
-    assert facts.shared_sentence(record) == (
+    assert page_text.shared_sentence(record) == (
         "z1 and z2 carry position in a and c alike; they are masked in b."
     )
     three = {"position": {"source": "a", "latents": [1, 2, 3]}}
-    assert "most of them are masked in b" in facts.shared_sentence({**record, **three})
-    assert facts.shared_sentence({**record, "domains": both[:2]}) == ""
-    assert facts.shared_sentence({**record, "position": None}) == ""
+    assert "most of them are masked in b" in page_text.shared_sentence({**record, **three})
+    assert page_text.shared_sentence({**record, "domains": both[:2]}) == ""
+    assert page_text.shared_sentence({**record, "position": None}) == ""
 
 
 def test_summary_has_means_first_and_leaves_out_what_is_missing() -> None:
     summary = probe_record()["summary"]
-    table = facts.summary_rows({**summary, "position_mse": {"mlp": {"min": None}}})
+    table = page_text.summary_rows({**summary, "position_mse": {"mlp": {"min": None}}})
     assert [row.whole for row in table[:3]] == [True] * 3
     assert (table[0].best, table[0].end, table[0].change) == ("88.6", "83.2", "−5.4")
     assert {row.quantity for row in table} == {"identity, %"}
@@ -514,13 +526,13 @@ def test_signed_numbers(value: float, text: str) -> None:
     ("seconds", "text"), [(12.3, "12 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert facts.duration(seconds) == text
+    assert page_text.duration(seconds) == text
 
 
 def test_old_probes_are_noticed(probed: RunFolder) -> None:
-    run = runs.read(probed)
-    assert facts.notice(run) == ""
-    assert "gone on to step 300" in facts.notice(replace(run, steps=300))
+    run = runs.read_run(probed)
+    assert page_text.probe_notice(run) == ""
+    assert "gone on to step 300" in page_text.probe_notice(replace(run, steps=300))
 
 
 def test_domains_keep_their_colours() -> None:
@@ -529,22 +541,25 @@ def test_domains_keep_their_colours() -> None:
 
 
 def test_long_text_is_cut() -> None:
-    assert style.fitted("moving", 2, 9) == "moving"
-    assert style.fitted("a domain with a long name", 1, 9).endswith("…")
+    assert style.truncate("moving", 2, 9) == "moving"
+    assert style.truncate("a domain with a long name", 1, 9).endswith("…")
 
 
 def test_noisy_figure_is_made_small() -> None:
     noise = np.random.default_rng(0).random((4, 6, 3, 64, 64), dtype=np.float32)
-    assert len(style.png(images.wall(noise, "noise", "#0072B2"))) <= style.LARGEST
+    assert len(style.png(images.plot_image_grid(noise, "noise", "#0072B2"))) <= style.MAX_PNG_BYTES
 
 
 def test_domains_with_like_names_get_files_of_their_own() -> None:
-    same = [pictures.Picture("dreams-a", b"1", ""), pictures.Picture("dreams-a", b"2", "")]
+    same = [
+        pictures.ReportFigure("dreams-a", b"1", ""),
+        pictures.ReportFigure("dreams-a", b"2", ""),
+    ]
     assert pictures.file_names(same) == {"dreams-a.png": b"1", "dreams-a-2.png": b"2"}
 
 
 def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:
-    run = replace(runs.read(probed), steps=50)
+    run = replace(runs.read_run(probed), steps=50)
     assert run.segments == (Segment("moving", 0, 40), Segment("still", 40, 50))
     assert run.domains == ("moving", "still")
 
@@ -562,7 +577,9 @@ def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -
     from vase.report import evidence
 
     first = {"step": 0, "kind": "new", "environment": 0, "evidence": {}}
-    told = evidence.decisions([first, *(decision(k, "dismissed", 0, e0=0.1) for k in range(1, 60))])
+    told = evidence.decision_events(
+        [first, *(decision(k, "dismissed", 0, e0=0.1) for k in range(1, 60))]
+    )
     assert len(told) == 40
     assert told[-1]["step"] == 59
 
@@ -571,7 +588,7 @@ def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring()
     from vase.report import evidence
 
     told = [decision(302, "new", 1, e0=2e4), decision(602, "returned", 0, e0=0.02, e1=3.0)]
-    axes = evidence.draw(told, {0: "red", 1: "blue"}).axes[0]
+    axes = evidence.plot_decision_distances(told, {0: "red", 1: "blue"}).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [
         "step 302: new, 1",
         "step 602: back in 0",
@@ -584,16 +601,16 @@ def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring()
 # --- is it well? ------------------------------------------------------------------------------
 
 
-def troubled(run: Run, **changes: Any) -> list[str]:
-    return health.complaints(replace(run, **changes))
+def troubled(run: RunRecords, **changes: Any) -> list[str]:
+    return diagnostics.diagnose(replace(run, **changes))
 
 
 def test_a_run_that_is_well_is_not_complained_of(unprobed: RunFolder) -> None:
-    assert troubled(runs.read(unprobed)) == []
+    assert troubled(runs.read_run(unprobed)) == []
 
 
 def test_what_looks_wrong_is_said(unprobed: RunFolder) -> None:
-    run, many = runs.read(unprobed), range(100)
+    run, many = runs.read_run(unprobed), range(100)
     collapsed = troubled(run, metrics=tuple(metric(step, 0, kl=0.2) for step in many))
     assert ["posterior collapse" in each for each in collapsed] == [True]
     grown = troubled(run, metrics=tuple(metric(step, 0, capacity=60.0) for step in many))
@@ -609,7 +626,7 @@ def test_a_storm_is_five_new_environments_within_a_thousand_steps(
     unprobed: RunFolder, apart: int, said: bool
 ) -> None:
     opened = tuple(event(apart * k, "new", k) for k in range(5))
-    found = troubled(runs.read(unprobed), events=opened)
+    found = troubled(runs.read_run(unprobed), events=opened)
     assert ["5 environments were opened" in each for each in found] == [True] * said
 
 
@@ -618,7 +635,7 @@ def test_a_batch_that_was_left_out_has_no_atypicality_and_the_page_comes_out(
 ) -> None:
     metrics = [metric(step, 0) for step in range(0, 100, 5)]
     metrics[4] = metric(20, 0, alpha=[], kl_per_latent=[], learnt=False)
-    np.testing.assert_array_equal(timeline.alphas(metrics)[4], np.zeros(LATENTS))
+    np.testing.assert_array_equal(timeline.atypicality_over_time(metrics)[4], np.zeros(LATENTS))
     folder = write_run(tmp_path / "run", settings(), metrics)
     append_lines(folder.events, [event(20, "skipped", 0)])
-    assert "1 batch was left out" in report.write(folder, build.DataOptions()).read_text()
+    assert "1 batch was left out" in report.write_report(folder, build.DataOptions()).read_text()

@@ -150,14 +150,16 @@ def moving(family: Any = "solids", **changes: Any) -> CanvasDomain:
 
 @pytest.fixture(scope="module")
 def expert() -> factor_predictor.FactorPredictor:
-    return factor_predictor.fit(moving(channels=3), ["x", "y", "hue"], 0, steps=300)
+    return factor_predictor.fit_factor_predictor(
+        moving(channels=3), ["x", "y", "hue"], 0, steps=300
+    )
 
 
 def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
     expert: factor_predictor.FactorPredictor,
 ) -> None:
     """Hue wraps: read across its seam, it is no worse there."""
-    asked = probe.scene(moving(channels=3), 500, 2)
+    asked = probe.sample_labelled_images(moving(channels=3), 500, 2)
     scores = expert.scores(asked.images, asked.factors)
     assert list(scores) == ["x", "y", "hue"]
     assert min(scores.values()) > 0.95
@@ -165,8 +167,8 @@ def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
 
 def test_a_reader_reads_identity_where_it_can_be_seen() -> None:
     domain = CanvasDomain("still", sprites("solids", 200, 16, 0), 16)
-    asked = probe.scene(domain, 500, 2)
-    scores = factor_predictor.fit(domain, ["identity"], 0, steps=100).scores(
+    asked = probe.sample_labelled_images(domain, 500, 2)
+    scores = factor_predictor.fit_factor_predictor(domain, ["identity"], 0, steps=100).scores(
         asked.images, asked.factors
     )
     assert scores == {"identity": pytest.approx(1, abs=0.05)}
@@ -176,14 +178,16 @@ def test_a_reader_scores_a_mirror_image_below_guessing(
     expert: factor_predictor.FactorPredictor,
 ) -> None:
     """R^2 of x read from mirrored images, whose x is 1 - x: 1 - 4 var / var = -3."""
-    asked = probe.scene(moving(channels=3), 500, 2)
+    asked = probe.sample_labelled_images(moving(channels=3), 500, 2)
     mirrored = np.ascontiguousarray(asked.images[..., ::-1])
     assert expert.scores(mirrored, asked.only(["x"])) == {"x": pytest.approx(-3, abs=0.3)}
 
 
 def test_readers_of_one_seed_are_the_same_and_leave_the_random_state_alone() -> None:
     state = torch.random.get_rng_state()
-    first, second = (factor_predictor.fit(moving(), ["x"], 5, steps=3) for _ in range(2))
+    first, second = (
+        factor_predictor.fit_factor_predictor(moving(), ["x"], 5, steps=3) for _ in range(2)
+    )
     assert torch.equal(torch.random.get_rng_state(), state)
     for one, other in zip(first.network.parameters(), second.network.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -191,8 +195,11 @@ def test_readers_of_one_seed_are_the_same_and_leave_the_random_state_alone() -> 
 
 def test_only_factors_that_both_domains_have_are_compared() -> None:
     def common(first: CanvasDomain, second: CanvasDomain) -> list[str]:
-        scenes = {"a": probe.scene(first, 50, 0), "b": probe.scene(second, 50, 1)}
-        return probe.common({"a": first, "b": second}, scenes, "a", "b")
+        scenes = {
+            "a": probe.sample_labelled_images(first, 50, 0),
+            "b": probe.sample_labelled_images(second, 50, 1),
+        }
+        return probe.common_factors({"a": first, "b": second}, scenes, "a", "b")
 
     assert common(moving(), moving("strokes")) == ["x", "y"]
     assert common(moving(), moving()) == ["x", "y", "identity"]
@@ -219,11 +226,11 @@ def test_what_a_translation_keeps_is_found_and_what_it_loses_too(
             image[0, 8:16, max(0, column - 4) : column + 4] = 0.8
         return made
 
-    monkeypatch.setattr(probe, "images", keeps_x)
+    monkeypatch.setattr(probe, "translate_images", keeps_x)
     networks = Networks(SHAPE.model_copy(update={"height": 24, "width": 24}))
     homes = {"solids": ONE, "strokes": OTHER}
     monkeypatch.setattr(factor_predictor, "STEPS", 300)
-    found = probe.measure(networks, domains, domains, homes, [("solids", "strokes")], 400)
+    found = probe.score_pairs(networks, domains, domains, homes, [("solids", "strokes")], 400)
     (pair,) = found
     assert (pair["source"], pair["target"]) == ("solids", "strokes")
     assert set(pair["factors"]) == {"x", "y"}
@@ -243,7 +250,7 @@ def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
     code = probe.Code(mean, np.zeros_like(mean), identity, {}, nothing, nothing)
     home = environment(0, [True, False, True, True], [0.0] * 4)
     home = replace(home, mask=np.array([True, False, True]))
-    known = probe.known_of(code, home, [0, 1, 2])["identity"]
+    known = probe.normalised_information(code, home, [0, 1, 2])["identity"]
     assert known[0] == pytest.approx(1)
     assert known[1] == 0
     assert known[2] < 0.05
@@ -252,9 +259,9 @@ def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
 def test_where_nothing_varies_there_is_nothing_to_know() -> None:
     nothing, mean = np.empty(0, np.float32), np.ones((500, 3), np.float32)
     code = probe.Code(mean, mean, np.zeros(500, np.int64), {}, nothing, nothing)
-    assert probe.known_of(code, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
+    assert probe.normalised_information(code, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
     few = probe.Code(mean[:50], mean[:50], np.arange(50) % 10, {}, nothing, nothing)
-    assert probe.known_of(few, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
+    assert probe.normalised_information(few, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
 
 
 # --- images from files ------------------------------------------------------------------------
@@ -304,14 +311,14 @@ def test_bad_files_are_refused_in_a_sentence(
 
 def test_pairs_are_those_that_the_model_tells_apart() -> None:
     index = {"coats": 0, "digits": 1, "shoes": 0}
-    assert probe.told_apart(index, None, None) == [
+    assert probe.pairs_of_environments(index, None, None) == [
         ("coats", "digits"),
         ("digits", "coats"),
         ("digits", "shoes"),
         ("shoes", "digits"),
     ]
-    assert probe.told_apart(index, "coats", None) == [("coats", "digits")]
-    assert probe.told_apart(index, None, "shoes") == [("digits", "shoes")]
+    assert probe.pairs_of_environments(index, "coats", None) == [("coats", "digits")]
+    assert probe.pairs_of_environments(index, None, "shoes") == [("digits", "shoes")]
 
 
 @pytest.mark.parametrize(
@@ -332,4 +339,4 @@ def test_where_there_is_no_pair_a_sentence_says_why(
     kind: type[Exception],
 ) -> None:
     with pytest.raises(kind, match=sentence):
-        probe.told_apart(index, source, target)
+        probe.pairs_of_environments(index, source, target)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vase import VASE, InputError
 from vase.nets import Architecture, Networks
 from vase.report.decode import Traversal
-from vase.report.images import mosaic, striped, traversal
+from vase.report.images import mosaic, plot_traversal, vectors_as_stripes
 
 Floats = NDArray[np.float32]
 LENGTH = 12
@@ -122,19 +122,19 @@ def test_a_traversal_of_vectors_frames_the_stripes_that_it_shows() -> None:
         original=np.zeros((40, 1, 1), dtype=np.float32),
         reconstruction=np.zeros((40, 1, 1), dtype=np.float32),
     )
-    figure = traversal(shown, [("shape", "z0")], "vectors", "#0072B2")
+    figure = plot_traversal(shown, [("shape", "z0")], "vectors", "#0072B2")
     frames = [patch for axes in figure.axes for patch in axes.patches]
     assert [frame.get_width() for frame in frames if frame.get_width() > 1] == [40]
 
 
 def test_a_vector_is_shown_as_stripes() -> None:
     values = vectors(1, 0)[0]
-    striking = striped(values.reshape(1, 1, LENGTH, 1, 1))
+    striking = vectors_as_stripes(values.reshape(1, 1, LENGTH, 1, 1))
     assert striking.shape == (1, 1, 1, 3, LENGTH)
     np.testing.assert_array_equal(striking[0, 0, 0, 2], values)
     assert mosaic(values.reshape(1, 1, LENGTH, 1, 1)).shape == (3, LENGTH, 3)
     images = np.zeros((2, 1, 8, 8), dtype=np.float32)
-    assert striped(images) is images
+    assert vectors_as_stripes(images) is images
 
 
 def test_scikit_learn_objects_to_nothing_but_its_being_a_pipeline() -> None:

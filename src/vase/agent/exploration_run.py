@@ -37,7 +37,7 @@ from vase.lifelong.environments import Environments
 from vase.lifelong.learner import Learner
 from vase.probes import evaluate
 from vase.probes.evaluate import POSITION
-from vase.probes.translation import last_model
+from vase.probes.translation import load_last_model
 from vase.training import checkpoint
 from vase.training.folder import RunFolder
 
@@ -79,8 +79,8 @@ class ExplorationRun:
             )
         torch.set_flush_denormal(True)
         self.config = config
-        run = evaluate.read(folder, data)
-        model = last_model(run, folder)
+        run = evaluate.open_run(folder, data)
+        model = load_last_model(run, folder)
         self.learner = learner = restore_learner(run.config, folder)
         self.start = learner.step  # step of the run, which may train further
         self.environment, settings = gymnasium_environment(run.train, config, data)

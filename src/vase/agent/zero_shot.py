@@ -26,10 +26,10 @@ from vase.probes.evaluate import (
     TEST_SEED,
     TRAIN_SEED,
     Axes,
-    Run,
-    examples,
-    frozen_readout,
+    EvaluatedRun,
+    fit_frozen_readout,
     matched_environment,
+    readout_examples,
 )
 from vase.probes.readout import Readout
 from vase.records import Posterior
@@ -71,7 +71,7 @@ class ZeroShotEvaluator:
     ) -> dict[str, float | None]:
         seen = [encode(networks, domain, self.images, TEST_SEED, known) for known in environments]
         best = min(seen, key=lambda code: float(code.distortion.mean() + code.rate.mean()))
-        shown = examples(best, self.axes)
+        shown = readout_examples(best, self.axes)
         masked = replace(shown, code=shown.code * inferred_masks(networks, environments, best))
         return {
             "position_mse": self.position.score(shown).position_mse,
@@ -101,7 +101,12 @@ def inferred_masks(networks: Networks, environments: Environments, code: Code) -
 
 
 def zero_shot_evaluator(
-    run: Run, model: Model, name: str, imagination: Imagination, axes: Axes, say: Say | None
+    run: EvaluatedRun,
+    model: Model,
+    name: str,
+    imagination: Imagination,
+    axes: Axes,
+    say: Say | None,
 ) -> ZeroShotEvaluator | None:
     """Return the evaluator of a run that explores its domain `name`, or None.
 
@@ -119,13 +124,13 @@ def zero_shot_evaluator(
         return None
     count = run.config.probes.train
     code = encode(model.networks, run.train[homes[0]], count, TRAIN_SEED)
-    if examples(code, axes).position is None:
+    if readout_examples(code, axes).position is None:
         return None
     here = encode(model.networks, run.train[name], count, TRAIN_SEED)
     return ZeroShotEvaluator(
         axes=axes,
-        position=frozen_readout(code, matched_environment(run, model, homes[0]).mask, axes),
-        identity=frozen_readout(here, matched_environment(run, model, name).mask),
+        position=fit_frozen_readout(code, matched_environment(run, model, homes[0]).mask, axes),
+        identity=fit_frozen_readout(here, matched_environment(run, model, name).mask),
         coordinates=_coordinates(code, np.flatnonzero(imagination.latents).tolist(), axes),
         domains=unseen_domains(place, say),
         images=run.config.probes.test,

@@ -19,7 +19,7 @@ from scipy import stats
 from vase.bench.ablation import BASELINES, CONDITIONS, OBJECTIVES
 from vase.bench.page import spread, table
 from vase.errors import RunError
-from vase.probes.forgetting import trace
+from vase.probes.forgetting import best_end_change
 from vase.report import style
 from vase.training.folder import read_json
 
@@ -73,7 +73,7 @@ def reconstruction_change(record: Record) -> float:
     timeline = record["timeline"]
     names = list(timeline[-1]["domains"])[:-1]
     changes = [
-        trace(
+        best_end_change(
             [m["domains"][name]["reconstruction_nats"] for m in timeline if name in m["domains"]],
             "min",
         )["change"]

@@ -19,10 +19,10 @@ from vase import build, metrics
 from vase.bench.page import spread, table
 from vase.bench.seeds import SeedJob
 from vase.lifelong.environments import USED
-from vase.probes.disentangled import named_metrics, varying
-from vase.probes.encode import Code, encode, load
+from vase.probes.disentangled import named_metrics, varying_factors
+from vase.probes.encode import Code, encode, load_model
 from vase.probes.evaluate import TEST_SEED, matched_environment
-from vase.probes.evaluate import read as read_run
+from vase.probes.evaluate import open_run as read_run
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 
 PRESETS = ("dsprites",)
@@ -47,7 +47,7 @@ def metric_values(code: Code) -> dict[str, float | None]:
     TC, FactorVAE and beta-VAE use only the latents in use, because noise of the others would
     dominate.
     """
-    factors = np.stack(list(varying(code).values()), axis=1)
+    factors = np.stack(list(varying_factors(code).values()), axis=1)
     used = code.mean[:, code.kl >= USED]
     return {
         "MIG": metrics.mig(code.mean, factors).score,
@@ -73,7 +73,7 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
         more = run.settings.probes.metrics
         before = {**metric_values(then), **named_metrics(then, more)}
         after = before if now is then else {**metric_values(now), **named_metrics(now, more)}
-        domains[name] = {"factors": list(varying(now)), "then": before, "now": after}
+        domains[name] = {"factors": list(varying_factors(now)), "then": before, "now": after}
     origin = run.provenance()
     return {
         "seed": job.seed,
@@ -88,7 +88,7 @@ def _then_and_now(folder: RunFolder, data: build.DataOptions) -> dict[str, tuple
     """Return, per domain, its codes after its last segment and at the end of the stream."""
     run = read_run(folder, data)
     shape = build.architecture(run.config, next(iter(run.test.values())).shape)
-    models = [load(path, shape, torch.device("cpu")) for path in run.weights]
+    models = [load_model(path, shape, torch.device("cpu")) for path in run.weights]
     ends = {segment.domain: segment.end for segment in run.schedule.segments}
     found = {}
     for name, end in ends.items():

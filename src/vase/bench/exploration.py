@@ -61,7 +61,7 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
             pass
         found.append(exploration_run.record())
         if exploration_run.film and job.seed == FIGURE_SEED:
-            write_bytes(job.out / "film.gif", exploration.film(exploration_run.film))
+            write_bytes(job.out / "film.gif", exploration.animated_gif(exploration_run.film))
     return {
         "preset": job.preset,
         "seed": job.seed,
@@ -86,8 +86,8 @@ def render_tables(folder: Path) -> str:
     records = read_records(folder)
     every = [policy for record in records for policy in record["policies"]]
     drawn = next((each for each in records if each["seed"] == FIGURE_SEED), records[0])
-    write_bytes(folder / "places.png", style.png(exploration.places(drawn["policies"])))
-    write_bytes(folder / "worth.png", style.png(exploration.worth(every)))
+    write_bytes(folder / "places.png", style.png(exploration.plot_coverage(drawn["policies"])))
+    write_bytes(folder / "worth.png", style.png(exploration.plot_zero_shot(every)))
     return markdown(records)
 
 

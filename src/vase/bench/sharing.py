@@ -56,33 +56,35 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
 
 def _measured(job: SeedJob, folder: RunFolder) -> dict[str, Any]:
     """Return translation and ambiguity; nothing if the model does not separate the domains."""
-    run = evaluate.read(folder, job.data)
-    model = translation.last_model(run, folder)
+    run = evaluate.open_run(folder, job.data)
+    model = translation.load_last_model(run, folder)
     try:
-        names = translation.pairs(run, model)
-        between = ambiguity.ambiguity(run, model, *names[0])
+        names = translation.distinct_pairs(run, model)
+        between = ambiguity.measure_ambiguity(run, model, *names[0])
     except RunError as error:
         return {"translation": [], "ambiguity": None, "why": str(error)}
     if job.seed == FIGURE_SEED:
         draw_figures(job, folder, between)
-    return {"translation": translation.translation(run, model, names), "ambiguity": between}
+    return {"translation": translation.measure_translation(run, model, names), "ambiguity": between}
 
 
 def draw_figures(job: SeedJob, folder: RunFolder, measured: Record) -> None:
     """Draw translations both ways, morphs, and the posterior along them, as PNG files."""
-    shown = runs.read(folder)
-    seen = pictures.examples(shown, build.stream(shown.config, job.data, "test"), pictures.SHOWN)
+    shown = runs.read_run(folder)
+    seen = pictures.held_out_images(
+        shown, build.stream(shown.config, job.data, "test"), pictures.IMAGES_SHOWN
+    )
     one, other = ends = measured["source"], measured["target"]
     rows = [
         row
         for source, target in (ends, (other, one))
-        for row in pictures.translated(shown, seen[source], source, [target])
+        for row in pictures.translation_rows(shown, seen[source], source, [target])
     ]
     colours = style.domain_colours(shown.domains)
     for name, figure in (
-        ("translations", drawing.draw(rows)),
-        ("morphs", pictures.morphs(shown, seen[one], seen[other], one, other)),
-        ("belief", curves.draw(measured, colours)),
+        ("translations", drawing.plot_image_rows(rows)),
+        ("morphs", pictures.plot_morphs(shown, seen[one], seen[other], one, other)),
+        ("belief", curves.plot_ambiguity(measured, colours)),
     ):
         write_bytes(job.out / f"{objective_of(job.preset)}-{name}.png", style.png(figure))
 

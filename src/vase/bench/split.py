@@ -28,7 +28,7 @@ from vase.bench.seeds import SeedJob
 from vase.domains.canvas import Domain
 from vase.lifelong.environments import Environments
 from vase.nets import Networks
-from vase.probes.detection import detection
+from vase.probes.detection import score_detection
 from vase.probes.encode import Code, encode
 from vase.probes.evaluate import TEST_SEED, TRAIN_SEED
 from vase.settings import DomainSettings, ProbeSettings
@@ -83,7 +83,7 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
     settings, folder, learner = run.settings, run.folder, run.learner
     schedule = build.stream(settings, job.data).schedule
     events, metrics = read_lines(folder.events), read_lines(folder.metrics)
-    found = detection(schedule, events, metrics, learner.step)
+    found = score_detection(schedule, events, metrics, learner.step)
     size, every = settings.stream.size, DomainSettings(domain="mnist")
     train = build.domain("all", every, size, job.data, "train")
     test = build.domain("all", every, size, job.data, "test")

@@ -20,8 +20,8 @@ from vase.bench.scores import Alarm, beliefs
 from vase.domains.stream import Segment
 from vase.lifelong.weights import frozen
 from vase.probes.encode import Model
-from vase.probes.evaluate import figures, frozen_readout, pair
-from vase.probes.forgetting import summary
+from vase.probes.evaluate import domain_scores, encode_domain, fit_frozen_readout
+from vase.probes.forgetting import summarise_forgetting
 from vase.records import Event
 
 EVERY = 8  # visits between two milestones
@@ -85,13 +85,13 @@ def forgetting(
         for name in dict.fromkeys(v.domain for v in visits if v.start < model.step):
             known = model.environments
             matched = known[min(matches[name], len(known) - 1)]
-            codes = pair(model, train[name], test[name], matched, settings.probes)
+            codes = encode_domain(model, train[name], test[name], matched, settings.probes)
             present = next(v for v in reversed(visits) if v.end <= model.step).domain
             if name not in readouts or present == name:
-                readouts[name] = frozen_readout(codes.train, matched.mask)
-            domains[name] = figures(codes, readouts[name])
+                readouts[name] = fit_frozen_readout(codes.train, matched.mask)
+            domains[name] = domain_scores(codes, readouts[name])
         timeline.append({"step": model.step, "domains": domains})
-    return {"timeline": timeline, "summary": summary(timeline)}
+    return {"timeline": timeline, "summary": summarise_forgetting(timeline)}
 
 
 def unharmed(scenario: Scenario, seed: int, data: build.DataOptions) -> dict[str, Any]:

@@ -172,8 +172,8 @@ def explore(
 def check_run(run: Run) -> None:
     """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""
     from vase import integrity
-    from vase.report import health
-    from vase.report.run import read
+    from vase.report import diagnostics
+    from vase.report.run import read_run
     from vase.training import folder as folders
 
     folder = folders.open_run(run)
@@ -183,7 +183,7 @@ def check_run(run: Run) -> None:
         console.print(f"{state}  {each.file:40}  {each.message}", soft_wrap=True, highlight=False)
     if not all(each.whole for each in findings):
         raise typer.Exit(1)
-    for complaint in health.complaints(read(folder)) if folder.checkpoint.is_file() else []:
+    for complaint in diagnostics.diagnose(read_run(folder)) if folder.checkpoint.is_file() else []:
         console.print(f"[yellow]note[/]   {complaint}", soft_wrap=True, highlight=False)
 
 

@@ -55,11 +55,11 @@ def explore(
         (out / name).unlink(missing_ok=True)
     checkpoint.write(out / "checkpoint.safetensors", *state.state(run.learner))
     if run.film:
-        write_bytes(out / "film.gif", exploration.film(run.film))
+        write_bytes(out / "film.gif", exploration.animated_gif(run.film))
     if record["coverage"]:
-        write_bytes(out / "places.png", style.png(exploration.places([record])))
+        write_bytes(out / "places.png", style.png(exploration.plot_coverage([record])))
     if record["zero_shot"]:
-        write_bytes(out / "worth.png", style.png(exploration.worth([record])))
+        write_bytes(out / "worth.png", style.png(exploration.plot_zero_shot([record])))
     write_json(out / "exploration.json", record)
     for table in (_goals(record), _zero_shot(record)):
         if table.row_count:
@@ -111,7 +111,7 @@ def _goals(record: dict[str, Any]) -> Table:
 
 
 def _zero_shot(record: dict[str, Any]) -> Table:
-    from vase.report.facts import percent
+    from vase.report.page_text import percent
 
     table = Table("unseen domain", "step", "position MSE", "masked", "identity", "nats", box=None)
     for entry in record["zero_shot"]:

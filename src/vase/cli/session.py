@@ -112,7 +112,7 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     if not folder.checkpoint.is_file():
         raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
     with console.status("Drawing") as status:
-        page = pages.write(folder, data, progress=status.update)
+        page = pages.write_report(folder, data, progress=status.update)
     console.print(f"Report: {page}", soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from vase import build
 from vase.domains import files
 from vase.errors import InputError
-from vase.report import facts, pictures, style, translation
+from vase.report import page_text, pictures, style, translation
 from vase.report import run as runs
 from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
@@ -44,17 +44,21 @@ def _measure(
     from vase.probes import evaluate
     from vase.probes import translation as probe
 
-    run = evaluate.read(folder, data)
-    model = probe.last_model(run, folder)
-    wanted = probe.pairs(run, model, source, target)
+    run = evaluate.open_run(folder, data)
+    model = probe.load_last_model(run, folder)
+    wanted = probe.distinct_pairs(run, model, source, target)
     with console.status("Translating held-out images and reading them"):
-        found = rounded(probe.translation(run, model, wanted))
+        found = rounded(probe.measure_translation(run, model, wanted))
     _keep(folder.translation, found)
     console.print(_table(found))
-    shown = runs.read(folder)
-    examples = pictures.examples(shown, build.stream(shown.config, data, "test"), pictures.SHOWN)
+    shown = runs.read_run(folder)
+    examples = pictures.held_out_images(
+        shown, build.stream(shown.config, data, "test"), pictures.IMAGES_SHOWN
+    )
     for one, other in wanted:
-        figure = translation.draw(pictures.translated(shown, examples[one], one, [other]))
+        figure = translation.plot_image_rows(
+            pictures.translation_rows(shown, examples[one], one, [other])
+        )
         _write(folder, f"translation-{one}-to-{other}", style.png(figure), console)
     console.print(f"Numbers: {folder.translation}", soft_wrap=True)
 
@@ -64,7 +68,7 @@ def _keep(path: Path, found: list[dict[str, Any]]) -> None:
     ends = [(pair["source"], pair["target"]) for pair in found]
     others = [
         pair
-        for pair in runs.measured(path, found[0]["step"])
+        for pair in runs.read_pair_records(path, found[0]["step"])
         if (pair["source"], pair["target"]) not in ends
     ]
     write_json(path, {"pairs": [*others, *found]})
@@ -72,7 +76,7 @@ def _keep(path: Path, found: list[dict[str, Any]]) -> None:
 
 def _table(found: list[dict[str, Any]]) -> Table:
     shown = Table("from", "to", "factor", "translated", "real", "shuffled", box=None)
-    for row in facts.translation_rows(found):
+    for row in page_text.translation_rows(found):
         cells = (row.source, row.target, row.factor, row.translated, row.real, row.shuffled)
         shown.add_row(*cells)
     return shown
@@ -86,13 +90,15 @@ def _translate_own(
 
     if source is None or target is None:
         raise InputError("Name the domains of the translation with --from and --to.")
-    run = runs.read(folder)
-    probe.told_apart({name: place.index for name, place in run.places.items()}, source, target)
+    run = runs.read_run(folder)
+    probe.pairs_of_environments(
+        {name: place.index for name, place in run.matched_environments.items()}, source, target
+    )
     shape = run.networks.architecture
-    images = files.read(own, (shape.channels, shape.height, shape.width), pictures.SHOWN)
-    if len(images) == pictures.SHOWN:
-        console.print(f"Using the first {pictures.SHOWN} images.")
-    figure = translation.draw(pictures.translated(run, images, source, [target]))
+    images = files.read(own, (shape.channels, shape.height, shape.width), pictures.IMAGES_SHOWN)
+    if len(images) == pictures.IMAGES_SHOWN:
+        console.print(f"Using the first {pictures.IMAGES_SHOWN} images.")
+    figure = translation.plot_image_rows(pictures.translation_rows(run, images, source, [target]))
     _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure), console)
 
 
@@ -113,20 +119,22 @@ def ambiguity(
     from vase.report import ambiguity as drawing
 
     folder = folders.open_run(path)
-    run = evaluate.read(folder, data)
-    model = pairing.last_model(run, folder)
-    pairing.pairs(run, model, first, second)
+    run = evaluate.open_run(folder, data)
+    model = pairing.load_last_model(run, folder)
+    pairing.distinct_pairs(run, model, first, second)
     with console.status("Evaluating morphs"):
-        found = rounded(probe.ambiguity(run, model, first, second))
+        found = rounded(probe.measure_ambiguity(run, model, first, second))
     _keep(folder.ambiguity, [found])
     console.print(_curves(found))
-    shown = runs.read(folder)
-    seen = pictures.examples(shown, build.stream(shown.config, data, "test"), pictures.SHOWN)
+    shown = runs.read_run(folder)
+    seen = pictures.held_out_images(
+        shown, build.stream(shown.config, data, "test"), pictures.IMAGES_SHOWN
+    )
     colours = style.domain_colours(shown.domains)
-    strip = pictures.morphs(shown, seen[first], seen[second], first, second)
+    strip = pictures.plot_morphs(shown, seen[first], seen[second], first, second)
     name = f"ambiguity-{first}-{second}"
     _write(folder, f"{name}-morphs", style.png(strip), console)
-    _write(folder, name, style.png(drawing.draw(found, colours)), console)
+    _write(folder, name, style.png(drawing.plot_ambiguity(found, colours)), console)
     console.print(f"Numbers: {folder.ambiguity}", soft_wrap=True)
 
 

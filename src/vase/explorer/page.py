@@ -1,4 +1,4 @@
-"""The explorer's page: three cards around one model. What it shows is computed in `scene`."""
+"""The explorer's page: three cards around one model. What it shows is computed in `run_data`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image
 
 from vase.domains import files
 from vase.errors import InputError, VaseError
-from vase.explorer import scene as scenes
-from vase.explorer.scene import Control, Place, Scene, Seen
+from vase.explorer import run_data
+from vase.explorer.run_data import EnvironmentEntry, ExplorerData, ImageInference, LatentControl
 from vase.report.decode import Floats
 from vase.report.images import mosaic
 
-REACH = 3.0  # standard deviations of the prior: the ends of a slider
+SLIDER_RANGE = 3.0  # standard deviations of the prior: the ends of a slider
 STYLE = """
 <style>
   :root { --ink: #1f2328; --quiet: #59636e; --line: #d8dce1; --ground: #f6f7f9; --card: #fff; }
@@ -45,10 +45,10 @@ STYLE = """
 class Page:
     """One visitor's page: the environment, the latents and the image that are looked at."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.index = scene.run.environments.current
-        self.z: NDArray[np.float32] = scenes.dreamt(scene, self.index, 0)
+    def __init__(self, explored: ExplorerData) -> None:
+        self.explored = explored
+        self.index = explored.run.environments.current
+        self.z: NDArray[np.float32] = run_data.sample_latents(explored, self.index, 0)
         self.dreams = 0
 
     def build(self) -> None:
@@ -62,11 +62,11 @@ class Page:
             self._training()
 
     def _head(self) -> None:
-        run = self.scene.run
+        run = self.explored.run
         with ui.row().classes("w-full items-center justify-between"):
             with ui.column().classes("gap-0"):
                 ui.label(run.path.resolve().name).classes("text-2xl font-bold")
-                ui.label(_summary(self.scene)).classes("vase-quiet")
+                ui.label(_summary(self.explored)).classes("vase-quiet")
             dark = ui.dark_mode(None)
             with ui.button_group().props("flat"):
                 for name, value in {"light": False, "dark": True, "system": None}.items():
@@ -83,7 +83,10 @@ class Page:
                 with ui.column().classes("gap-3 w-full sm:w-64"):
                     self.picture = _picture("the image of the latents")
                     self.choice = ui.select(
-                        {place.index: _called(place) for place in self.scene.places},
+                        {
+                            place.index: _environment_label(place)
+                            for place in self.explored.environments
+                        },
                         value=self.index,
                         label="environment",
                         on_change=lambda event: self._go(event.value),
@@ -98,11 +101,11 @@ class Page:
     def _rows(self) -> None:
         """A slider for every latent that matters; those that are spare everywhere are folded."""
         self.sliders.clear()
-        found = scenes.controls(self.scene, self.index)
+        found = run_data.latent_controls(self.explored, self.index)
         with self.sliders:
-            for control in filter(scenes.matters, found):
+            for control in filter(run_data.used_anywhere, found):
                 self._row(control)
-            idle = [control for control in found if not scenes.matters(control)]
+            idle = [control for control in found if not run_data.used_anywhere(control)]
             if idle:
                 with ui.expansion(f"{len(idle)} spare latents: room for what comes next").classes(
                     "w-full vase-quiet"
@@ -110,16 +113,16 @@ class Page:
                     for control in idle:
                         self._row(control)
 
-    def _row(self, control: Control) -> None:
+    def _row(self, control: LatentControl) -> None:
         masked = control.state == "masked"
         row = ui.row().classes("w-full items-center gap-3 no-wrap")
         with row.classes("vase-masked") if masked else row:
             with ui.column().classes("gap-0 w-40 flex-none"):
                 ui.label(control.meaning or f"z{control.latent}").classes("vase-meaning")
-                ui.label(_told(control)).classes("vase-quiet")
+                ui.label(_latent_status(control)).classes("vase-quiet")
             slider = ui.slider(
-                min=-REACH,
-                max=REACH,
+                min=-SLIDER_RANGE,
+                max=SLIDER_RANGE,
                 step=0.05,
                 value=0.0 if masked else float(self.z[control.latent]),
                 on_change=lambda event: self._drag(control.latent, event.value),
@@ -138,7 +141,7 @@ class Page:
         self._paint()
 
     def _paint(self) -> None:
-        _show(self.picture, scenes.painted(self.scene, self.z, self.index))
+        _set_image(self.picture, run_data.decode_latents(self.explored, self.z, self.index))
 
     def _go(self, index: int) -> None:
         self.index = index
@@ -147,7 +150,7 @@ class Page:
 
     def _dream(self) -> None:
         self.dreams += 1
-        self._set(scenes.dreamt(self.scene, self.index, self.dreams))
+        self._set(run_data.sample_latents(self.explored, self.index, self.dreams))
 
     def _rest(self) -> None:
         self._set(np.zeros_like(self.z))
@@ -161,7 +164,7 @@ class Page:
 
     def _image(self) -> None:
         with ui.element("section").classes("vase-card"):
-            shape = self.scene.run.networks.architecture
+            shape = self.explored.run.networks.architecture
             droppable = not shape.of_vectors and shape.channels in files.MODES
             _title(
                 "An image",
@@ -172,26 +175,26 @@ class Page:
                 self.upload = ui.upload(
                     label="Drop an image here",
                     auto_upload=True,
-                    max_file_size=scenes.LARGEST,
+                    max_file_size=run_data.MAX_UPLOAD_BYTES,
                     on_upload=self._dropped,
                     on_rejected=self._rejected,
                 )
                 self.upload.on("failed", self.upload.reset)
                 self.upload.props('accept="image/*" flat bordered').classes("w-full")
             with ui.row().classes("gap-2 py-3"):
-                for domain, images in self.scene.examples.items():
+                for domain, images in self.explored.examples.items():
                     for image in images[:4]:
                         _thumbnail(image, 48).style("cursor: pointer").on(
                             "click", lambda _, image=image: self._look(image)
                         )
                     ui.label(domain).classes("vase-quiet self-center pr-4")
             self.answer = ui.column().classes("w-full gap-4")
-        first = next(iter(self.scene.examples.values()), None)
+        first = next(iter(self.explored.examples.values()), None)
         if first is not None:
             self._look(first[0])
 
     async def _dropped(self, event: events.UploadEventArguments) -> None:
-        shape = self.scene.run.networks.architecture
+        shape = self.explored.run.networks.architecture
         content = await event.file.read()
         self.upload.reset()
         try:
@@ -206,12 +209,12 @@ class Page:
         self._look(image)
 
     def _rejected(self) -> None:
-        limit = scenes.LARGEST // 1_000_000
+        limit = run_data.MAX_UPLOAD_BYTES // 1_000_000
         ui.notify(f"That is no image, or one of more than {limit} MB.", type="negative")
         self.upload.reset()
 
     def _look(self, image: Floats) -> None:
-        found = scenes.seen(self.scene, image)
+        found = run_data.infer_image(self.explored, image)
         self.answer.clear()
         with self.answer, ui.row().classes("w-full gap-8 items-start"):
             with ui.column().classes("gap-3 grow min-w-64"):
@@ -220,60 +223,66 @@ class Page:
             with ui.column().classes("gap-1 grow min-w-64"):
                 self._posterior(found)
 
-    def _pictures(self, image: Floats, found: Seen) -> None:
+    def _pictures(self, image: Floats, found: ImageInference) -> None:
         with ui.row().classes("gap-4"):
             with ui.column().classes("gap-1"):
                 _thumbnail(image, 128, "the image that is looked at")
                 ui.label("the image").classes("vase-quiet")
-            for place in self.scene.places:
+            for place in self.explored.environments:
                 with ui.column().classes("gap-1"):
-                    _thumbnail(found.elsewhere[place.index], 128)
-                    home = place.index == found.home
-                    ui.label("as it is seen" if home else f"in {_called(place)}").classes(
-                        "vase-quiet"
-                    )
+                    _thumbnail(found.translations[place.index], 128)
+                    chosen = place.index == found.most_probable
+                    ui.label(
+                        "as it is seen" if chosen else f"in {_environment_label(place)}"
+                    ).classes("vase-quiet")
 
-    def _belief(self, found: Seen) -> None:
-        for place in self.scene.places:
+    def _belief(self, found: ImageInference) -> None:
+        for place in self.explored.environments:
             share = float(found.belief[place.index])
             with ui.row().classes("w-full items-center gap-3 no-wrap"):
-                ui.label(_called(place)).classes("w-40 flex-none truncate")
+                ui.label(_environment_label(place)).classes("w-40 flex-none truncate")
                 ui.linear_progress(share, show_value=False, size="12px").props("rounded").classes(
                     "grow"
                 )
                 ui.label(f"{100 * share:.0f} %").classes("vase-number w-12")
 
-    def _posterior(self, found: Seen) -> None:
+    def _posterior(self, found: ImageInference) -> None:
         """Of every latent in use, two standard deviations around the mean."""
-        ui.label(f"what it encodes, as environment {found.home} has it").classes("vase-quiet")
-        for control in scenes.controls(self.scene, found.home):
+        ui.label(f"what it encodes, as environment {found.most_probable} has it").classes(
+            "vase-quiet"
+        )
+        for control in run_data.latent_controls(self.explored, found.most_probable):
             if control.state != "used":
                 continue
             mean, spread = (float(part[control.latent]) for part in (found.mean, found.deviation))
-            low, high = np.clip([mean - 2 * spread, mean + 2 * spread], -REACH, REACH).tolist()
+            low, high = np.clip(
+                [mean - 2 * spread, mean + 2 * spread], -SLIDER_RANGE, SLIDER_RANGE
+            ).tolist()
             with ui.row().classes("w-full items-center gap-3 no-wrap"):
                 ui.label(control.meaning or f"z{control.latent}").classes("w-32 flex-none truncate")
-                ui.range(min=-REACH, max=REACH, step=0.01, value={"min": low, "max": high}).props(
-                    "readonly thumb-size=0px track-size=8px"
-                ).classes("grow")
+                ui.range(
+                    min=-SLIDER_RANGE, max=SLIDER_RANGE, step=0.01, value={"min": low, "max": high}
+                ).props("readonly thumb-size=0px track-size=8px").classes("grow")
                 ui.label(f"{mean:+.1f} ± {spread:.2f}").classes("vase-quiet vase-number w-24")
         ui.button("Put it on the sliders", on_click=lambda: self._take(found)).props(
             "flat no-caps dense"
         )
 
-    def _take(self, found: Seen) -> None:
-        self.index = found.home
-        self.choice.set_value(found.home)
+    def _take(self, found: ImageInference) -> None:
+        self.index = found.most_probable
+        self.choice.set_value(found.most_probable)
         self._set(found.mean)
 
     # ---- the training --------------------------------------------------------------------------
 
     def _training(self) -> None:
-        scene, shown = self.scene, set[int]()
+        explored, shown = self.explored, set[int]()
         with ui.element("section").classes("vase-card"):
-            kind = "Held-out images" if scene.real else "Images generated by the model as it is now"
+            kind = (
+                "Held-out images" if explored.real else "Images generated by the model as it is now"
+            )
             _title("The training", f"{kind}, as the model saw them at the time.")
-            for title, segments in scenes.bands(scene).items():
+            for title, segments in run_data.segment_bars(explored).items():
                 with ui.row().classes("w-full items-center gap-3 no-wrap"):
                     ui.label(title).classes("vase-quiet w-20 flex-none")
                     with ui.element("div").classes("vase-band"):
@@ -285,9 +294,9 @@ class Page:
                 ui.label("weights").classes("vase-quiet w-20 flex-none")
                 ui.slider(
                     min=0,
-                    max=scene.run.steps,
-                    value=scene.run.steps,
-                    on_change=lambda event: show(scenes.nearest(scene, event.value)),
+                    max=explored.run.steps,
+                    value=explored.run.steps,
+                    on_change=lambda event: show(run_data.nearest_milestone(explored, event.value)),
                 ).props("aria-label=training selection-color=transparent")
             step = ui.label()
             rows = ui.column().classes("w-full gap-2")
@@ -297,25 +306,25 @@ class Page:
                 return
             shown.clear()
             shown.add(milestone)
-            step.set_text(scenes.told(scene, milestone))
+            step.set_text(run_data.describe_step(explored, milestone))
             rows.clear()
             with rows:
                 try:
-                    for domain in scene.examples:
+                    for domain in explored.examples:
                         self._remembered(domain, milestone)
                 except VaseError as error:  # the run went on, or was cut back, meanwhile
                     ui.label(str(error)).classes("vase-quiet")
 
-        show(scene.run.steps)
+        show(explored.run.steps)
 
     def _remembered(self, domain: str, milestone: int) -> None:
-        found = scenes.remembered(self.scene, milestone, domain)
+        found = run_data.reconstruct_examples(self.explored, milestone, domain)
         ui.label(domain).classes("vase-quiet")
         with ui.row().classes("gap-2"):
             if found is None:
                 ui.label("not known yet").classes("vase-quiet italic")
                 return
-            for image, copy in list(zip(self.scene.examples[domain], found, strict=True))[:8]:
+            for image, copy in list(zip(self.explored.examples[domain], found, strict=True))[:8]:
                 with ui.column().classes("gap-1"):
                     _thumbnail(image, 56)
                     _thumbnail(copy, 56)
@@ -334,36 +343,36 @@ def _picture(alt: str) -> ui.element:
     return ui.element("img").classes("vase-picture").props(f'alt="{alt}"')
 
 
-def _show(picture: ui.element, image: Floats) -> None:
-    picture.props["src"] = _uri(image)
+def _set_image(picture: ui.element, image: Floats) -> None:
+    picture.props["src"] = _data_uri(image)
     picture.update()
 
 
 def _thumbnail(image: Floats, size: int, alt: str = "") -> ui.element:
     shown = _picture(alt).style(f"width: {size}px")
-    _show(shown, image)
+    _set_image(shown, image)
     return shown
 
 
-def _called(place: Place) -> str:
+def _environment_label(place: EnvironmentEntry) -> str:
     return f"{place.index}: {place.name}" if place.name else str(place.index)
 
 
-def _told(control: Control) -> str:
+def _latent_status(control: LatentControl) -> str:
     number = f"z{control.latent}, " if control.meaning else ""
     if control.state == "masked":
         return f"{number}masked here"
     return f"{number}{control.nats:.1f} nats" if control.state == "used" else f"{number}spare"
 
 
-def _summary(scene: Scene) -> str:
-    run = scene.run
-    count = len(scene.places)
-    places = f"{count} environment{'s' if count > 1 else ''}"
-    return f"VASE, {run.steps:,} steps, {places}, {run.networks.architecture.latents} latents"
+def _summary(explored: ExplorerData) -> str:
+    run = explored.run
+    count = len(explored.environments)
+    environments = f"{count} environment{'s' if count > 1 else ''}"
+    return f"VASE, {run.steps:,} steps, {environments}, {run.networks.architecture.latents} latents"
 
 
-def _uri(image: Floats) -> str:
+def _data_uri(image: Floats) -> str:
     """An image [C, H, W], or a vector, as the address of a PNG."""
     pixels = (255 * mosaic(image[None, None])).round().astype(np.uint8)
     file = io.BytesIO()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from vase import build
 from vase.errors import ConfigError
-from vase.explorer import scene as scenes
-from vase.explorer.scene import LARGEST
+from vase.explorer import run_data
+from vase.explorer.run_data import MAX_UPLOAD_BYTES
 from vase.training.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
-Say = Callable[[str], None]
+MessageCallback = Callable[[str], None]
 
 
 def serve(
@@ -33,7 +33,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     show: bool = False,
-    say: Say = print,
+    say: MessageCallback = print,
 ) -> None:
     """Show a run in the browser until Ctrl-C. show: open a window on it.
 
@@ -42,8 +42,8 @@ def serve(
     """
     _refuse_without_package()
     _refuse_taken(host, port)
-    scene = scenes.load(folder, data)
-    if not scene.real:
+    explored = run_data.load_explorer_data(folder, data)
+    if not explored.real:
         say("The run's images are not to be had here: its dreams are shown in their place.")
 
     from nicegui import app, ui
@@ -54,7 +54,7 @@ def serve(
 
     @ui.page("/")
     def page() -> None:
-        Page(scene).build()
+        Page(explored).build()
 
     near = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
     say(f"Explore {folder.path} at http://{near}:{port} until Ctrl-C.")
@@ -77,7 +77,7 @@ def _guard(app: App, host: str) -> None:
     @app.middleware("http")
     async def refuse_large(request: Request, proceed: Callable[[Request], Response]) -> Response:
         size = request.headers.get("content-length", "0")
-        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= LARGEST):
+        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= MAX_UPLOAD_BYTES):
             return PlainTextResponse("Too large.", status_code=413)
         return await proceed(request)  # type: ignore[no-any-return, misc]
 

@@ -1,4 +1,4 @@
-"""Probes: read-only questions to a trained model, with the truth that the learner never saw."""
+"""Probes evaluate a trained model against the ground truth, which the learner never sees."""
 
 from vase.probes.evaluate import evaluate_run
 

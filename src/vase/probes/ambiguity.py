@@ -1,4 +1,4 @@
-"""What a model makes of an image that could be of either of two domains.
+"""Measures belief and uncertainty for images between two domains.
 
 Held-out images of two domains are paired, and each pair becomes a path of morphs from one to the
 other. Three things are asked along it. Where does belief change sides, and how sharply: the
@@ -26,15 +26,15 @@ from vase.errors import RunError
 from vase.lifelong.class_priors import class_priors, with_priors
 from vase.lifelong.environments import USED, Environment
 from vase.probes.encode import Model
-from vase.probes.evaluate import TEST_SEED, Run, matched_environment
-from vase.probes.translation import scene
+from vase.probes.evaluate import TEST_SEED, EvaluatedRun, matched_environment
+from vase.probes.translation import sample_labelled_images
 from vase.records import Posterior
 
 Array = NDArray[np.float64]
 
 LEVELS = 41  # steps of a path, both ends included
 PAIRS = 128  # of images, one path each
-CONTEXT = 64  # images around, as many as in a batch
+CONTEXT_IMAGES = 64  # images around, as many as in a batch
 CONTEXTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of them that is of the second domain
 
 
@@ -47,7 +47,7 @@ def mixture(first: Floats, second: Floats, level: float) -> Floats:
     return (1 - weight) * first + weight * second
 
 
-def together(first: Floats, second: Floats, level: float) -> Floats:
+def overlay(first: Floats, second: Floats, level: float) -> Floats:
     """Both in one image, the brighter pixel of either: max(min(1, 2 - 2w) a, min(1, 2w) b).
 
     Half way both are there in full; before and after, one of them is fainter.
@@ -65,7 +65,7 @@ def side_by_side(first: Floats, second: Floats, level: float) -> Floats:
 
 MORPHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
     "mixture": mixture,
-    "both together": together,
+    "both together": overlay,
     "side by side": side_by_side,
 }
 
@@ -74,7 +74,7 @@ MORPHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class MorphPath:
     """What is made of P paths of L levels: beliefs in the two environments [L, P, 2], posterior."""
 
     levels: Array
@@ -88,10 +88,12 @@ class Path:
         crossing: NDArray[np.bool_] = (self.beliefs[0, :, 1] < 0.5) & (self.beliefs[-1, :, 1] > 0.5)
         return crossing
 
-    def changing(self) -> Path:
+    def crossing_paths(self) -> MorphPath:
         """The paths that change sides."""
         some = self.crossing
-        return Path(self.levels, self.beliefs[:, some], self.mean[:, some], self.variance[:, some])
+        return MorphPath(
+            self.levels, self.beliefs[:, some], self.mean[:, some], self.variance[:, some]
+        )
 
     def second(self, pi: Array | None = None) -> Array:
         """Belief in the second environment, [L, P], given the shares of both, [2]."""
@@ -102,7 +104,7 @@ class Path:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PsychometricCurve:
     """Where each of P paths reaches a belief of 1/10, 1/2 and 9/10; the mean belief, [L]."""
 
     low: Array
@@ -122,17 +124,18 @@ class Curve:
         }
 
 
-def psychometric(levels: Array, belief: Array) -> Curve:
+def fit_psychometric_curves(levels: Array, belief: Array) -> PsychometricCurve:
     """The curve of every path, [L, P], after the monotone fit that is nearest in least squares."""
     fit = IsotonicRegression(y_min=0, y_max=1)
     risen = [fit.fit_transform(levels, path) for path in belief.T]
     low, equal, high = (
-        np.array([_first(levels, path, value) for path in risen]) for value in (0.1, 0.5, 0.9)
+        np.array([_crossing_level(levels, path, value) for path in risen])
+        for value in (0.1, 0.5, 0.9)
     )
-    return Curve(low, equal, high, belief.mean(1))
+    return PsychometricCurve(low, equal, high, belief.mean(1))
 
 
-def _first(levels: Array, path: Array, value: float) -> float:
+def _crossing_level(levels: Array, path: Array, value: float) -> float:
     """The level at which a rising path reaches a value; an end of it where it lies beyond."""
     reached = np.flatnonzero(path >= value)
     if not len(reached):
@@ -147,21 +150,29 @@ def _first(levels: Array, path: Array, value: float) -> float:
 # ---- a pair of domains --------------------------------------------------------------------------
 
 
-def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]:
+def measure_ambiguity(run: EvaluatedRun, model: Model, first: str, second: str) -> dict[str, Any]:
     """All figures of one pair of domains, for every kind of morph.
 
     A `RunError` if belief changes sides on no path: then the model does not tell them apart.
     """
     domains = (run.test[first], run.test[second])
-    one, other = (scene(domain, PAIRS, TEST_SEED + k).images for k, domain in enumerate(domains))
-    around = [scene(domain, CONTEXT, TEST_SEED + 2 + k).images for k, domain in enumerate(domains)]
+    one, other = (
+        sample_labelled_images(domain, PAIRS, TEST_SEED + k).images
+        for k, domain in enumerate(domains)
+    )
+    around = [
+        sample_labelled_images(domain, CONTEXT_IMAGES, TEST_SEED + 2 + k).images
+        for k, domain in enumerate(domains)
+    ]
     matches = [matched_environment(run, model, name) for name in (first, second)]
     contexts = {
-        share: context(model, matches, mixed(around[0], around[1], share)) for share in CONTEXTS
+        share: class_prior(model, matches, mix_images(around[0], around[1], share))
+        for share in CONTEXTS
     }
     levels = np.linspace(0, 1, LEVELS)
     paths = {
-        name: walk(model, matches, one, other, levels, morph) for name, morph in MORPHS.items()
+        name: evaluate_path(model, matches, one, other, levels, morph)
+        for name, morph in MORPHS.items()
     }
     crossing = next(iter(paths.values())).crossing  # all begin and end with the same images
     if not crossing.any():
@@ -175,38 +186,42 @@ def ambiguity(run: Run, model: Model, first: str, second: str) -> dict[str, Any]
         "target": second,
         "levels": levels.tolist(),
         "morphs": {
-            name: figures(path.changing(), matches, contexts) for name, path in paths.items()
+            name: morph_scores(path.crossing_paths(), matches, contexts)
+            for name, path in paths.items()
         },
         "crossing": float(crossing.mean()),
     }
 
 
-def mixed(first: Floats, second: Floats, share: float) -> Floats:
-    """As many images as of either, a share of them of the second."""
+def mix_images(first: Floats, second: Floats, share: float) -> Floats:
+    """Mix two sets of images: `share` of the result is from the second."""
     count = round(share * len(first))
     return np.concatenate([first[count:], second[:count]])
 
 
 @torch.no_grad()
-def context(model: Model, matches: list[Environment], images: Floats) -> Array:
+def class_prior(model: Model, matches: list[Environment], images: Floats) -> Array:
     """How likely the two environments are, [2], where these images are."""
-    beliefs, _ = look(model, matches, images)
+    beliefs, _ = beliefs_and_posterior(model, matches, images)
     pi: Array = class_priors(beliefs).numpy()
     return pi
 
 
 @torch.no_grad()
-def walk(
+def evaluate_path(
     model: Model,
     matches: list[Environment],
     first: Floats,
     second: Floats,
     levels: Array,
     morph: Callable[[Floats, Floats, float], Floats],
-) -> Path:
-    """Look at every level of every path."""
-    seen = [look(model, matches, morph(first, second, float(level))) for level in levels]
-    return Path(
+) -> MorphPath:
+    """Evaluate the model at every level of every path."""
+    seen = [
+        beliefs_and_posterior(model, matches, morph(first, second, float(level)))
+        for level in levels
+    ]
+    return MorphPath(
         levels,
         torch.stack([beliefs for beliefs, _ in seen]).numpy(),
         torch.stack([posterior.mean for _, posterior in seen]).double().numpy(),
@@ -214,7 +229,9 @@ def walk(
     )
 
 
-def look(model: Model, matches: list[Environment], images: Floats) -> tuple[Tensor, Posterior]:
+def beliefs_and_posterior(
+    model: Model, matches: list[Environment], images: Floats
+) -> tuple[Tensor, Posterior]:
     """Beliefs in the two environments, [B, 2], as if there were no other; and the posterior."""
     posterior = model.networks.encoder(torch.from_numpy(images))
     named = model.networks.classifier(posterior, len(model.environments))
@@ -222,26 +239,30 @@ def look(model: Model, matches: list[Environment], images: Floats) -> tuple[Tens
     return both, posterior
 
 
-def figures(
-    path: Path, matches: list[Environment], contexts: Mapping[float, Array]
+def morph_scores(
+    path: MorphPath, matches: list[Environment], contexts: Mapping[float, Array]
 ) -> dict[str, Any]:
     """Curves without and in every context, and how sure the model is along the path."""
-    alone = psychometric(path.levels, path.second())
+    alone = fit_psychometric_curves(path.levels, path.second())
     return {
         "alone": alone.to_json(),
         "contexts": [
             {
                 "share": share,
                 "likely": pi.tolist(),
-                **psychometric(path.levels, path.second(pi)).to_json(),
+                **fit_psychometric_curves(path.levels, path.second(pi)).to_json(),
             }
             for share, pi in contexts.items()
         ],
-        "variance": uncertainty(path, np.stack([matched.mask for matched in matches]), alone),
+        "variance": posterior_variance(
+            path, np.stack([matched.mask for matched in matches]), alone
+        ),
     }
 
 
-def uncertainty(path: Path, masks: NDArray[np.bool_], alone: Curve) -> dict[str, Any]:
+def posterior_variance(
+    path: MorphPath, masks: NDArray[np.bool_], alone: PsychometricCurve
+) -> dict[str, Any]:
     """Posterior variance of the latents that both domains use, masks being [2, N].
 
     curve: mean over paths and latents, [L]. ends, equality: mean over paths for each latent, [2, K]

@@ -1,4 +1,4 @@
-"""Is the model unsure where it is wrong? Error of the position readout against predicted variance.
+"""Calibration of the posterior variance: error of the position readout against prediction.
 
 Held-out images are shown as they are, dimmed, and under noise, which the model has never seen. The
 readout reads the latents that carry position; the variance that it predicts is that of what it
@@ -22,13 +22,13 @@ from scipy.stats import spearmanr
 
 from vase.domains.canvas import Domain, Floats
 from vase.nets import Networks
-from vase.probes.encode import Code, sample
+from vase.probes.encode import Code, sample_images
 from vase.probes.readout import Examples, Readout, fit_mlp
 
 Array = NDArray[np.float64]
 
-COUNT = 1000  # images, each shown in every way
-SAMPLES = 16  # of each posterior
+IMAGES = 1000  # images, each shown in every way
+POSTERIOR_SAMPLES = 16  # of each posterior
 BINS = 10
 SEED = 103
 
@@ -37,7 +37,7 @@ def _dimmed(share: float) -> Callable[[Floats, np.random.Generator], Floats]:
     return lambda images, _: images * np.float32(share)
 
 
-def _noisy(deviation: float) -> Callable[[Floats, np.random.Generator], Floats]:
+def _with_noise(deviation: float) -> Callable[[Floats, np.random.Generator], Floats]:
     def shown(images: Floats, generator: np.random.Generator) -> Floats:
         noise = generator.standard_normal(images.shape, dtype=np.float32)
         return np.clip(images + np.float32(deviation) * noise, 0, 1)
@@ -45,17 +45,17 @@ def _noisy(deviation: float) -> Callable[[Floats, np.random.Generator], Floats]:
     return shown
 
 
-WAYS: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {
+CORRUPTIONS: Mapping[str, Callable[[Floats, np.random.Generator], Floats]] = {
     "as they are": _dimmed(1.0),
     "dimmed to 30 %": _dimmed(0.3),
     "dimmed to 10 %": _dimmed(0.1),
     "dimmed to 3 %": _dimmed(0.03),
-    "noise of 0.1": _noisy(0.1),
-    "noise of 0.3": _noisy(0.3),
+    "noise of 0.1": _with_noise(0.1),
+    "noise of 0.3": _with_noise(0.3),
 }
 
 
-def calibration(
+def measure_calibration(
     networks: Networks, train: Code, test: Domain, carriers: Sequence[int]
 ) -> dict[str, Any]:
     """Error and predicted variance by bin and by way of showing, and their rank correlation.
@@ -67,24 +67,24 @@ def calibration(
     readout = fit_mlp(Examples(train.mean, train.labels, position), columns)
     generator = np.random.default_rng(SEED)
     errors, predicted = [], []
-    for show in WAYS.values():
-        error, spread = _judged(networks, readout, test, show, generator)
+    for show in CORRUPTIONS.values():
+        error, spread = _errors_and_variances(networks, readout, test, show, generator)
         errors.append(error)
         predicted.append(spread)
     every, spreads = np.concatenate(errors), np.concatenate(predicted)
     return {
         "latents": list(carriers),
         "spearman": float(spearmanr(spreads, every).statistic),
-        "bins": binned(spreads, every, BINS),
+        "bins": quantile_bins(spreads, every, BINS),
         "ways": [
             {"shown": way, "error": float(error.mean()), "predicted": float(spread.mean())}
-            for way, error, spread in zip(WAYS, errors, predicted, strict=True)
+            for way, error, spread in zip(CORRUPTIONS, errors, predicted, strict=True)
         ],
     }
 
 
 @torch.no_grad()
-def _judged(
+def _errors_and_variances(
     networks: Networks,
     readout: Readout,
     domain: Domain,
@@ -94,7 +94,7 @@ def _judged(
     """Squared error and predicted variance of each image, [B] each, means over x and y."""
     device = next(networks.parameters()).device
     errors, spreads = [], []
-    for images, truth in sample(domain, COUNT, SEED):
+    for images, truth in sample_images(domain, IMAGES, SEED):
         posterior = networks.encoder(torch.from_numpy(show(images, generator)).to(device))
         mean = posterior.mean.cpu().numpy()
         deviation = (posterior.log_variance / 2).exp().cpu().numpy()
@@ -102,13 +102,13 @@ def _judged(
         errors.append(np.square(readout.position(mean) - position).mean(1))
         drawn = [
             readout.position(mean + deviation * generator.standard_normal(mean.shape))
-            for _ in range(SAMPLES)
+            for _ in range(POSTERIOR_SAMPLES)
         ]
         spreads.append(np.var(drawn, axis=0, ddof=1).mean(1))
     return np.concatenate(errors), np.concatenate(spreads)
 
 
-def binned(predicted: Array, errors: Array, bins: int) -> list[dict[str, float]]:
+def quantile_bins(predicted: Array, errors: Array, bins: int) -> list[dict[str, float]]:
     """Means of both in `bins` bins of as many images each, from the surest to the least sure."""
     order = np.argsort(predicted, kind="stable")
     return [

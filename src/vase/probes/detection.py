@@ -1,4 +1,4 @@
-"""Was the change noticed? Delays, missed switches, false alarms, and returns recognised.
+"""Scores detection: delays, missed switches, false alarms and recognised returns.
 
 Pure functions over the true schedule and the run's log. An event "new" or "returned" explains a
 switch if it is the first one after it and within the segment; every further one is a false alarm. A
@@ -14,7 +14,7 @@ from typing import Any
 
 from vase.domains.stream import Schedule, Segment
 
-Line = Mapping[str, Any]  # one record of events.jsonl or metrics.jsonl
+LogRecord = Mapping[str, Any]  # one record of events.jsonl or metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Switch:
     correct: bool = False
 
 
-def visits(schedule: Schedule) -> tuple[Segment, ...]:
-    """The segments, with neighbours in the same environment joined: there is no switch between."""
+def merged_segments(schedule: Schedule) -> tuple[Segment, ...]:
+    """The segments; neighbours of the same domain are joined, as there is no switch between."""
     joined: list[Segment] = []
     for segment in schedule.segments:
         if joined and joined[-1].domain == segment.domain:
@@ -46,13 +46,13 @@ def visits(schedule: Schedule) -> tuple[Segment, ...]:
     return tuple(joined)
 
 
-def assigned(
-    schedule: Schedule, metrics: Iterable[Line], domain: str, before: int | None = None
+def matched_index(
+    schedule: Schedule, metrics: Iterable[LogRecord], domain: str, before: int | None = None
 ) -> int | None:
-    """The believed index that the learner mostly stood in while a domain was on.
+    """The environment (index) that the learner believed in most while a domain was on.
 
-    Only steps below `before` count, if it is given. None if no line of the log tells; of equally
-    frequent ones the earlier.
+    Only steps below `before` count, if it is given. None if the log has no such step; of two that
+    are equally frequent the earlier.
     """
     segments = [segment for segment in schedule.segments if segment.domain == domain]
     counts = Counter(
@@ -65,7 +65,7 @@ def assigned(
 
 
 def switches(
-    schedule: Schedule, events: Sequence[Line], metrics: Sequence[Line], steps: int
+    schedule: Schedule, events: Sequence[LogRecord], metrics: Sequence[LogRecord], steps: int
 ) -> tuple[Switch, ...]:
     """Every true switch within the first `steps` steps, and whether it was explained.
 
@@ -73,24 +73,26 @@ def switches(
     the environment matched to the domain's earlier segments.
     """
     found = []
-    for visit in visits(schedule)[1:]:
+    for visit in merged_segments(schedule)[1:]:
         if visit.start < steps:
             returning = any(
                 segment.domain == visit.domain and segment.end <= visit.start
                 for segment in schedule.segments
             )
-            matched = assigned(schedule, metrics, visit.domain, before=visit.start)
-            found.append(_explain(visit, returning, matched, _moves(events, visit, steps)))
+            matched = matched_index(schedule, metrics, visit.domain, before=visit.start)
+            found.append(
+                _match_event(visit, returning, matched, _environment_changes(events, visit, steps))
+            )
     return tuple(found)
 
 
 def false_alarms(
-    schedule: Schedule, events: Sequence[Line], steps: int
+    schedule: Schedule, events: Sequence[LogRecord], steps: int
 ) -> tuple[dict[str, Any], ...]:
     """The "new" and "returned" events that neither a switch nor the start explains."""
     alarms = []
-    for visit in visits(schedule):
-        moves = _moves(events, visit, steps)
+    for visit in merged_segments(schedule):
+        moves = _environment_changes(events, visit, steps)
         explained = bool(moves) and (visit.start > 0 or moves[0]["step"] == 0)
         alarms += moves[explained:]
     return tuple(
@@ -99,8 +101,8 @@ def false_alarms(
     )
 
 
-def detection(
-    schedule: Schedule, events: Sequence[Line], metrics: Sequence[Line], steps: int
+def score_detection(
+    schedule: Schedule, events: Sequence[LogRecord], metrics: Sequence[LogRecord], steps: int
 ) -> dict[str, Any]:
     """All scores of detection over the first `steps` steps of a run.
 
@@ -108,7 +110,7 @@ def detection(
     that is not detected but whose segment has not ended.
     """
     found = switches(schedule, events, metrics, steps)
-    ends = {visit.start: visit.end for visit in visits(schedule)}
+    ends = {visit.start: visit.end for visit in merged_segments(schedule)}
     known = [s for s in found if s.detected_at is not None or ends[s.step] <= steps]
     delays = [switch.delay for switch in known if switch.delay is not None]
     returns = [switch for switch in known if switch.returning]
@@ -125,7 +127,9 @@ def detection(
     }
 
 
-def _moves(events: Sequence[Line], visit: Segment, steps: int) -> list[Line]:
+def _environment_changes(
+    events: Sequence[LogRecord], visit: Segment, steps: int
+) -> list[LogRecord]:
     """The events of a visit at which the learner went to another environment."""
     end = min(visit.end, steps)
     return [
@@ -135,7 +139,9 @@ def _moves(events: Sequence[Line], visit: Segment, steps: int) -> list[Line]:
     ]
 
 
-def _explain(visit: Segment, returning: bool, matched: int | None, moves: Sequence[Line]) -> Switch:
+def _match_event(
+    visit: Segment, returning: bool, matched: int | None, moves: Sequence[LogRecord]
+) -> Switch:
     if not moves:
         return Switch(visit.start, visit.domain, returning)
     first = moves[0]

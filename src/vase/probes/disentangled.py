@@ -20,7 +20,7 @@ from vase.probes.encode import Code
 CODE_BINS, FACTOR_BINS = 20, 10
 
 
-def varying(code: Code) -> dict[str, NDArray[np.int64]]:
+def varying_factors(code: Code) -> dict[str, NDArray[np.int64]]:
     """The factors that vary, by name, [B] each, as small integers."""
     factors = {"identity": code.labels} | {
         name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
@@ -29,21 +29,21 @@ def varying(code: Code) -> dict[str, NDArray[np.int64]]:
     return {name: values for name, values in factors.items() if len(np.unique(values)) > 1}
 
 
-def estimable(factors: Mapping[str, NDArray[np.int64]], rows: int) -> bool:
+def enough_images(factors: Mapping[str, NDArray[np.int64]], rows: int) -> bool:
     """Whether so many images are enough to estimate information on these factors from."""
     cells = CODE_BINS * max((1 + int(np.ptp(values)) for values in factors.values()), default=0)
     return bool(factors) and rows >= cells
 
 
-def disentanglement(code: Code) -> dict[str, Any] | None:
+def disentanglement_scores(code: Code) -> dict[str, Any] | None:
     """MIG (mean, and by factor), total correlation in nats, and how many latents are active.
 
     The total correlation is that of the latents in use (`latents.USED`): the others' means are
     small but far from independent, and would drown it. None where too few images were encoded to
     estimate information from, or no factor varies.
     """
-    factors = varying(code)
-    if not estimable(factors, len(code.mean)):
+    factors = varying_factors(code)
+    if not enough_images(factors, len(code.mean)):
         return None
     used = code.mean[:, code.kl >= USED]
     found = mig(code.mean, np.stack(list(factors.values()), axis=1), bins=CODE_BINS)
@@ -60,7 +60,7 @@ def named_metrics(code: Code, names: Sequence[str]) -> dict[str, float | None]:
 
     None where no factor varies, or a metric says that the images are too few for it.
     """
-    factors = varying(code)
+    factors = varying_factors(code)
     if not factors:
         return dict.fromkeys(names)
     table = np.stack(list(factors.values()), axis=1)

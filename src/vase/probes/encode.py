@@ -68,7 +68,7 @@ class Code:
         return Moments(mean.mean(0), mean.var(0) + spread, len(mean))
 
 
-def load(path: Path, shape: Architecture, device: torch.device) -> Model:
+def load_model(path: Path, shape: Architecture, device: torch.device) -> Model:
     """The model of a milestone or checkpoint; a `CheckpointError` if it is none of this shape."""
     tensors, record = checkpoint.read(path)
     with checkpoint.understood(path):
@@ -76,7 +76,7 @@ def load(path: Path, shape: Architecture, device: torch.device) -> Model:
         return Model(record["step"], networks, Environments.from_json(record["environments"]))
 
 
-def sample(domain: Domain, count: int, seed: int) -> Iterator[tuple[Floats, GroundTruth]]:
+def sample_images(domain: Domain, count: int, seed: int) -> Iterator[tuple[Floats, GroundTruth]]:
     """`count` images of a domain with their truth, in chunks, the same ones for the same seed."""
     generator = np.random.default_rng([seed, count])
     for start in range(0, count, CHUNK):
@@ -95,10 +95,12 @@ def encode(
     device = next(networks.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     truths, rows = [], []
-    for images, truth in sample(domain, count, seed):
+    for images, truth in sample_images(domain, count, seed):
         truths.append(truth)
         noise = torch.randn(len(images), networks.architecture.latents, generator=generator)
-        rows.append(_look(networks, torch.from_numpy(images).to(device), environment, noise))
+        rows.append(
+            _encode_batch(networks, torch.from_numpy(images).to(device), environment, noise)
+        )
     mean, log_variance, distortion, rate = (
         torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)
     )
@@ -115,7 +117,7 @@ def encode(
     )
 
 
-def _look(
+def _encode_batch(
     networks: Networks, images: Tensor, environment: Environment | None, noise: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean and log variance [B, N], distortion and rate [B] (empty without an environment)."""

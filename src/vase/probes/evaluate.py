@@ -1,7 +1,7 @@
-"""The survey: every probe, asked of every milestone of a run, into `probes.json`.
+"""Evaluates every milestone of a run with every probe, and writes `probes.json`.
 
-Read-only to the run itself. The same images are shown at every milestone, so that two figures
-differ by the model and not by the sample, and two runs of the survey give the same file.
+It does not change the run. Every milestone sees the same images, so that two figures differ by the
+model and not by the sample, and a second evaluation writes the same file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from vase.domains.stream import Schedule
 from vase.errors import RunError
 from vase.lifelong.environments import USED, Environment
 from vase.probes import latents
-from vase.probes.calibration import calibration
-from vase.probes.detection import Line, assigned, detection
-from vase.probes.disentangled import disentanglement, named_metrics
-from vase.probes.encode import Code, Model, encode, load
-from vase.probes.forgetting import summary
-from vase.probes.readout import Examples, Readout, chance, fit_linear, fit_mlp
+from vase.probes.calibration import measure_calibration
+from vase.probes.detection import LogRecord, matched_index, score_detection
+from vase.probes.disentangled import disentanglement_scores, named_metrics
+from vase.probes.encode import Code, Model, encode, load_model
+from vase.probes.forgetting import summarise_forgetting
+from vase.probes.readout import Examples, Readout, chance_score, fit_linear, fit_mlp
 from vase.settings import ProbeSettings
 from vase.training.folder import RunFolder, read_lines, rounded, write_json
 
@@ -39,20 +39,20 @@ TRAIN_SEED, TEST_SEED = 101, 102  # of the images that are shown, apart from any
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class EvaluatedRun:
     """What a run left behind, and the domains it saw, in both splits."""
 
     config: Config
     schedule: Schedule
     train: Mapping[str, Domain]
     test: Mapping[str, Domain]
-    events: Sequence[Line]
-    metrics: Sequence[Line]
+    events: Sequence[LogRecord]
+    metrics: Sequence[LogRecord]
     weights: Sequence[Path]
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class DomainCodes:
     """Codes of one domain at one milestone: of its training images and of held-out ones."""
 
     train: Code
@@ -66,25 +66,25 @@ def evaluate_run(
     progress: Callable[[str], None] | None = None,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Ask everything of a run, write its `probes.json`, and return what was written.
+    """Evaluate a run with all probes, write its `probes.json`, and return the record.
 
-    progress: told in one line about each milestone and domain. device: where networks run; the CPU
-    unless given. A `RunError` says what the run lacks.
+    progress: receives a line for each milestone and domain. device: where networks run; by default
+    the CPU. Raises `RunError` if the run has no weights.
     """
     # Sigmoids of saturated pixels and dead units are denormal numbers, slow on a CPU.
     torch.set_flush_denormal(True)
-    run = read(folder, data)
-    timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or _silent)
-    record: dict[str, Any] = rounded(_record(run, timeline, last, codes))
+    run = open_run(folder, data)
+    timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or _no_progress)
+    record: dict[str, Any] = rounded(_probes_record(run, timeline, last, codes))
     write_json(folder.probes, record)
     return record
 
 
-def _record(
-    run: Run, timeline: list[dict[str, Any]], last: Model, codes: Mapping[str, Pair]
+def _probes_record(
+    run: EvaluatedRun, timeline: list[dict[str, Any]], last: Model, codes: Mapping[str, DomainCodes]
 ) -> dict[str, Any]:
     """Everything that goes into `probes.json`, given the figures and codes of the milestones."""
-    domains = _measured(run, last, codes)
+    domains = _measure_latents(run, last, codes)
     steps = max(last.step, *(int(line["step"]) + 1 for line in run.metrics), 0)
     return {
         "vase_version": __version__,
@@ -94,16 +94,16 @@ def _record(
             {"environment": segment.domain, "start": segment.start, "end": segment.end}
             for segment in run.schedule.segments
         ],
-        "detection": detection(run.schedule, run.events, run.metrics, steps),
+        "detection": score_detection(run.schedule, run.events, run.metrics, steps),
         "assignment": {name: matched_environment(run, last, name).index for name in codes},
         "timeline": timeline,
-        "summary": {**summary(timeline), "chance": _chance(codes)},
-        "latents": _latents(run, domains),
-        "calibration": _calibration(run, last, codes, domains),
+        "summary": {**summarise_forgetting(timeline), "chance": _chance_scores(codes)},
+        "latents": _latents_record(run, domains),
+        "calibration": _calibration_record(run, last, codes, domains),
     }
 
 
-def read(folder: RunFolder, data: build.DataOptions) -> Run:
+def open_run(folder: RunFolder, data: build.DataOptions) -> EvaluatedRun:
     """Open a run; its domains are built in both splits."""
     config = configuration.load(str(folder.config))
     weights = folder.milestones() or [path for path in [folder.checkpoint] if path.is_file()]
@@ -113,7 +113,7 @@ def read(folder: RunFolder, data: build.DataOptions) -> Run:
             f"to probe. Train it further: vase resume {folder.path}"
         )
     train, test = (build.stream(config, data, split) for split in ("train", "test"))
-    return Run(
+    return EvaluatedRun(
         config=config,
         schedule=train.schedule,
         train=train.domains,
@@ -124,96 +124,101 @@ def read(folder: RunFolder, data: build.DataOptions) -> Run:
     )
 
 
-def seen(schedule: Schedule, step: int) -> list[str]:
+def domains_until(schedule: Schedule, step: int) -> list[str]:
     """The domains that have been on within the first `step` steps, in order of appearance."""
     return list(dict.fromkeys(s.domain for s in schedule.segments if s.start < step))
 
 
 def _timeline(
-    run: Run, device: torch.device, say: Callable[[str], None]
-) -> tuple[list[dict[str, Any]], Model, dict[str, Pair]]:
+    run: EvaluatedRun, device: torch.device, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], Model, dict[str, DomainCodes]]:
     """The figures of every milestone; the last model and its codes."""
     shape = build.architecture(run.config, next(iter(run.train.values())).shape)
     frozen: dict[str, Readout] = {}
     earlier = [
-        _milestone(run, load(path, shape, device), frozen, say)[0] for path in run.weights[:-1]
+        _milestone(run, load_model(path, shape, device), frozen, say)[0]
+        for path in run.weights[:-1]
     ]
-    last = load(run.weights[-1], shape, device)
+    last = load_model(run.weights[-1], shape, device)
     end, codes = _milestone(run, last, frozen, say)
     return [*earlier, end], last, codes
 
 
 def _milestone(
-    run: Run, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
-) -> tuple[dict[str, Any], dict[str, Pair]]:
+    run: EvaluatedRun, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, DomainCodes]]:
     """Figures and codes of every domain seen so far. `frozen` gets a readout of the present one."""
     codes, domains = {}, {}
-    for name in seen(run.schedule, model.step):
+    for name in domains_until(run.schedule, model.step):
         say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
         matched = matched_environment(run, model, name)
-        codes[name] = pair(model, run.train[name], run.test[name], matched, run.config.probes)
+        codes[name] = encode_domain(
+            model, run.train[name], run.test[name], matched, run.config.probes
+        )
         present = run.schedule.at(model.step - 1) == name
         if present or name not in frozen:
-            frozen[name] = frozen_readout(codes[name].train, matched.mask)
-        domains[name] = figures(codes[name], frozen[name])
+            frozen[name] = fit_frozen_readout(codes[name].train, matched.mask)
+        domains[name] = domain_scores(codes[name], frozen[name])
         if names := run.config.probes.metrics:
             domains[name]["metrics"] = named_metrics(codes[name].test, names)
     return {"step": model.step, "domains": domains}, codes
 
 
-def pair(
+def encode_domain(
     model: Model, train: Domain, test: Domain, matched: Environment, counts: ProbeSettings
-) -> Pair:
+) -> DomainCodes:
     """Codes of one domain at one milestone."""
-    return Pair(
+    return DomainCodes(
         train=encode(model.networks, train, counts.train, TRAIN_SEED),
         test=encode(model.networks, test, counts.test, TEST_SEED, matched),
     )
 
 
-def matched_environment(run: Run, model: Model, name: str) -> Environment:
-    """The record of the environment that a domain was assigned to.
+def matched_environment(run: EvaluatedRun, model: Model, name: str) -> Environment:
+    """The environment matched to a domain: the one the learner believed in most while it was on.
 
-    At a milestone where that environment was not known yet: the one the learner had mostly stood
-    in by then; and if the log does not tell, the one it stood in at the milestone.
+    If that environment did not exist at the milestone: the one believed in most until then; without
+    a log, the one believed in at the milestone.
     """
     known = {record.index: record for record in model.environments}
     for before in (None, model.step):
-        index = assigned(run.schedule, run.metrics, name, before)
+        index = matched_index(run.schedule, run.metrics, name, before)
         if index in known:
             return known[index]
     return model.environments.present
 
 
-def frozen_readout(train: Code, mask: NDArray[np.bool_], axes: Axes = POSITION) -> Readout:
+def fit_frozen_readout(train: Code, mask: NDArray[np.bool_], axes: Axes = POSITION) -> Readout:
     """A readout of the latents used here and now, to be scored again but never fitted again."""
     used = np.flatnonzero(mask & (train.kl >= USED))
-    return fit_mlp(examples(train, axes), used if len(used) else None)
+    return fit_mlp(readout_examples(train, axes), used if len(used) else None)
 
 
-def figures(codes: Pair, frozen: Readout) -> dict[str, Any]:
+def domain_scores(codes: DomainCodes, frozen: Readout) -> dict[str, Any]:
     """One domain's figures at one milestone."""
-    train, test = examples(codes.train), examples(codes.test)
+    train, test = readout_examples(codes.train), readout_examples(codes.test)
     scores = {
         "linear": fit_linear(train).score(test),
         "mlp": fit_mlp(train).score(test),
         "frozen": frozen.score(test),
     }
     return {
-        "identity": _told({name: score.identity for name, score in scores.items()}),
-        "position_mse": _told({name: score.position_mse for name, score in scores.items()}),
+        "identity": _scores_or_none({name: score.identity for name, score in scores.items()}),
+        "position_mse": _scores_or_none(
+            {name: score.position_mse for name, score in scores.items()}
+        ),
         "reconstruction_nats": float(codes.test.distortion.mean(dtype=np.float64)),
         "kl_nats": float(codes.test.rate.mean(dtype=np.float64)),
-        "disentanglement": disentanglement(codes.test),
+        "disentanglement": disentanglement_scores(codes.test),
     }
 
 
-def _told(scores: Mapping[str, float | None]) -> Mapping[str, float | None] | None:
+def _scores_or_none(scores: Mapping[str, float | None]) -> Mapping[str, float | None] | None:
     """The scores of the readouts, or nothing where there is nothing to read."""
     return None if scores["mlp"] is None else scores
 
 
-def examples(code: Code, axes: Axes = POSITION) -> Examples:
+def readout_examples(code: Code, axes: Axes = POSITION) -> Examples:
     """A code with what a readout may be asked of it. axes: the factors that are a position."""
     position = None
     if set(axes) <= set(code.factors):
@@ -221,9 +226,12 @@ def examples(code: Code, axes: Axes = POSITION) -> Examples:
     return Examples(code.mean, code.labels, position)
 
 
-def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
-    """What guessing without a code would score, the mean over domains."""
-    scores = [chance(examples(pair.train), examples(pair.test)) for pair in codes.values()]
+def _chance_scores(codes: Mapping[str, DomainCodes]) -> dict[str, float | None]:
+    """The scores of guessing without a code, averaged over domains."""
+    scores = [
+        chance_score(readout_examples(pair.train), readout_examples(pair.test))
+        for pair in codes.values()
+    ]
     right = [score.identity for score in scores if score.identity is not None]
     errors = [score.position_mse for score in scores if score.position_mse is not None]
     return {
@@ -232,35 +240,42 @@ def _chance(codes: Mapping[str, Pair]) -> dict[str, float | None]:
     }
 
 
-def _calibration(
-    run: Run, model: Model, codes: Mapping[str, Pair], domains: Sequence[latents.DomainLatents]
+def _calibration_record(
+    run: EvaluatedRun,
+    model: Model,
+    codes: Mapping[str, DomainCodes],
+    domains: Sequence[latents.DomainLatents],
 ) -> dict[str, Any]:
-    """How well variance foretells error, in every domain whose position is told by some latent."""
+    """Calibration in every domain in which a latent encodes position."""
     return {
-        domain.name: calibration(
-            model.networks, codes[domain.name].train, run.test[domain.name], domain.placing
+        domain.name: measure_calibration(
+            model.networks, codes[domain.name].train, run.test[domain.name], domain.position_latents
         )
         for domain in domains
-        if domain.placing
+        if domain.position_latents
     }
 
 
-def _measured(run: Run, model: Model, codes: Mapping[str, Pair]) -> list[latents.DomainLatents]:
+def _measure_latents(
+    run: EvaluatedRun, model: Model, codes: Mapping[str, DomainCodes]
+) -> list[latents.DomainLatents]:
     found = []
     for name, pair in codes.items():
         matched = matched_environment(run, model, name)
-        found.append(latents.measure(name, matched.index, matched.mask, pair.train, pair.test))
+        found.append(
+            latents.measure_latents(name, matched.index, matched.mask, pair.train, pair.test)
+        )
     return found
 
 
-def _latents(run: Run, domains: Sequence[latents.DomainLatents]) -> dict[str, Any]:
+def _latents_record(run: EvaluatedRun, domains: Sequence[latents.DomainLatents]) -> dict[str, Any]:
     return {
         "count": run.config.model.latents,
         "domains": [domain.to_json() for domain in domains],
-        "shared": latents.shared(domains),
-        "position": latents.position(domains),
+        "shared": latents.shared_latents(domains),
+        "position": latents.position_record(domains),
     }
 
 
-def _silent(line: str) -> None:
-    """Tell nobody."""
+def _no_progress(line: str) -> None:
+    """Report no progress."""

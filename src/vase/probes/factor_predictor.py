@@ -1,8 +1,8 @@
-"""Readers: small networks that see images, and say what the factors behind them are.
+"""Factor predictors: small convolutional networks that predict the factors of an image.
 
-A reader is fitted on real images of one domain. Shown images that a model has made, it tells
-whether they show what they should. Half of what it is fitted on is blurred, so that it does not
-depend on an edge that no reconstruction has.
+A predictor is fitted on real images of one domain and scores the images that a model decodes. Half
+of its training images are blurred, so that it does not depend on sharp edges, which
+reconstructions do not have.
 """
 
 from __future__ import annotations
@@ -18,58 +18,60 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, interpolate, mse_loss
 
 from vase.domains.canvas import Domain, Floats
-from vase.probes.latents import targets
+from vase.probes.latents import regression_targets
 
 IDENTITY = "identity"
 SIDE = 32  # pixels to which images are averaged
 STEPS, BATCH, LEARNING_RATE = 1500, 64, 2e-3
 CHUNK = 500  # images that are read at once
 
-Factors = Mapping[str, NDArray[Any]]
+FactorValues = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class FactorPredictor:
-    """A network, and which of its outputs tell which factor.
+    """A network, and the output columns of each factor.
 
-    identities: the kinds that are told apart, empty if identity is not asked.
+    identities: the labels that it distinguishes; empty if identity is not a target.
     """
 
     network: nn.Module
     columns: Mapping[str, slice]
     identities: NDArray[np.int64]
 
-    def scores(self, images: Floats, factors: Factors) -> dict[str, float]:
-        """R^2 of those of the factors [B] that this reads, of identity the accuracy.
+    def scores(self, images: Floats, factors: FactorValues) -> dict[str, float]:
+        """Score the factors [B] that this network predicts: R^2, or accuracy for identity.
 
         R^2 = 1 - squared error / variance; of a factor that wraps, over its cosine and sine. It is
         below 0 where the mean would have been the better guess.
         """
-        told = self._told(images)
+        predicted = self._predict(images)
         found = {}
         for name, columns in self.columns.items():
             if name in factors:
-                wanted = targets(name, factors[name])
+                wanted = regression_targets(name, factors[name])
                 spread = np.square(wanted - wanted.mean(0)).sum()
-                found[name] = float(1 - np.square(told[:, columns] - wanted).sum() / spread)
+                found[name] = float(1 - np.square(predicted[:, columns] - wanted).sum() / spread)
         if IDENTITY in factors and len(self.identities):
-            named = self.identities[told[:, -len(self.identities) :].argmax(1)]
+            named = self.identities[predicted[:, -len(self.identities) :].argmax(1)]
             found[IDENTITY] = float(np.mean(named == factors[IDENTITY]))
         return found
 
     @torch.no_grad()
-    def _told(self, images: Floats) -> NDArray[np.float64]:
+    def _predict(self, images: Floats) -> NDArray[np.float64]:
         parts = torch.split(torch.from_numpy(images), CHUNK)
-        told: NDArray[np.float64] = torch.cat([self.network(p) for p in parts]).double().numpy()
-        return told
+        predicted: NDArray[np.float64] = (
+            torch.cat([self.network(p) for p in parts]).double().numpy()
+        )
+        return predicted
 
 
-def fit(
+def fit_factor_predictor(
     domain: Domain, names: Sequence[str], seed: int, steps: int | None = None
 ) -> FactorPredictor:
-    """Fit a reader of some factors of a domain on fresh images of it, for `STEPS` steps."""
+    """Fit a predictor of the named factors on new images of a domain, for `STEPS` steps."""
     steps = steps or STEPS
-    columns, identities = _outputs(domain, names, seed)
+    columns, identities = _output_columns(domain, names, seed)
     width = sum(part.stop - part.start for part in columns.values()) + len(identities)
     generator = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
@@ -80,8 +82,8 @@ def fit(
     for _ in range(steps):
         images, truth = domain.sample(generator, BATCH)
         known = {IDENTITY: truth.labels, **truth.factors}
-        told = network(_half_blurred(torch.from_numpy(images)))
-        loss = _loss(told, known, columns, identities)
+        predicted = network(_half_blurred(torch.from_numpy(images)))
+        loss = _loss(predicted, known, columns, identities)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -89,15 +91,15 @@ def fit(
     return FactorPredictor(network.eval(), columns, identities)
 
 
-def _outputs(
+def _output_columns(
     domain: Domain, names: Sequence[str], seed: int
 ) -> tuple[dict[str, slice], NDArray[np.int64]]:
-    """Which outputs tell which factor, one or two each, and the kinds that the last ones name."""
+    """The output columns of each factor, one or two each, and the labels of the last columns."""
     _, truth = domain.sample(np.random.default_rng(seed), 1000)
     columns, start = {}, 0
     for name in names:
         if name != IDENTITY:
-            width = targets(name, truth.factors[name]).shape[1]
+            width = regression_targets(name, truth.factors[name]).shape[1]
             columns[name] = slice(start, start + width)
             start += width
     nothing = np.empty(0, dtype=np.int64)
@@ -105,16 +107,19 @@ def _outputs(
 
 
 def _loss(
-    told: Tensor, known: Factors, columns: Mapping[str, slice], identities: NDArray[np.int64]
+    predicted: Tensor,
+    known: FactorValues,
+    columns: Mapping[str, slice],
+    identities: NDArray[np.int64],
 ) -> Tensor:
     """Squared errors, over the variance 1/12 of a uniform factor, and nats of identity, in sum."""
-    loss = told.new_zeros(())
+    loss = predicted.new_zeros(())
     for name, part in columns.items():
-        wanted = torch.from_numpy(targets(name, known[name])).float()
-        loss = loss + 12 * mse_loss(told[:, part], wanted)
+        wanted = torch.from_numpy(regression_targets(name, known[name])).float()
+        loss = loss + 12 * mse_loss(predicted[:, part], wanted)
     if len(identities):
         kinds = torch.from_numpy(np.searchsorted(identities, known[IDENTITY]))
-        loss = loss + cross_entropy(told[:, -len(identities) :], kinds)
+        loss = loss + cross_entropy(predicted[:, -len(identities) :], kinds)
     return loss
 
 

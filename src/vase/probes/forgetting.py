@@ -20,13 +20,13 @@ Best = Literal["max", "min"]
 _PICK: Mapping[Best, Callable[[Sequence[float]], float]] = {"max": max, "min": min}
 
 
-def trace(values: Sequence[float], best: Best) -> dict[str, float]:
+def best_end_change(values: Sequence[float], best: Best) -> dict[str, float]:
     """The best of a non-empty series, its end, and change = end - best."""
     top = _PICK[best](values)
     return {best: top, "end": values[-1], "change": values[-1] - top}
 
 
-def series(
+def readout_values(
     timeline: Sequence[Mapping[str, Any]], domain: str, figure: str, readout: str
 ) -> list[float]:
     """One figure of one domain along the timeline; milestones that lack it are left out."""
@@ -34,25 +34,27 @@ def series(
     return [value[readout] for value in values if value is not None]
 
 
-def forgetting(
+def measure_forgetting(
     timeline: Sequence[Mapping[str, Any]], figure: str, readout: str, best: Best
 ) -> dict[str, Any]:
     """Best, end and change of a figure: the mean over domains, and each domain's own."""
     names = dict.fromkeys(name for entry in timeline for name in entry["domains"])
-    found = {name: series(timeline, name, figure, readout) for name in names}
-    domains = {name: trace(values, best) for name, values in found.items() if values}
+    found = {name: readout_values(timeline, name, figure, readout) for name in names}
+    domains = {name: best_end_change(values, best) for name, values in found.items() if values}
     overall = {
         key: _mean([own[key] for own in domains.values()]) for key in (best, "end", "change")
     }
     return {**overall, "domains": domains}
 
 
-def summary(timeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise_forgetting(timeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Forgetting of identity and of position under every readout."""
     return {
-        "identity": {name: forgetting(timeline, "identity", name, "max") for name in READOUTS},
+        "identity": {
+            name: measure_forgetting(timeline, "identity", name, "max") for name in READOUTS
+        },
         "position_mse": {
-            name: forgetting(timeline, "position_mse", name, "min") for name in READOUTS
+            name: measure_forgetting(timeline, "position_mse", name, "min") for name in READOUTS
         },
     }
 

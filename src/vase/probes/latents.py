@@ -48,23 +48,23 @@ class DomainLatents:
 
     @property
     def used(self) -> list[int]:
-        return _where(self.mask & (self.kl >= USED))
+        return _indices(self.mask & (self.kl >= USED))
 
     @property
     def masked(self) -> list[int]:
-        return _where(~self.mask)
+        return _indices(~self.mask)
 
     @property
     def spare(self) -> list[int]:
-        return _where(self.mask & (self.kl < USED))
+        return _indices(self.mask & (self.kl < USED))
 
     @property
-    def placing(self) -> list[int]:
+    def position_latents(self) -> list[int]:
         """The used latents that stand for x or y; none in a domain at rest."""
         if not set(POSITION) <= set(self.r2):
             return []
         best = np.max([self.r2[factor] for factor in POSITION], axis=0)
-        return _where(self.mask & (self.kl >= USED) & (best >= ENCODES))
+        return _indices(self.mask & (self.kl >= USED) & (best >= ENCODES))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,16 +82,16 @@ class DomainLatents:
         }
 
 
-def measure(
+def measure_latents(
     name: str, index: int, mask: NDArray[np.bool_], train: Code, test: Code
 ) -> DomainLatents:
     """The latents of one domain, from codes of its training and held-out images."""
     r2 = {
         factor: single_latent_r2(
             train.mean,
-            targets(factor, train.factors[factor]),
+            regression_targets(factor, train.factors[factor]),
             test.mean,
-            targets(factor, test.factors[factor]),
+            regression_targets(factor, test.factors[factor]),
         )
         for factor in test.factors
     }
@@ -100,7 +100,7 @@ def measure(
     return DomainLatents(name, index, mask, kl, atypicality(test.marginal), r2, known)
 
 
-def targets(factor: str, values: Array) -> Array:
+def regression_targets(factor: str, values: Array) -> Array:
     """What is regressed for a factor [B]: itself, or cosine and sine if it wraps; [B, 1 or 2]."""
     if factor not in CIRCULAR:
         return values[:, None]
@@ -141,7 +141,7 @@ def meaning(latent: int, r2: Mapping[str, Array]) -> str:
     return " and ".join(words) or "shape"
 
 
-def shared(domains: Sequence[DomainLatents]) -> list[dict[str, Any]]:
+def shared_latents(domains: Sequence[DomainLatents]) -> list[dict[str, Any]]:
     """For every two domains the latents that both use."""
     return [
         {"domains": [a.name, b.name], "latents": sorted(set(a.used) & set(b.used))}
@@ -149,7 +149,7 @@ def shared(domains: Sequence[DomainLatents]) -> list[dict[str, Any]]:
     ]
 
 
-def position(domains: Sequence[DomainLatents]) -> dict[str, Any]:
+def position_record(domains: Sequence[DomainLatents]) -> dict[str, Any]:
     """The latents that carry position in the first moving domain, and who uses or masks them.
 
     Without a moving domain there is no source, and there are no such latents.
@@ -157,12 +157,12 @@ def position(domains: Sequence[DomainLatents]) -> dict[str, Any]:
     source = next((domain for domain in domains if set(POSITION) <= set(domain.r2)), None)
     if source is None:
         return {"source": None, "latents": [], "masked_in": {}, "used_in": {}}
-    carriers = source.placing
+    carriers = source.position_latents
     return {
         "source": source.name,
         "latents": carriers,
-        "masked_in": {domain.name: _both(domain.masked, carriers) for domain in domains},
-        "used_in": {domain.name: _both(domain.used, carriers) for domain in domains},
+        "masked_in": {domain.name: _intersection(domain.masked, carriers) for domain in domains},
+        "used_in": {domain.name: _intersection(domain.used, carriers) for domain in domains},
     }
 
 
@@ -173,9 +173,9 @@ def _cubic(z: Array, wanted: Array, asked: Array) -> Array:
     return values
 
 
-def _where(condition: NDArray[np.bool_]) -> list[int]:
+def _indices(condition: NDArray[np.bool_]) -> list[int]:
     return [int(n) for n in np.flatnonzero(condition)]
 
 
-def _both(some: Sequence[int], others: Sequence[int]) -> list[int]:
+def _intersection(some: Sequence[int], others: Sequence[int]) -> list[int]:
     return sorted(set(some) & set(others))

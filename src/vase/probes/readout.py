@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 
 # Means that vary by less than a tenth of the prior's deviation carry under 0.005 nats. Blown up to
 # unit variance they would be noise to fit, and a frozen readout would hang on it.
-SMALLEST_SCALE = 0.1
+MIN_SCALE = 0.1
 
 # Full-batch quasi-Newton steps: on 5,000 codes with spare latents in them they read identity and
 # position better than Adam does, have no sampling noise, and take about a second.
@@ -125,11 +125,11 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
     columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
-    with _stopped_early():
+    with _fixed_iterations():
         return _fit(examples, columns, classifier, regressor, np.float32)
 
 
-def chance(train: Examples, test: Examples) -> Score:
+def chance_score(train: Examples, test: Examples) -> Score:
     """The score of a readout that sees no code: the commonest identity, the mean position."""
     names, counts = np.unique(train.identity, return_counts=True)
     right = float(np.mean(test.identity == names[counts.argmax()]))
@@ -146,7 +146,7 @@ def _fit(
     regressor: Any,
     precision: type[np.floating[Any]],
 ) -> Readout:
-    codes = Scaling.of(examples.code[:, latents], SMALLEST_SCALE)
+    codes = Scaling.of(examples.code[:, latents], MIN_SCALE)
     code = codes.apply(examples.code[:, latents]).astype(precision)
     if len(np.unique(examples.identity)) == 1:
         classifier = None  # nothing to tell apart
@@ -160,7 +160,7 @@ def _fit(
 
 
 @contextmanager
-def _stopped_early() -> Iterator[None]:
+def _fixed_iterations() -> Iterator[None]:
     """The number of iterations is part of the readout: reaching it is no reason to warn.
 
     One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit).

@@ -1,9 +1,9 @@
-"""What sharing is worth: is what two domains have in common still there after a translation?
+"""Scores translations: do images keep the factors that two domains share?
 
-For every factor that both domains have, a reader fitted on real images of the target domain reads
-it from translated images; it should say what was true of the image that was translated. Beside it
-stand what it says of real images of the target domain (the most that can be asked) and what it says
-when the truths are shuffled (nothing carried over).
+For every factor that both domains have, a predictor fitted on real images of the target domain
+predicts the factor from translated images; the target is the factor of the image before
+translation. Its scores on real images of the target domain (upper bound) and against shuffled
+targets (lower bound) stand beside it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ from vase.lifelong.translation import translated
 from vase.metrics import mig
 from vase.nets import Networks
 from vase.probes import factor_predictor
-from vase.probes.disentangled import estimable, varying
-from vase.probes.encode import Code, Model, encode, load, sample
-from vase.probes.evaluate import TEST_SEED, TRAIN_SEED, Run, matched_environment, seen
+from vase.probes.disentangled import enough_images, varying_factors
+from vase.probes.encode import Code, Model, encode, load_model, sample_images
+from vase.probes.evaluate import (
+    TEST_SEED,
+    TRAIN_SEED,
+    EvaluatedRun,
+    domains_until,
+    matched_environment,
+)
 from vase.training.folder import RunFolder
 
 CHUNK = 500  # images that are translated at once
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class LabelledImages:
     """Images [B, C, H, W] of one domain, and the factors that vary behind them, [B] each."""
 
     images: Floats
@@ -45,40 +51,40 @@ class Scene:
         return {name: self.factors[name] for name in names}
 
 
-def scene(domain: Domain, count: int, seed: int) -> Scene:
+def sample_labelled_images(domain: Domain, count: int, seed: int) -> LabelledImages:
     """`count` images of a domain, the same for the same seed."""
-    images, truths = zip(*sample(domain, count, seed), strict=True)
+    images, truths = zip(*sample_images(domain, count, seed), strict=True)
     factors = {
         name: np.concatenate([truth.factors[name] for truth in truths])
         for name in truths[0].factors
     } | {factor_predictor.IDENTITY: np.concatenate([truth.labels for truth in truths])}
     varied = {name: each for name, each in factors.items() if len(np.unique(each)) > 1}
-    return Scene(np.concatenate(images), varied)
+    return LabelledImages(np.concatenate(images), varied)
 
 
 # ---- a pair of domains --------------------------------------------------------------------------
 
 
-def last_model(run: Run, folder: RunFolder) -> Model:
-    """The model as it is now: that of the checkpoint."""
+def load_last_model(run: EvaluatedRun, folder: RunFolder) -> Model:
+    """The model of the checkpoint."""
     if not folder.checkpoint.is_file():
         raise RunError(
             f"'{folder.path}' has no checkpoint. Go on with it: vase resume {folder.path}"
         )
     shape = build.architecture(run.config, next(iter(run.test.values())).shape)
-    return load(folder.checkpoint, shape, torch.device("cpu"))
+    return load_model(folder.checkpoint, shape, torch.device("cpu"))
 
 
-def pairs(
-    run: Run, model: Model, source: str | None = None, target: str | None = None
+def distinct_pairs(
+    run: EvaluatedRun, model: Model, source: str | None = None, target: str | None = None
 ) -> list[tuple[str, str]]:
     """The pairs of domains of a run that its model tells apart; see `told_apart`."""
-    known = seen(run.schedule, model.step)
+    known = domains_until(run.schedule, model.step)
     index = {name: matched_environment(run, model, name).index for name in known}
-    return told_apart(index, source, target)
+    return pairs_of_environments(index, source, target)
 
 
-def told_apart(
+def pairs_of_environments(
     index: Mapping[str, int], source: str | None, target: str | None
 ) -> list[tuple[str, str]]:
     """Pairs (source, target) of domains that are different environments, given which each is.
@@ -99,12 +105,12 @@ def told_apart(
         if source in (None, one) and target in (None, other) and index[one] != index[other]
     ]
     if not found:
-        raise RunError(_alone(index, source, target))
+        raise RunError(_why_no_pair(index, source, target))
     return found
 
 
-def _alone(index: Mapping[str, int], source: str | None, target: str | None) -> str:
-    """Why there is nothing to translate between."""
+def _why_no_pair(index: Mapping[str, int], source: str | None, target: str | None) -> str:
+    """Explain why no pair of environments exists."""
     if len(index) == 1:
         return (
             f"This run has seen one environment only ({', '.join(index)}), and this takes two. "
@@ -117,14 +123,16 @@ def _alone(index: Mapping[str, int], source: str | None, target: str | None) -> 
     )
 
 
-def translation(run: Run, model: Model, names: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+def measure_translation(
+    run: EvaluatedRun, model: Model, names: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
     """The figures of pairs of domains (source, target) of a run, in their order."""
     matches = {name: matched_environment(run, model, name) for pair in names for name in pair}
-    found = measure(model.networks, run.train, run.test, matches, names, run.config.probes.test)
+    found = score_pairs(model.networks, run.train, run.test, matches, names, run.config.probes.test)
     return [{"step": model.step, **pair} for pair in found]
 
 
-def measure(
+def score_pairs(
     networks: Networks,
     train: Mapping[str, Domain],
     test: Mapping[str, Domain],
@@ -133,20 +141,26 @@ def measure(
     count: int,
 ) -> list[dict[str, Any]]:
     """The figures of pairs of domains, of so many images of each."""
-    scenes = {name: scene(test[name], count, TEST_SEED) for name in matches}
+    scenes = {name: sample_labelled_images(test[name], count, TEST_SEED) for name in matches}
     codes = {name: encode(networks, test[name], count, TEST_SEED) for name in matches}
     found = []
     for target in matches:
         factors = {
-            source: common(test, scenes, source, target)
+            source: common_factors(test, scenes, source, target)
             for source in matches
             if (source, target) in names
         }
         asked = sorted({factor for each in factors.values() for factor in each})
-        expert = factor_predictor.fit(train[target], asked, TRAIN_SEED) if asked else None
-        bound = expert.scores(scenes[target].images, scenes[target].only(asked)) if expert else {}
+        predictor = (
+            factor_predictor.fit_factor_predictor(train[target], asked, TRAIN_SEED)
+            if asked
+            else None
+        )
+        bound = (
+            predictor.scores(scenes[target].images, scenes[target].only(asked)) if predictor else {}
+        )
         for source, shared in factors.items():
-            made = images(
+            made = translate_images(
                 networks,
                 scenes[source].images,
                 matches[source],
@@ -156,8 +170,8 @@ def measure(
                 {
                     "source": source,
                     "target": target,
-                    "factors": _scores(expert, made, scenes[source].only(shared), bound)
-                    if expert
+                    "factors": _factor_scores(predictor, made, scenes[source].only(shared), bound)
+                    if predictor
                     else {},
                     "latents": homology(codes, matches, source, target),
                 }
@@ -165,8 +179,8 @@ def measure(
     return sorted(found, key=lambda each: names.index((each["source"], each["target"])))
 
 
-def common(
-    domains: Mapping[str, Domain], tests: Mapping[str, Scene], source: str, target: str
+def common_factors(
+    domains: Mapping[str, Domain], tests: Mapping[str, LabelledImages], source: str, target: str
 ) -> list[str]:
     """The factors that vary in both domains; identity where it is of the same kinds of things."""
     both = [name for name in tests[source].factors if name in tests[target].factors]
@@ -182,7 +196,7 @@ def common(
     return [name for name in both if name != factor_predictor.IDENTITY or alike]
 
 
-def images(
+def translate_images(
     networks: Networks, originals: Floats, source: Environment, target: Environment
 ) -> Floats:
     """Images [B, C, H, W] translated from one environment to another."""
@@ -194,16 +208,16 @@ def images(
     return made
 
 
-def _scores(
-    expert: factor_predictor.FactorPredictor,
+def _factor_scores(
+    predictor: factor_predictor.FactorPredictor,
     made: Floats,
     truths: dict[str, NDArray[Any]],
     bound: dict[str, float],
 ) -> dict[str, dict[str, float]]:
     """For each factor what is read from translated images, from them shuffled, from real ones."""
     order = np.random.default_rng(TEST_SEED).permutation(len(made))
-    read = expert.scores(made, truths)
-    shuffled = expert.scores(made, {name: values[order] for name, values in truths.items()})
+    read = predictor.scores(made, truths)
+    shuffled = predictor.scores(made, {name: values[order] for name, values in truths.items()})
     return {
         name: {"translated": read[name], "shuffled": shuffled[name], "real": bound[name]}
         for name in truths
@@ -229,18 +243,21 @@ def homology(
         "shared": sorted(used[source] & used[target]),
         "either": either,
         "information": {
-            name: known_of(codes[name], matches[name], either) for name in (source, target)
+            name: normalised_information(codes[name], matches[name], either)
+            for name in (source, target)
         },
     }
 
 
-def known_of(code: Code, matched: Environment, latents: Sequence[int]) -> dict[str, list[float]]:
+def normalised_information(
+    code: Code, matched: Environment, latents: Sequence[int]
+) -> dict[str, list[float]]:
     """I(z_n; v) / H(v) of some latents for every factor that varies; 0 of a masked one.
 
     Nothing where no factor varies, or too few images were encoded to estimate information from.
     """
-    factors = varying(code)
-    if not estimable(factors, len(code.mean)):
+    factors = varying_factors(code)
+    if not enough_images(factors, len(code.mean)):
         return {}
     found = mig(code.mean, np.stack(list(factors.values()), axis=1))
     shares = found.information / found.entropy * matched.mask[:, None]

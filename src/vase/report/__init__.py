@@ -1,9 +1,9 @@
 """Figures and one page from a run folder, for people who were not there.
 
-Nothing is learnt or measured here: the run's records, its averaged networks and the answers of the
-probes are turned into pictures. Matplotlib is imported in this room only.
+This package learns and measures nothing: it draws the records of a run, its averaged networks and
+the results of the probes. Only this package imports Matplotlib.
 """
 
-from vase.report.page import write
+from vase.report.page import write_report
 
-__all__ = ["write"]
+__all__ = ["write_report"]

@@ -18,7 +18,7 @@ STYLES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 
 
 @style.styled
-def draw(record: Record, colours: Mapping[str, str]) -> Figure:
+def plot_ambiguity(record: Record, colours: Mapping[str, str]) -> Figure:
     """Belief along every kind of morph in every context, and the variance of the latents."""
     figure = Figure(figsize=(style.FULL, 3.4), layout="constrained")
     panels = figure.subplots(1, 1 + len(record["morphs"]))
@@ -27,11 +27,11 @@ def draw(record: Record, colours: Mapping[str, str]) -> Figure:
     for axes, (name, found) in zip(panels[:-1], record["morphs"].items(), strict=True):
         _belief(axes, record["levels"], found, ends)
         axes.set_title(name.capitalize())
-    panels[0].set_ylabel(f"belief in {style.fitted(second, 1.4, 9.5)}")
+    panels[0].set_ylabel(f"belief in {style.truncate(second, 1.4, 9.5)}")
     _variance(panels[-1], record)
     for axes in panels:
         axes.set_xlim(0, 1)
-        names = (style.fitted(first, 1.0, 9), "", style.fitted(second, 1.0, 9))
+        names = (style.truncate(first, 1.0, 9), "", style.truncate(second, 1.0, 9))
         axes.set_xticks([0, 0.5, 1], names)
         for label, side in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
             label.set_horizontalalignment(side)
@@ -49,8 +49,10 @@ def draw(record: Record, colours: Mapping[str, str]) -> Figure:
 def _belief(axes: Axes, levels: list[float], found: Record, ends: tuple[str, str]) -> None:
     for each in found["contexts"]:
         share = each["share"]
-        axes.plot(levels, each["belief"], color=between(*ends, share), label=f"{100 * share:.0f} %")
-        axes.plot(each["equality"]["mean"], 0.5, "o", ms=4, color=between(*ends, share))
+        axes.plot(
+            levels, each["belief"], color=blend_colours(*ends, share), label=f"{100 * share:.0f} %"
+        )
+        axes.plot(each["equality"]["mean"], 0.5, "o", ms=4, color=blend_colours(*ends, share))
     axes.axhline(0.5, color=style.QUIET, lw=0.6, ls=(0, (2, 2)))
     axes.set_ylim(-0.02, 1.02)
     axes.set_yticks([0, 0.5, 1])
@@ -73,7 +75,7 @@ def _variance(axes: Axes, record: Record) -> None:
     axes.legend()
 
 
-def between(one: str, other: str, share: float) -> tuple[float, float, float]:
+def blend_colours(one: str, other: str, share: float) -> tuple[float, float, float]:
     """A colour on the way from one to the other."""
     red, green, blue = (1 - share) * np.array(to_rgb(one)) + share * np.array(to_rgb(other))
     return float(red), float(green), float(blue)

@@ -16,7 +16,7 @@ Record = Mapping[str, Any]
 
 
 @style.styled
-def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
+def plot_calibration(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
     """A dot for every bin of predicted variance, a line for every domain, both axes logarithmic."""
     figure = Figure(figsize=(style.FULL, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, width_ratios=(1.1, 1))
@@ -24,9 +24,9 @@ def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
         predicted, errors = (
             np.sqrt([each[what] for each in record["bins"]]) for what in ("predicted", "error")
         )
-        label = f"{style.fitted(name, 1.9, 9)}: rank correlation {record['spearman']:.2f}"
+        label = f"{style.truncate(name, 1.9, 9)}: rank correlation {record['spearman']:.2f}"
         panels[0].plot(predicted, errors, "o-", ms=4, color=colours[name], label=label)
-    _percent(panels[0], "both")
+    _percent_axes(panels[0], "both")
     ends = panels[0].get_xlim()
     panels[0].plot(ends, ends, color=style.QUIET, lw=0.8, ls=(0, (2, 2)), label="as predicted")
     panels[0].set(
@@ -34,11 +34,11 @@ def draw(found: Mapping[str, Record], colours: Mapping[str, str]) -> Figure:
     )
     panels[0].set_title("Error against what was predicted")
     panels[0].legend()
-    _ways(panels[1], found, colours)
+    _plot_corruptions(panels[1], found, colours)
     return figure
 
 
-def _ways(axes: Axes, found: Mapping[str, Record], colours: Mapping[str, str]) -> None:
+def _plot_corruptions(axes: Axes, found: Mapping[str, Record], colours: Mapping[str, str]) -> None:
     """Error and prediction by how the images were shown."""
     ways = [each["shown"] for each in next(iter(found.values()))["ways"]]
     for name, record in found.items():
@@ -50,13 +50,13 @@ def _ways(axes: Axes, found: Mapping[str, Record], colours: Mapping[str, str]) -
         axes.plot(predicted, rows, "|", ms=9, mew=1.6, color=colours[name])
     axes.set_yticks(range(len(ways)), ways)
     axes.invert_yaxis()
-    _percent(axes, "x")
+    _percent_axes(axes, "x")
     axes.set_xlabel("dot: error; line: predicted")
     axes.set_title("By how images were shown")
     axes.grid(axis="x")
 
 
-def _percent(axes: Axes, which: str) -> None:
+def _percent_axes(axes: Axes, which: str) -> None:
     """Logarithmic axes of shares, their powers of ten in percent."""
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         if which in ("both", axis.axis_name):

@@ -14,8 +14,8 @@ from vase.domains.stream import Segment
 from vase.report import style
 from vase.report.run import Record
 
-POINTS = 700  # of a curve, at the most; averages are drawn where there are more steps
-SECOND = "#8e5bb5"  # of a second line: a colour that no domain has
+MAX_POINTS = 700  # of a curve, at the most; averages are drawn where there are more steps
+SECOND_COLOUR = "#8e5bb5"  # of a second line: a colour that no domain has
 Array = NDArray[np.float64]
 
 
@@ -34,19 +34,21 @@ def panels(*, wasserstein: bool) -> tuple[Panel, ...]:
         Panel("Reconstruction, nats per image", (("reconstruction", "reconstruction", style.INK),)),
         Panel(
             "Information in the latents, nats per image",
-            (("kl", "KL", SECOND), ("capacity", "capacity C", style.INK)),
+            (("kl", "KL", SECOND_COLOUR), ("capacity", "capacity C", style.INK)),
         ),
         Panel(
             "Drift of the networks since the snapshot, on dreams, nats per dream",
             (
-                ("encoder_proximity", encoder, SECOND),
+                ("encoder_proximity", encoder, SECOND_COLOUR),
                 ("decoder_proximity", "decoder", style.INK),
             ),
         ),
     )
 
 
-def curve(metrics: Sequence[Record], key: str, points: int = POINTS) -> tuple[Array, Array]:
+def average_curve(
+    metrics: Sequence[Record], key: str, points: int = MAX_POINTS
+) -> tuple[Array, Array]:
     """Steps and values of one term, averaged over runs of records; NaN where it was not learnt."""
     steps = np.array([record["step"] for record in metrics], dtype=np.float64)
     values = np.array([record.get(key, np.nan) for record in metrics], dtype=np.float64)
@@ -62,14 +64,14 @@ def curve(metrics: Sequence[Record], key: str, points: int = POINTS) -> tuple[Ar
 
 
 @style.styled
-def draw(
+def plot_curves(
     metrics: Sequence[Record], segments: Sequence[Segment], end: int, *, wasserstein: bool = False
 ) -> Figure:
     """One panel per group of terms; a group that the run never had is left out."""
     shown = [
         panel
         for panel in panels(wasserstein=wasserstein)
-        if any(np.isfinite(curve(metrics, key)[1]).any() for key, _, _ in panel.lines)
+        if any(np.isfinite(average_curve(metrics, key)[1]).any() for key, _, _ in panel.lines)
     ]
     height, gap = 1.45, 0.5
     figure = Figure(figsize=(style.FULL, 0.35 + max(len(shown), 1) * (height + gap)))
@@ -89,7 +91,7 @@ def _draw_panel(axes: Axes, panel: Panel, metrics: Sequence[Record]) -> None:
     axes.grid(axis="y")
     highest = 0.0
     for key, name, colour in panel.lines:
-        steps, values = curve(metrics, key)
+        steps, values = average_curve(metrics, key)
         axes.plot(steps, values, color=colour, linewidth=1.1, label=name)
         settled = values[np.isfinite(values)]
         if len(settled):

@@ -21,7 +21,7 @@ from vase.nets import Networks
 from vase.objective import gaussian
 
 Floats = NDArray[np.float32]
-VALUES = np.linspace(-2, 2, 9)
+TRAVERSAL_VALUES = np.linspace(-2, 2, 9)
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,37 @@ class Traversal:
 
 
 @torch.no_grad()
-def encode(networks: Networks, images: Floats, environment: Environment) -> Tensor:
+def encode_means(networks: Networks, images: Floats, environment: Environment) -> Tensor:
     """Posterior means [B, N] of images [B, C, H, W]; masked latents are 0."""
     mean: Tensor = networks.encoder(torch.from_numpy(images)).mean
     return mean * torch.as_tensor(environment.mask)
 
 
 @torch.no_grad()
-def decode(networks: Networks, z: Tensor, environment: Environment) -> Floats:
+def decode_latents(networks: Networks, z: Tensor, environment: Environment) -> Floats:
     """Images [B, C, H, W] in [0, 1] of latents [B, N]."""
     index = torch.full((len(z),), environment.index)
     images: Floats = torch.sigmoid(networks.decoder(z, index)).numpy()
     return images
 
 
-def reconstruct(networks: Networks, images: Floats, environment: Environment) -> Floats:
+def reconstruct_images(networks: Networks, images: Floats, environment: Environment) -> Floats:
     """Images [B, C, H, W] decoded from their posterior means."""
-    return decode(networks, encode(networks, images, environment), environment)
+    return decode_latents(networks, encode_means(networks, images, environment), environment)
 
 
-def traverse(
+def traverse_latents(
     networks: Networks,
     image: Floats,
     environment: Environment,
     latents: Sequence[int],
-    values: NDArray[np.float64] = VALUES,
+    values: NDArray[np.float64] = TRAVERSAL_VALUES,
 ) -> Traversal:
     """Start from the posterior mean of an image [C, H, W]; set one latent at a time to `values`."""
-    z = encode(networks, image[None], environment)
-    rows = [decode(networks, swept(z, latent, values), environment) for latent in latents]
+    z = encode_means(networks, image[None], environment)
+    rows = [
+        decode_latents(networks, sweep_latent(z, latent, values), environment) for latent in latents
+    ]
     shape = (0, len(values), *image.shape)
     return Traversal(
         latents=tuple(latents),
@@ -77,34 +79,34 @@ def traverse(
         images=np.stack(rows) if rows else np.zeros(shape, dtype=np.float32),
         means=z[0, list(latents)].double().numpy(),
         original=image,
-        reconstruction=decode(networks, z, environment)[0],
+        reconstruction=decode_latents(networks, z, environment)[0],
     )
 
 
-def swept(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
+def sweep_latent(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
     """Copies of z [1, N], one per value, with that value in one latent: [V, N]."""
     copies = z.repeat(len(values), 1)
     copies[:, latent] = torch.as_tensor(values).to(copies)
     return copies
 
 
-def dreams(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
+def sample_dreams(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
     """Images [count, C, H, W] drawn from the environment's remembered marginals."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, networks.architecture.latents, generator=generator)
     choice = torch.zeros(count, dtype=torch.long)
     z = replay.latents([environment], choice, noise, "marginal")
-    return decode(networks, z, environment)
+    return decode_latents(networks, z, environment)
 
 
 @torch.no_grad()
-def latent_record(
-    networks: Networks, images: Mapping[str, Floats], places: Mapping[str, Environment]
+def measure_latent_record(
+    networks: Networks, images: Mapping[str, Floats], matched: Mapping[str, Environment]
 ) -> dict[str, Any]:
     """The `latents` part of probes.json without meanings, for a run that was not probed yet."""
     domains = [
         _domain_record(networks, name, images[name], environment)
-        for name, environment in places.items()
+        for name, environment in matched.items()
     ]
     shared = [
         {"domains": [a["name"], b["name"]], "latents": sorted({*a["used"]} & {*b["used"]})}

@@ -24,17 +24,17 @@ COLOURS = {
     "oracle": style.PALETTE[2],
     "nothing": style.PALETTE[7],
 }
-BESIDE = 3  # maps
+MAX_MAPS_BESIDE = 3  # maps
 SCALE, HEAD = 2, 22  # of the film, and pixels above each of its rows
 PAUSE = 120  # milliseconds
 
 
-def film(scenes: Sequence[tuple[int, Floats, Floats]]) -> bytes:
+def animated_gif(scenes: Sequence[tuple[int, Floats, Floats]]) -> bytes:
     """An animated GIF: above what each agent imagines, below what it sees.
 
     scenes: step, imagined and seen images [K, C, H, W] in [0, 1].
     """
-    frames = [_scene(*scene).quantize(64, dither=Image.Dither.NONE) for scene in scenes]
+    frames = [_frame(*scene).quantize(64, dither=Image.Dither.NONE) for scene in scenes]
     file = io.BytesIO()
     frames[0].save(
         file, "GIF", save_all=True, append_images=frames[1:], duration=PAUSE, loop=0, optimize=True
@@ -42,7 +42,7 @@ def film(scenes: Sequence[tuple[int, Floats, Floats]]) -> bytes:
     return file.getvalue()
 
 
-def _scene(step: int, imagined: Floats, seen: Floats) -> Image.Image:
+def _frame(step: int, imagined: Floats, seen: Floats) -> Image.Image:
     rows = [_row(images) for images in (imagined, seen)]
     width, height = rows[0].size
     page = Image.new("RGB", (width, 2 * (height + HEAD)), style.INK)
@@ -61,14 +61,14 @@ def _row(images: Floats) -> Image.Image:
 
 
 @style.styled
-def places(records: Sequence[Record]) -> Figure:
+def plot_coverage(records: Sequence[Record]) -> Figure:
     """Where agents were, a map for each policy, and the share of places seen over time.
 
     Up to three maps stand beside the curves, more of them above.
     """
     told = [record for record in records if record["coverage"]]
     side, pitch, top, rest = 1.6, 1.9, 0.4, 0.75
-    beside = len(told) <= BESIDE
+    beside = len(told) <= MAX_MAPS_BESIDE
     left = 0.7 + (pitch * len(told) if beside else 0)
     below = 0 if beside else side + rest
     figure = Figure(figsize=(style.FULL, top + below + side + rest))
@@ -100,7 +100,7 @@ def _map(axes: Axes, record: Record) -> None:
 
 
 @style.styled
-def worth(records: Sequence[Record]) -> Figure:
+def plot_zero_shot(records: Sequence[Record]) -> Figure:
     """Zero-shot figures of domains never seen, over the steps of exploring, a line per policy.
 
     Of several seeds the mean, and a band of one standard deviation.
@@ -119,7 +119,7 @@ def worth(records: Sequence[Record]) -> Figure:
         for (name, title, factor), axes in zip(figures, row, strict=True):
             for policy in dict.fromkeys(record["policy"] for record in asked):
                 own = [record for record in asked if record["policy"] == policy]
-                _line(axes, own, domain, name, factor)
+                _plot_policy(axes, own, domain, name, factor)
             axes.set_title(title)
             axes.set_ylim(bottom=0)
         row[0].set_ylabel(domain)
@@ -130,7 +130,7 @@ def worth(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _line(axes: Axes, own: Sequence[Record], domain: str, name: str, factor: float) -> None:
+def _plot_policy(axes: Axes, own: Sequence[Record], domain: str, name: str, factor: float) -> None:
     steps = [entry["step"] for entry in own[0]["zero_shot"]]
     values = factor * np.array(
         [[entry["domains"][domain][name] for entry in record["zero_shot"]] for record in own],

@@ -15,16 +15,16 @@ from vase.report import style
 from vase.report.decode import Floats, Traversal
 
 
-def gap_of(images: Floats) -> int:
+def gap_pixels(images: Floats) -> int:
     """Pixels of white between two images [..., H, W], so that it looks alike at every size."""
     return max(1, int(images.shape[-1]) // 20)
 
 
 def mosaic(images: Floats, gap: int | None = None) -> Floats:
     """Lay images [R, K, C, H, W] out as one picture [h, w, 3] on white, R rows of K."""
-    images = striped(images)
+    images = vectors_as_stripes(images)
     rows, columns, channels, height, width = images.shape
-    gap = gap_of(images) if gap is None else gap
+    gap = gap_pixels(images) if gap is None else gap
     picture = np.ones(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), dtype=np.float32
     )
@@ -37,7 +37,7 @@ def mosaic(images: Floats, gap: int | None = None) -> Floats:
     return np.clip(picture, 0, 1)
 
 
-def striped(images: Floats) -> Floats:
+def vectors_as_stripes(images: Floats) -> Floats:
     """Images [..., C, H, W] as they are; vectors [..., D, 1, 1] as D grey stripes side by side."""
     if images.shape[-2:] != (1, 1):
         return images
@@ -46,7 +46,7 @@ def striped(images: Floats) -> Floats:
     return np.repeat(stripes, -(-length // 4), axis=-2)
 
 
-def paired(originals: Floats, copies: Floats, columns: int) -> Floats:
+def interleave_rows(originals: Floats, copies: Floats, columns: int) -> Floats:
     """Rows of originals [B, C, H, W], each with the row of their copies below it."""
     rows = len(originals) // columns
     shape = (rows, columns, *originals.shape[1:])
@@ -57,14 +57,14 @@ def paired(originals: Floats, copies: Floats, columns: int) -> Floats:
     return pairs.reshape(2 * rows, *shape[1:])
 
 
-def grid(images: Floats, columns: int) -> Floats:
+def in_rows(images: Floats, columns: int) -> Floats:
     """Images [B, C, H, W] in rows of `columns`; what does not fill a row is left out."""
     rows = len(images) // columns
     return images[: rows * columns].reshape(rows, columns, *images.shape[1:])
 
 
 @style.styled
-def wall(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figure:
+def plot_image_grid(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figure:
     """A narrow figure of images [R, K, C, H, W] under a title in the domain's colour.
 
     pair: every second row belongs to the one above it, and pairs stand apart.
@@ -74,15 +74,15 @@ def wall(images: Floats, title: str, colour: str, *, pair: bool = False) -> Figu
     across = style.HALF - 2 * margin
     down = across * picture.shape[0] / picture.shape[1]
     figure = Figure(figsize=(style.HALF, head + down + margin))
-    _headline(figure, style.fitted(title, 4.5, 13.5), colour, 13)
-    show(style.empty_axes(figure, (margin, head, across, down)), picture)
+    _headline(figure, style.truncate(title, 4.5, 13.5), colour, 13)
+    show_pixels(style.empty_axes(figure, (margin, head, across, down)), picture)
     return figure
 
 
 def _spaced(images: Floats) -> Floats:
     """Mosaics of two rows each, one over the other with a wider gap."""
     parts = [mosaic(images[row : row + 2]) for row in range(0, len(images), 2)]
-    space = np.ones((4 * gap_of(images), parts[0].shape[1], 3), dtype=np.float32)
+    space = np.ones((4 * gap_pixels(images), parts[0].shape[1], 3), dtype=np.float32)
     stacked = [part for pair in parts for part in (pair, space)][:-1]
     return np.concatenate(stacked)
 
@@ -109,13 +109,13 @@ def _headline(figure: Figure, title: str, colour: str, size: float) -> None:
     )
 
 
-def show(axes: Axes, picture: Floats) -> None:
+def show_pixels(axes: Axes, picture: Floats) -> None:
     """Fill axes with a picture [h, w, 3] whose pixels stay sharp."""
     axes.imshow(picture, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
 
 
 @style.styled
-def traversal(
+def plot_traversal(
     seen: Traversal, labels: Sequence[tuple[str, str]], title: str, colour: str
 ) -> Figure:
     """One row per latent, one column per value; a frame where the image itself lies.
@@ -125,21 +125,21 @@ def traversal(
     left, head, margin = 1.2, 0.8, 0.06
     seen = replace(
         seen,
-        images=striped(seen.images),
-        original=striped(seen.original),
-        reconstruction=striped(seen.reconstruction),
+        images=vectors_as_stripes(seen.images),
+        original=vectors_as_stripes(seen.original),
+        reconstruction=vectors_as_stripes(seen.reconstruction),
     )
     rows, columns, _, tall, broad = seen.images.shape
-    gap = gap_of(seen.images)
+    gap = gap_pixels(seen.images)
     picture = mosaic(seen.images) if rows else np.ones((1, 1, 3), dtype=np.float32)
     scale = (style.HALF - left - margin) / ((broad + gap) * columns - gap)  # inches per pixel
     pitch = (tall + gap) * scale
     figure = Figure(figsize=(style.HALF, head + rows * pitch + margin))
-    _headline(figure, style.fitted(title, 2.6, 11.5), colour, 11)
+    _headline(figure, style.truncate(title, 2.6, 11.5), colour, 11)
     _ends(figure, seen)
     _values(figure, seen.values, left, (broad + gap) * scale, head)
     axes = style.empty_axes(figure, (left, head, style.HALF - left - margin, rows * pitch or 0.01))
-    show(axes, picture)
+    show_pixels(axes, picture)
     for row in range(rows):
         _row_label(figure, labels[row], head + row * pitch + tall * scale / 2)
         column = int(np.abs(seen.values - seen.means[row]).argmin())
@@ -161,7 +161,9 @@ def _ends(figure: Figure, seen: Traversal) -> None:
     size, top, right = 0.43, 0.07, style.HALF - 0.06
     spots = (("image", seen.original, right - 1.16), ("seen as", seen.reconstruction, right))
     for text, image, edge in spots:
-        show(style.empty_axes(figure, (edge - size, top, size, size)), mosaic(image[None, None]))
+        show_pixels(
+            style.empty_axes(figure, (edge - size, top, size, size)), mosaic(image[None, None])
+        )
         figure.text(
             (edge - size - 0.06) / width,
             1 - (top + size / 2) / height,
@@ -192,7 +194,7 @@ def _values(
 def _row_label(figure: Figure, label: tuple[str, str], middle: float) -> None:
     width, height = figure.get_size_inches()
     for text, shift, size, colour in (
-        (style.fitted(label[0], 1.12, 8.5), -0.07, 8.5, style.INK),
+        (style.truncate(label[0], 1.12, 8.5), -0.07, 8.5, style.INK),
         (label[1], 0.085, 7.5, style.QUIET),
     ):
         figure.text(

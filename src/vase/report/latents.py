@@ -17,7 +17,7 @@ State = Literal["used", "masked", "spare"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class LatentCell:
     """A latent in one domain: its state, mean KL in nats, and what it encodes ("" if unknown)."""
 
     state: State
@@ -26,12 +26,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class LatentRow:
     """A latent in all domains, and the group it belongs to."""
 
     latent: int
     group: str
-    cells: tuple[Cell, ...]
+    cells: tuple[LatentCell, ...]
 
     @property
     def most(self) -> float:
@@ -39,34 +39,36 @@ class Row:
         return max((cell.nats for cell in self.cells if cell.state == "used"), default=0.0)
 
 
-def rows(record: Record) -> list[Row]:
+def latent_rows(record: Record) -> list[LatentRow]:
     """All latents that any domain uses or masks: position, shared, own, idle; dearest first.
 
     record: the `latents` part of probes.json.
     """
     found = []
     for latent in range(record["count"]):
-        cells = tuple(_cell(domain, latent) for domain in record["domains"])
+        cells = tuple(_latent_cell(domain, latent) for domain in record["domains"])
         if any(cell.state != "spare" for cell in cells):
-            found.append(Row(latent, _group(record, latent, cells), cells))
+            found.append(LatentRow(latent, _group(record, latent, cells), cells))
     names = [domain["name"] for domain in record["domains"]]
     order = ["position", "shared", *(f"only {name}" for name in names), "idle"]
     return sorted(found, key=lambda row: (order.index(row.group), -row.most, row.latent))
 
 
-def spare(record: Record) -> int:
+def spare_count(record: Record) -> int:
     """How many latents no domain uses or masks."""
-    return int(record["count"]) - len(rows(record))
+    return int(record["count"]) - len(latent_rows(record))
 
 
-def _cell(domain: Record, latent: int) -> Cell:
+def _latent_cell(domain: Record, latent: int) -> LatentCell:
     state: State = "used" if latent in domain["used"] else "spare"
     if latent in domain["masked"]:
         state = "masked"
-    return Cell(state, float(domain["kl"][latent]), domain.get("encodes", {}).get(str(latent), ""))
+    return LatentCell(
+        state, float(domain["kl"][latent]), domain.get("encodes", {}).get(str(latent), "")
+    )
 
 
-def _group(record: Record, latent: int, cells: Sequence[Cell]) -> str:
+def _group(record: Record, latent: int, cells: Sequence[LatentCell]) -> str:
     users = [
         domain["name"]
         for domain, cell in zip(record["domains"], cells, strict=True)
@@ -87,9 +89,9 @@ GROUP_TEXT = {
 
 
 @style.styled
-def matrix(record: Record) -> Figure:
+def plot_latent_matrix(record: Record) -> Figure:
     """Latents down, domains across; in a cell, a bar of the latent's nats and what it encodes."""
-    table = rows(record)
+    table = latent_rows(record)
     names = [domain["name"] for domain in record["domains"]]
     colours = style.domain_colours(names)
     pitch, head, gap = 0.27, 0.62, 0.14
@@ -117,7 +119,7 @@ def matrix(record: Record) -> Figure:
         y += pitch
     if group:
         _group_label(axes, group, begun, y)
-    _spare_line(axes, spare(record), left, y + 0.26)
+    _spare_line(axes, spare_count(record), left, y + 0.26)
     return figure
 
 
@@ -136,7 +138,7 @@ def _heads(
             (-0.18, note, 8.5 if room > 2 else 7, style.QUIET),
         ):
             weight = "bold" if look == style.INK else "normal"
-            shown = style.fitted(text, room, size)
+            shown = style.truncate(text, room, size)
             axes.text(x, y, shown, fontsize=size, va="center", color=look, weight=weight)
         axes.plot(
             [x, x + room],
@@ -149,7 +151,7 @@ def _heads(
 
 
 def _draw_cell(
-    axes: Axes, cell: Cell, box: tuple[float, float, float, float], colour: str, most: float
+    axes: Axes, cell: LatentCell, box: tuple[float, float, float, float], colour: str, most: float
 ) -> None:
     x, y, width, height = box
     middle = y + height / 2
@@ -175,10 +177,12 @@ def _draw_cell(
         )
     elif cell.state == "used":
         axes.fill_between(
-            [x, x + width], y, y + height, color=style.tint(colour, 0.10), linewidth=0
+            [x, x + width], y, y + height, color=style.lighten(colour, 0.10), linewidth=0
         )
         bar = width * cell.nats / most
-        axes.fill_between([x, x + bar], y, y + height, color=style.tint(colour, 0.5), linewidth=0)
+        axes.fill_between(
+            [x, x + bar], y, y + height, color=style.lighten(colour, 0.5), linewidth=0
+        )
         _write(axes, cell, x + 0.06, middle, width)
     else:
         axes.text(
@@ -186,18 +190,18 @@ def _draw_cell(
         )
 
 
-def _write(axes: Axes, cell: Cell, x: float, middle: float, width: float) -> None:
+def _write(axes: Axes, cell: LatentCell, x: float, middle: float, width: float) -> None:
     """What the latent carries and what it encodes, as far as there is room."""
     roomy = width > 1.8
     size, shift = (9, 0.72) if roomy else (7.5, 0.25)
     carries = f"{cell.nats:.1f} nats" if roomy else f"{cell.nats:.1f}"
-    meaning = style.fitted(cell.meaning, width - shift - 0.1, size)
+    meaning = style.truncate(cell.meaning, width - shift - 0.1, size)
     axes.text(x, middle, carries, va="center", fontsize=size)
     axes.text(x + shift, middle, meaning, va="center", fontsize=size, weight="bold")
 
 
 def _group_label(axes: Axes, group: str, top: float, bottom: float) -> None:
-    name = style.fitted(group.removeprefix("only "), 1.3, 9)
+    name = style.truncate(group.removeprefix("only "), 1.3, 9)
     axes.plot([1.52, 1.52], [top + 0.03, bottom - 0.08], color=style.QUIET, linewidth=1)
     axes.text(
         1.42,
@@ -215,14 +219,14 @@ def _spare_line(axes: Axes, count: int, left: float, y: float) -> None:
         axes.text(left, y, text, va="center", fontsize=9.5, color=style.QUIET)
 
 
-def label(latent: int, meaning: str, nats: float) -> tuple[str, str]:
+def latent_label(latent: int, meaning: str, nats: float) -> tuple[str, str]:
     """The two lines that name a latent beside a picture: its meaning, then its number and nats."""
     if not meaning:
         return f"z{latent}", f"{nats:.1f} nats"
     return meaning, f"z{latent}, {nats:.1f} nats"
 
 
-def by_information(domain: Record, most: int) -> list[int]:
+def most_informative(domain: Record, most: int) -> list[int]:
     """The latents that a domain uses, the most informative first."""
     ranked = sorted(domain["used"], key=lambda latent: -domain["kl"][latent])
     return ranked[:most]

@@ -12,33 +12,35 @@ from markupsafe import Markup
 
 from vase import __version__, build
 from vase.errors import RunError
-from vase.report import facts, health, pictures, style
-from vase.report.pictures import Album, Picture
-from vase.report.run import Record, Run, read
+from vase.report import diagnostics, page_text, pictures, style
+from vase.report.pictures import ReportFigure, ReportFigures
+from vase.report.run import Record, RunRecords, read_run
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
 
-Progress = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
-def write(folder: RunFolder, data: build.DataOptions, *, progress: Progress | None = None) -> Path:
+def write_report(
+    folder: RunFolder, data: build.DataOptions, *, progress: ProgressCallback | None = None
+) -> Path:
     """Write RUN/figures/*.png, then RUN/report.html, and return the page's path.
 
     Raises RunError if the run cannot be read or written, DataError if its images cannot be had.
     """
-    say = progress or _silent
-    run = read(folder)
+    say = progress or _no_progress
+    run = read_run(folder)
     train, test = build.stream(run.config, data), build.stream(run.config, data, "test")
-    seen = pictures.examples(run, test)
+    seen = pictures.held_out_images(run, test)
     record = pictures.latent_record(run, seen)
-    album = pictures.album(run, train, seen, record, say)
-    page = render(run, record, album)
+    album = pictures.draw_figures(run, train, seen, record, say)
+    page = render_page(run, record, album)
     _write_figures(folder.figures, album)
     write_bytes(folder.report, page.encode())
     return folder.report
 
 
-def _write_figures(path: Path, album: Album) -> None:
+def _write_figures(path: Path, album: ReportFigures) -> None:
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
@@ -47,39 +49,39 @@ def _write_figures(path: Path, album: Album) -> None:
         write_bytes(path / name, content)
 
 
-def _silent(_: str) -> None:
-    """Tell nobody."""
+def _no_progress(_: str) -> None:
+    """Report no progress."""
 
 
-def render(run: Run, record: Record, album: Album) -> str:
+def render_page(run: RunRecords, record: Record, album: ReportFigures) -> str:
     """The page as HTML. record: the latents' part of the probes."""
     probes = run.probes or {}
     return _template().render(
         run=run,
         title=run.path.resolve().name,
-        notice=facts.notice(run),
-        complaints=health.complaints(run),
-        description=facts.description(run),
-        line=facts.run_line(run),
-        cards=facts.cards(run, record),
+        notice=page_text.probe_notice(run),
+        complaints=diagnostics.diagnose(run),
+        description=page_text.description(run),
+        line=page_text.run_line(run),
+        cards=page_text.cards(run, record),
         colours=style.domain_colours(run.domains),
         album=album,
-        shared=facts.shared_sentence(record),
-        events=facts.event_rows(run.events),
-        translated=facts.translation_rows(run.translation),
-        chance=facts.chance_sentence(probes.get("summary", {})),
-        summary=facts.summary_rows(probes.get("summary", {})),
-        commands={name: command(name, run.path) for name in ("probe", "report")},
+        shared=page_text.shared_sentence(record),
+        events=page_text.event_rows(run.events),
+        translated=page_text.translation_rows(run.translation),
+        chance=page_text.chance_sentence(probes.get("summary", {})),
+        summary=page_text.summary_rows(probes.get("summary", {})),
+        commands={name: shell_command(name, run.path) for name in ("probe", "report")},
         version=__version__,
     )
 
 
-def command(name: str, path: Path) -> str:
-    """A command on the run. Of an absolute path, which is nobody else's business, only the name."""
+def shell_command(name: str, path: Path) -> str:
+    """A command for the run. Strips the directory from an absolute path."""
     return f"vase {name} {shlex.quote(path.name if path.is_absolute() else path.as_posix())}"
 
 
-def data_uri(picture: Picture) -> Markup:
+def data_uri(picture: ReportFigure) -> Markup:
     """The picture as the value of `src`."""
     kind = "gif" if picture.png.startswith(b"GIF") else "png"
     return Markup(f"data:image/{kind};base64,") + base64.b64encode(picture.png).decode()

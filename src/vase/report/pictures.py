@@ -18,29 +18,29 @@ from vase.report import (
     decode,
     evidence,
     exploration,
-    facts,
     images,
     latents,
+    page_text,
     readouts,
     style,
     timeline,
     translation,
 )
 from vase.report.decode import Floats
-from vase.report.run import Record, Run, owners
+from vase.report.run import Record, RunRecords, match_domains
 
-MOST_LATENTS = 10  # rows of a traversal
+MAX_TRAVERSED_LATENTS = 10  # rows of a traversal
 TEST_IMAGES = 512  # per domain, on which latents are measured when there are no probes
-SHOWN, PER_ROW = 12, 6
-DREAMT = 24
-MOST_TARGETS = 5  # domains that one domain is translated to
+IMAGES_SHOWN, PER_ROW = 12, 6
+DREAMS_SHOWN = 24
+MAX_TARGETS = 5  # domains that one domain is translated to
 SEED = 20_240_101  # of the images that are shown, the same for every run
 
-Progress = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportFigure:
     """A PNG, its file name without suffix, and what it shows for those who cannot see it.
 
     A film is an animated GIF, which is in a file already.
@@ -52,24 +52,24 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Album:
+class ReportFigures:
     """All pictures of a report, by section."""
 
-    timeline: Picture
-    evidence: Picture | None
-    matrix: Picture
-    traversals: tuple[Picture, ...]
-    reconstructions: tuple[Picture, ...]
-    translations: tuple[Picture, ...]
-    ambiguity: tuple[Picture, ...]
-    films: tuple[Picture, ...]
-    exploration: tuple[Picture, ...]
-    dreams: tuple[Picture, ...]
-    readouts: Picture | None
-    calibration: Picture | None
-    curves: Picture
+    timeline: ReportFigure
+    evidence: ReportFigure | None
+    matrix: ReportFigure
+    traversals: tuple[ReportFigure, ...]
+    reconstructions: tuple[ReportFigure, ...]
+    translations: tuple[ReportFigure, ...]
+    ambiguity: tuple[ReportFigure, ...]
+    films: tuple[ReportFigure, ...]
+    exploration: tuple[ReportFigure, ...]
+    dreams: tuple[ReportFigure, ...]
+    readouts: ReportFigure | None
+    calibration: ReportFigure | None
+    curves: ReportFigure
 
-    def all(self) -> tuple[Picture, ...]:
+    def all(self) -> tuple[ReportFigure, ...]:
         """Every picture but films, in the order of the page."""
         shown = (
             self.timeline,
@@ -88,7 +88,7 @@ class Album:
         return tuple(picture for picture in shown if picture)
 
 
-def examples(run: Run, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
+def held_out_images(run: RunRecords, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
     """Test images [count, C, H, W] of every domain seen so far, the same for every run."""
     return {
         name: test.domains[name].sample(np.random.default_rng([SEED, k]), count)[0]
@@ -96,61 +96,63 @@ def examples(run: Run, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floa
     }
 
 
-def latent_record(run: Run, seen: dict[str, Floats]) -> Record:
+def latent_record(run: RunRecords, seen: dict[str, Floats]) -> Record:
     """What each latent does in each domain: from the probes, or measured here without meanings."""
     if run.probes and run.probes.get("latents"):
         record: Record = run.probes["latents"]
         return record
-    return decode.latent_record(run.networks, seen, run.places)
+    return decode.measure_latent_record(run.networks, seen, run.matched_environments)
 
 
-def album(run: Run, train: Stream, seen: dict[str, Floats], record: Record, say: Progress) -> Album:
+def draw_figures(
+    run: RunRecords, train: Stream, seen: dict[str, Floats], record: Record, say: ProgressCallback
+) -> ReportFigures:
     """Draw everything. seen: test images of each domain. record: the probes' part on latents."""
     say("Drawing the timeline")
-    line, decisions = _timeline(run, train, record), _evidence(run)
+    line, decisions = _timeline_figure(run, train, record), _evidence_figure(run)
     say("Drawing the latents")
-    matrix = _matrix(record)
-    traversals = _traversals(run, seen, record)
+    matrix = _matrix_figure(record)
+    traversals = _traversal_figures(run, seen, record)
     say("Drawing reconstructions and dreams")
-    reconstructions, dreams = _reconstructions(run, seen), _dreams(run)
+    reconstructions, dreams = _reconstruction_figures(run, seen), _dream_figures(run)
     say("Drawing readouts and curves")
-    return Album(
+    return ReportFigures(
         timeline=line,
         evidence=decisions,
         matrix=matrix,
         traversals=traversals,
         reconstructions=reconstructions,
-        translations=_translations(run, seen),
-        ambiguity=_ambiguity(run, seen),
+        translations=_translation_figures(run, seen),
+        ambiguity=_ambiguity_figures(run, seen),
         films=_films(run),
-        exploration=_exploration(run),
+        exploration=_exploration_figures(run),
         dreams=dreams,
-        readouts=_readouts(run),
-        calibration=_calibration(run),
-        curves=_curves(run),
+        readouts=_readout_figure(run),
+        calibration=_calibration_figure(run),
+        curves=_curves_figure(run),
     )
 
 
-def _picture(name: str, figure: Figure, alt: str) -> Picture:
-    return Picture(name, style.png(figure), alt)
+def _report_figure(name: str, figure: Figure, alt: str) -> ReportFigure:
+    return ReportFigure(name, style.png(figure), alt)
 
 
-def _timeline(run: Run, train: Stream, record: Record) -> Picture:
-    order = [row.latent for row in latents.rows(record)]
+def _timeline_figure(run: RunRecords, train: Stream, record: Record) -> ReportFigure:
+    order = [row.latent for row in latents.latent_rows(record)]
     visible = timeline.visible_latents(
-        order, timeline.alphas(run.metrics), run.config.masks.threshold
+        order, timeline.atypicality_over_time(run.metrics), run.config.masks.threshold
     )
-    figure = timeline.draw(
+    figure = timeline.plot_timeline(
         timeline.Timeline(
             segments=run.segments,
             bands=run.bands,
             metrics=run.metrics,
             events=run.events,
             end=run.steps,
-            strip=timeline.strip(train, run.steps),
+            strip=timeline.sample_strip(train, run.steps),
             order=tuple(visible),
             hidden=run.networks.architecture.latents - len(visible),
-            places={name: place.index for name, place in run.places.items()},
+            matched={name: place.index for name, place in run.matched_environments.items()},
             masked={
                 known.index: np.flatnonzero(~known.mask).tolist() for known in run.environments
             },
@@ -159,125 +161,136 @@ def _timeline(run: Run, train: Stream, record: Record) -> Picture:
             batch_size=run.config.stream.batch_size,
         )
     )
+    domains = page_text.listed(_segments(run))
     alt = (
-        f"Time runs from step 0 to {run.steps:,}. The domain was {facts.listed(_segments(run))}. "
+        f"Time runs from step 0 to {run.steps:,}. The domain was {domains}. "
         f"The learner believed to be in environment {_beliefs(run)}."
     )
-    return _picture("timeline", figure, alt)
+    return _report_figure("timeline", figure, alt)
 
 
-def _evidence(run: Run) -> Picture | None:
+def _evidence_figure(run: RunRecords) -> ReportFigure | None:
     """The distances at each decision; none where none was taken."""
-    told = evidence.decisions(run.events)
+    told = evidence.decision_events(run.events)
     if not told:
         return None
-    places = {name: place.index for name, place in run.places.items()}
-    colours = timeline.band_colours(run.segments, run.bands, places)
-    steps = facts.listed([evidence.label(event) for event in told])
+    matched = {name: place.index for name, place in run.matched_environments.items()}
+    colours = timeline.environment_colours(run.segments, run.bands, matched)
+    steps = page_text.listed([evidence.decision_label(event) for event in told])
     alt = f"Distances of the held images from every known environment, at {steps}."
-    return _picture("evidence", evidence.draw(told, colours), alt)
+    return _report_figure("evidence", evidence.plot_decision_distances(told, colours), alt)
 
 
-def _segments(run: Run) -> list[str]:
+def _segments(run: RunRecords) -> list[str]:
     return [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
 
 
-def _beliefs(run: Run) -> str:
-    return facts.listed([f"{band.index} from step {band.start:,}" for band in run.bands])
+def _beliefs(run: RunRecords) -> str:
+    return page_text.listed([f"{band.index} from step {band.start:,}" for band in run.bands])
 
 
-def _matrix(record: Record) -> Picture:
+def _matrix_figure(record: Record) -> ReportFigure:
     sentences = [
         f"{domain['name']}: {len(domain['used'])} latents used, {len(domain['masked'])} masked."
         for domain in record["domains"]
     ]
-    return _picture("latents", latents.matrix(record), " ".join(sentences))
+    return _report_figure("latents", latents.plot_latent_matrix(record), " ".join(sentences))
 
 
-def _traversals(run: Run, seen: dict[str, Floats], record: Record) -> tuple[Picture, ...]:
+def _traversal_figures(
+    run: RunRecords, seen: dict[str, Floats], record: Record
+) -> tuple[ReportFigure, ...]:
     colours = style.domain_colours(run.domains)
     found = []
     for domain in record["domains"]:
         name = domain["name"]
-        if name not in run.places:
+        if name not in run.matched_environments:
             continue
-        chosen = latents.by_information(domain, MOST_LATENTS)
-        path = decode.traverse(run.networks, seen[name][0], run.places[name], chosen)
+        chosen = latents.most_informative(domain, MAX_TRAVERSED_LATENTS)
+        path = decode.traverse_latents(
+            run.networks, seen[name][0], run.matched_environments[name], chosen
+        )
         labels = [
-            latents.label(n, domain.get("encodes", {}).get(str(n), ""), domain["kl"][n])
+            latents.latent_label(n, domain.get("encodes", {}).get(str(n), ""), domain["kl"][n])
             for n in chosen
         ]
-        figure = images.traversal(path, labels, name, colours[name])
+        figure = images.plot_traversal(path, labels, name, colours[name])
         alt = f"Images of {name} while one latent at a time goes from -2 to 2: " + "; ".join(
             f"{title}, {nats}" for title, nats in labels
         )
-        found.append(_picture(f"traversal-{slug(name)}", figure, alt))
+        found.append(_report_figure(f"traversal-{slug(name)}", figure, alt))
     return tuple(found)
 
 
-def _reconstructions(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+def _reconstruction_figures(run: RunRecords, seen: dict[str, Floats]) -> tuple[ReportFigure, ...]:
     colours = style.domain_colours(run.domains)
     found = []
-    for name, place in run.places.items():
-        originals = seen[name][:SHOWN]
-        copies = decode.reconstruct(run.networks, originals, place)
-        rows = images.paired(originals, copies, PER_ROW)
-        figure = images.wall(rows, name, colours[name], pair=True)
-        alt = f"{SHOWN} test images of {name}, and below each its reconstruction."
-        found.append(_picture(f"reconstructions-{slug(name)}", figure, alt))
+    for name, place in run.matched_environments.items():
+        originals = seen[name][:IMAGES_SHOWN]
+        copies = decode.reconstruct_images(run.networks, originals, place)
+        rows = images.interleave_rows(originals, copies, PER_ROW)
+        figure = images.plot_image_grid(rows, name, colours[name], pair=True)
+        alt = f"{IMAGES_SHOWN} test images of {name}, and below each its reconstruction."
+        found.append(_report_figure(f"reconstructions-{slug(name)}", figure, alt))
     return tuple(found)
 
 
-def _translations(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+def _translation_figures(run: RunRecords, seen: dict[str, Floats]) -> tuple[ReportFigure, ...]:
     """Every domain in all others that the learner tells from it."""
     found = []
-    for source, place in run.places.items():
-        others = [name for name, other in run.places.items() if other.index != place.index]
+    for source, place in run.matched_environments.items():
+        others = [
+            name for name, other in run.matched_environments.items() if other.index != place.index
+        ]
         if others:
-            originals = seen[source][:SHOWN]
-            figure = translation.draw(translated(run, originals, source, others[:MOST_TARGETS]))
-            alt = f"{SHOWN} test images of {source}, and what they would be in others."
-            found.append(_picture(f"translations-{slug(source)}", figure, alt))
+            originals = seen[source][:IMAGES_SHOWN]
+            figure = translation.plot_image_rows(
+                translation_rows(run, originals, source, others[:MAX_TARGETS])
+            )
+            alt = f"{IMAGES_SHOWN} test images of {source}, and what they would be in others."
+            found.append(_report_figure(f"translations-{slug(source)}", figure, alt))
     return tuple(found)
 
 
-def translated(
-    run: Run, originals: Floats, source: str, targets: Sequence[str]
-) -> list[translation.Row]:
+def translation_rows(
+    run: RunRecords, originals: Floats, source: str, targets: Sequence[str]
+) -> list[translation.ImageRow]:
     """Images [K, C, H, W] of one domain, how it sees them itself, and how others would."""
     colours = style.domain_colours(run.domains)
-    place = run.places[source]
-    own = probe.images(run.networks, originals, place, place)
+    place = run.matched_environments[source]
+    own = probe.translate_images(run.networks, originals, place, place)
     rows = [
-        translation.Row(originals, source, "as it is", colours[source]),
-        translation.Row(own, source, "as it is seen", colours[source]),
+        translation.ImageRow(originals, source, "as it is", colours[source]),
+        translation.ImageRow(own, source, "as it is seen", colours[source]),
     ]
     for target in targets:
-        made = probe.images(run.networks, originals, place, run.places[target])
-        rows.append(translation.Row(made, target, "translated", colours[target]))
+        made = probe.translate_images(
+            run.networks, originals, place, run.matched_environments[target]
+        )
+        rows.append(translation.ImageRow(made, target, "translated", colours[target]))
     return rows
 
 
-def _ambiguity(run: Run, seen: dict[str, Floats]) -> tuple[Picture, ...]:
+def _ambiguity_figures(run: RunRecords, seen: dict[str, Floats]) -> tuple[ReportFigure, ...]:
     """For every pair that was measured: morphs as pictures, and the curves."""
     colours = style.domain_colours(run.domains)
     found = []
     for record in run.ambiguity:
         ends = (record["source"], record["target"])
-        if not set(ends) <= set(run.places):
+        if not set(ends) <= set(run.matched_environments):
             continue
         name = slug(f"ambiguity-{ends[0]}-{ends[1]}")
         alt = f"Images that go from {ends[0]} to {ends[1]}, and how each would see them."
-        strip = morphs(run, seen[ends[0]], seen[ends[1]], *ends)
-        found.append(_picture(f"{name}-morphs", strip, alt))
+        strip = plot_morphs(run, seen[ends[0]], seen[ends[1]], *ends)
+        found.append(_report_figure(f"{name}-morphs", strip, alt))
         told = "Belief along the way for different images around, and the variance of the latents."
-        found.append(_picture(name, ambiguity.draw(record, colours), told))
+        found.append(_report_figure(name, ambiguity.plot_ambiguity(record, colours), told))
     return tuple(found)
 
 
-def _films(run: Run) -> tuple[Picture, ...]:
+def _films(run: RunRecords) -> tuple[ReportFigure, ...]:
     return tuple(
-        Picture(
+        ReportFigure(
             "film",
             explored.film,
             f"{explored.record['place']}: above, what agents imagine; below, what they see on the "
@@ -288,7 +301,7 @@ def _films(run: Run) -> tuple[Picture, ...]:
     )
 
 
-def _exploration(run: Run) -> tuple[Picture, ...]:
+def _exploration_figures(run: RunRecords) -> tuple[ReportFigure, ...]:
     """For every place that was explored: where the agents were, and what it was worth."""
     records = [explored.record for explored in run.exploration]
     found = []
@@ -297,63 +310,65 @@ def _exploration(run: Run) -> tuple[Picture, ...]:
         name = slug(f"exploration-{place}")
         if any(record["coverage"] for record in own):
             alt = "Where agents, or the things before them, were; and how much was seen over time."
-            found.append(_picture(f"{name}-places", exploration.places(own), alt))
+            found.append(_report_figure(f"{name}-places", exploration.plot_coverage(own), alt))
         if any(record["zero_shot"] for record in own):
             alt = "How well domains that were never seen are read, over the steps of exploring."
-            found.append(_picture(f"{name}-worth", exploration.worth(own), alt))
+            found.append(_report_figure(f"{name}-worth", exploration.plot_zero_shot(own), alt))
     return tuple(found)
 
 
-def morphs(run: Run, first: Floats, second: Floats, one: str, other: str) -> Figure:
+def plot_morphs(run: RunRecords, first: Floats, second: Floats, one: str, other: str) -> Figure:
     """A path of each kind between the first images of two domains, and either's reconstruction."""
     colours = style.domain_colours(run.domains)
     rows = []
     for k, (kind, morph) in enumerate(MORPHS.items()):
-        levels = np.linspace(0, 1, SHOWN)
+        levels = np.linspace(0, 1, IMAGES_SHOWN)
         path = np.concatenate([morph(first[k : k + 1], second[k : k + 1], w) for w in levels])
-        rows.append(translation.Row(path, kind, "what is shown", style.QUIET))
+        rows.append(translation.ImageRow(path, kind, "what is shown", style.QUIET))
         for name in (one, other):
-            made = decode.reconstruct(run.networks, path, run.places[name])
-            rows.append(translation.Row(made, name, "seen as this", colours[name]))
-    return translation.draw(rows)
+            made = decode.reconstruct_images(run.networks, path, run.matched_environments[name])
+            rows.append(translation.ImageRow(made, name, "seen as this", colours[name]))
+    return translation.plot_image_rows(rows)
 
 
-def _dreams(run: Run) -> tuple[Picture, ...]:
+def _dream_figures(run: RunRecords) -> tuple[ReportFigure, ...]:
     colours = style.domain_colours(run.domains)
     found = []
-    names = owners(run.segments, run.bands)
+    names = match_domains(run.segments, run.bands)
     for environment in run.environments:
         name = names.get(environment.index, "")
-        dreamt = decode.dreams(run.networks, environment, DREAMT, SEED)
+        dreamt = decode.sample_dreams(run.networks, environment, DREAMS_SHOWN, SEED)
         title = f"environment {environment.index}" + (f": {name}" if name else "")
         colour = colours.get(name, style.QUIET)
-        figure = images.wall(images.grid(dreamt, PER_ROW), title, colour)
-        alt = f"{DREAMT} images dreamt of {title}."
-        found.append(_picture(f"dreams-{environment.index}", figure, alt))
+        figure = images.plot_image_grid(images.in_rows(dreamt, PER_ROW), title, colour)
+        alt = f"{DREAMS_SHOWN} images dreamt of {title}."
+        found.append(_report_figure(f"dreams-{environment.index}", figure, alt))
     return tuple(found)
 
 
-def _readouts(run: Run) -> Picture | None:
-    if not run.probes or not readouts.told(run.probes, run.domains):
+def _readout_figure(run: RunRecords) -> ReportFigure | None:
+    if not run.probes or not readouts.measured_quantities(run.probes, run.domains):
         return None
     colours = style.domain_colours(run.domains)
-    figure = readouts.draw(run.probes, run.segments, run.steps, colours)
-    return _picture("readouts", figure, "Accuracy and position error over time; see the table.")
+    figure = readouts.plot_readouts(run.probes, run.segments, run.steps, colours)
+    return _report_figure(
+        "readouts", figure, "Accuracy and position error over time; see the table."
+    )
 
 
-def _calibration(run: Run) -> Picture | None:
+def _calibration_figure(run: RunRecords) -> ReportFigure | None:
     found = (run.probes or {}).get("calibration")
     if not found:
         return None
-    figure = calibration.draw(found, style.domain_colours(run.domains))
+    figure = calibration.plot_calibration(found, style.domain_colours(run.domains))
     told = [f"{name}: rank correlation {each['spearman']:.2f}" for name, each in found.items()]
-    return _picture("calibration", figure, "Predicted and true error. " + "; ".join(told))
+    return _report_figure("calibration", figure, "Predicted and true error. " + "; ".join(told))
 
 
-def _curves(run: Run) -> Picture:
+def _curves_figure(run: RunRecords) -> ReportFigure:
     wasserstein = run.config.replay.distance == "wasserstein"
-    figure = curves.draw(run.metrics, run.segments, run.steps, wasserstein=wasserstein)
-    return _picture("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
+    figure = curves.plot_curves(run.metrics, run.segments, run.steps, wasserstein=wasserstein)
+    return _report_figure("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
 
 
 def slug(name: str) -> str:
@@ -361,7 +376,7 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 
-def file_names(pictures: Sequence[Picture]) -> dict[str, bytes]:
+def file_names(pictures: Sequence[ReportFigure]) -> dict[str, bytes]:
     """Content by file name; pictures whose names collide get a number."""
     files: dict[str, bytes] = {}
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""What can be read out of the frozen latents, over the run: identities and positions."""
+"""Plots the readout scores of identity and position over the run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ TITLES = {
     "identity": "Object identity, accuracy on test images",
     "position_mse": "Position, mean squared error in 10⁻⁴ of the range of travel",
 }
-MOST_NOTED = 5  # domains whose best and end are noted beside the lines; the table has all of them
+MAX_NOTED = 5  # domains whose best and end are noted beside the lines; the table has all of them
 
 
-def series(
+def readout_series(
     timeline: Sequence[Record], domain: str, quantity: str, readout: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps and values of one readout of one domain; points that were not measured are left out."""
@@ -50,11 +50,11 @@ def series(
 
 
 @style.styled
-def draw(
+def plot_readouts(
     probes: Record, segments: Sequence[Segment], end: int, colours: Mapping[str, str]
 ) -> Figure:
     """Identity accuracy above, position error on a log scale below, for domains that have any."""
-    timeline, shown = probes["timeline"], told(probes, list(colours))
+    timeline, shown = probes["timeline"], measured_quantities(probes, list(colours))
     left, width, height, gap = 0.95, 6.75, 2.5, 0.62
     figure = Figure(figsize=(style.FULL, 1.25 + len(shown) * (height + gap) - gap))
     for row, (quantity, names) in enumerate(shown.items()):
@@ -72,10 +72,12 @@ def draw(
     return figure
 
 
-def told(probes: Record, domains: Sequence[str]) -> dict[str, list[str]]:
+def measured_quantities(probes: Record, domains: Sequence[str]) -> dict[str, list[str]]:
     """The quantities that were read in any domain, each with the domains in which it was."""
     found = {
-        quantity: [n for n in domains if len(series(probes["timeline"], n, quantity, "mlp")[0])]
+        quantity: [
+            n for n in domains if len(readout_series(probes["timeline"], n, quantity, "mlp")[0])
+        ]
         for quantity in TITLES
     }
     return {quantity: names for quantity, names in found.items() if names}
@@ -103,9 +105,9 @@ def _panel(
     notes = []
     for name, colour in colours.items():
         for readout, look in STYLES.items():
-            steps, values = series(timeline, name, quantity, readout)
+            steps, values = readout_series(timeline, name, quantity, readout)
             axes.plot(steps, values, color=colour, **look)
-        steps, values = series(timeline, name, quantity, "mlp")
+        steps, values = readout_series(timeline, name, quantity, "mlp")
         if len(values):
             best = int(values.argmax() if quantity == "identity" else values.argmin())
             axes.plot(
@@ -118,14 +120,16 @@ def _panel(
                 markeredgewidth=1.6,
                 zorder=4,
             )
-            notes.append((values[-1], name, colour, note(quantity, values[best], values[-1])))
+            notes.append(
+                (values[-1], name, colour, best_and_end(quantity, values[best], values[-1]))
+            )
     style.name_domains(axes, *when, style.domain_colours([s.domain for s in when[0]]))
     if labelled:
         axes.set_xlabel("step")
     _notes(axes, notes)
 
 
-def note(quantity: str, best: float, end: float) -> str:
+def best_and_end(quantity: str, best: float, end: float) -> str:
     """Best value and what became of it, in the units of the panel."""
     if quantity == "identity":
         change = signed(100 * (end - best), 1)
@@ -144,14 +148,14 @@ def _notes(axes: Axes, notes: Sequence[tuple[float, str, str, str]]) -> None:
     low, high = axes.get_ylim()
     logarithmic = axes.get_yscale() == "log"
     ranked = sorted(notes, key=lambda entry: -entry[0])
-    places = [
+    heights = [
         np.log(value / low) / np.log(high / low) if logarithmic else (value - low) / (high - low)
         for value, *_ in ranked
     ]
-    crowded = len(ranked) > MOST_NOTED
+    crowded = len(ranked) > MAX_NOTED
     room = 0.98 / len(ranked) if crowded else 0.19
-    for y, (_, name, colour, text) in zip(spread(places, room), ranked, strict=True):
-        shown = style.fitted(name, 1.9, 10)
+    for y, (_, name, colour, text) in zip(spread_labels(heights, room), ranked, strict=True):
+        shown = style.truncate(name, 1.9, 10)
         align = "center" if crowded else "bottom"
         axes.text(1.015, y, shown, transform=axes.transAxes, color=colour, weight="bold", va=align)
         if not crowded:
@@ -166,13 +170,13 @@ def _notes(axes: Axes, notes: Sequence[tuple[float, str, str, str]]) -> None:
             )
 
 
-def spread(places: Sequence[float], room: float) -> list[float]:
-    """Places from top to bottom, moved down so that neighbours are `room` apart, then fitted in."""
+def spread_labels(heights: Sequence[float], room: float) -> list[float]:
+    """Move heights, sorted from the top, so that neighbours are at least `room` apart."""
     moved: list[float] = []
-    for place in places:
-        moved.append(min(place, moved[-1] - room) if moved else min(place, 0.93))
+    for height in heights:
+        moved.append(min(height, moved[-1] - room) if moved else min(height, 0.93))
     lift = max(0.0, 0.09 - moved[-1]) if moved else 0.0
-    return [place + lift for place in moved]
+    return [height + lift for height in moved]
 
 
 def _legend(figure: Figure) -> None:

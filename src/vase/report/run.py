@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Band:
+class BelievedSegment:
     """Steps [start, end) during which the learner believed to be in environment `index`."""
 
     start: int
@@ -35,7 +35,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Exploration:
+class ExplorationResult:
     """What was written of an exploration, and its film, an animated GIF."""
 
     record: Record
@@ -43,7 +43,7 @@ class Exploration:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecords:
     """What a run left behind. `steps`: how many were done. `seconds`: None if not known."""
 
     path: Path
@@ -58,7 +58,7 @@ class Run:
     seconds: float | None
     translation: tuple[Record, ...] = ()
     ambiguity: tuple[Record, ...] = ()
-    exploration: tuple[Exploration, ...] = ()
+    exploration: tuple[ExplorationResult, ...] = ()
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -76,27 +76,27 @@ class Run:
         return tuple(dict.fromkeys(segment.domain for segment in self.segments))
 
     @cached_property
-    def bands(self) -> tuple[Band, ...]:
-        return believed(self.events, self.steps)
+    def bands(self) -> tuple[BelievedSegment, ...]:
+        return believed_segments(self.events, self.steps)
 
     @cached_property
-    def places(self) -> dict[str, Environment]:
+    def matched_environments(self) -> dict[str, Environment]:
         """The environment that the learner mostly stood in while each domain was on."""
         probed = (self.probes or {}).get("assignment", {})  # perhaps before the latest domain
-        assignment = {**assigned(self.segments, self.bands), **probed}
+        assignment = {**match_environments(self.segments, self.bands), **probed}
         known = {environment.index: environment for environment in self.environments}
         return {
             name: known[assignment[name]] for name in self.domains if assignment.get(name) in known
         }
 
 
-def read(folder: RunFolder) -> Run:
+def read_run(folder: RunFolder) -> RunRecords:
     """Read a run; `RunError` and its kinds say what is missing or damaged."""
     networks, environments, step = load_networks(folder.checkpoint)
     metrics = tuple(read_lines(folder.metrics))
     events = tuple(read_lines(folder.events))
     last = max((record["step"] + 1 for record in (*metrics[-1:], *events[-1:])), default=0)
-    return Run(
+    return RunRecords(
         path=folder.path,
         config=configs.load(str(folder.config)),
         config_text=folder.config.read_text(encoding="utf-8"),
@@ -107,23 +107,23 @@ def read(folder: RunFolder) -> Run:
         environments=environments,
         steps=max(step, last, 1),
         seconds=wall_clock(folder.tensorboard),
-        translation=measured(folder.translation, step),
-        ambiguity=measured(folder.ambiguity, step),
-        exploration=explored(folder, step),
+        translation=read_pair_records(folder.translation, step),
+        ambiguity=read_pair_records(folder.ambiguity, step),
+        exploration=read_explorations(folder, step),
     )
 
 
-def explored(folder: RunFolder, step: int) -> tuple[Exploration, ...]:
+def read_explorations(folder: RunFolder, step: int) -> tuple[ExplorationResult, ...]:
     """What `vase explore` has found, starting from the run at a step."""
     found = []
     for path in folder.explorations():
         record, film = read_json(path / "exploration.json"), path / "film.gif"
         if record["began"] == step:
-            found.append(Exploration(record, film.read_bytes() if film.is_file() else None))
+            found.append(ExplorationResult(record, film.read_bytes() if film.is_file() else None))
     return tuple(found)
 
 
-def measured(path: Path, step: int) -> tuple[Record, ...]:
+def read_pair_records(path: Path, step: int) -> tuple[Record, ...]:
     """What `vase translate` or `vase ambiguity` has measured at a step, a record for every pair."""
     found = read_json(path)["pairs"] if path.is_file() else []
     return tuple(pair for pair in found if pair["step"] == step)
@@ -137,25 +137,29 @@ def load_networks(path: Path) -> tuple[Networks, Environments, int]:
         return networks, Environments.from_json(record["environments"]), int(record["step"])
 
 
-def believed(events: Sequence[Record], end: int) -> tuple[Band, ...]:
+def believed_segments(events: Sequence[Record], end: int) -> tuple[BelievedSegment, ...]:
     """Where the learner believed to be, from its events; without any, in environment 0."""
-    moves = [(event["step"], event["environment"]) for event in events if is_move(event)]
+    moves = [
+        (event["step"], event["environment"]) for event in events if changes_environment(event)
+    ]
     if not moves or moves[0][0] > 0:
         moves = [(0, 0), *moves]
     ends = [step for step, _ in moves[1:]] + [end]
     return tuple(
-        Band(start, stop, index)
+        BelievedSegment(start, stop, index)
         for (start, index), stop in zip(moves, ends, strict=True)
         if stop > start
     )
 
 
-def is_move(event: Record) -> bool:
+def changes_environment(event: Record) -> bool:
     """Whether the learner stood in another environment after the event."""
     return event["kind"] in ("new", "returned")
 
 
-def assigned(segments: Sequence[Segment], bands: Sequence[Band]) -> dict[str, int]:
+def match_environments(
+    segments: Sequence[Segment], bands: Sequence[BelievedSegment]
+) -> dict[str, int]:
     """The environment that the learner stood in for most steps of each domain."""
     steps: dict[str, dict[int, int]] = {}
     for segment in segments:
@@ -166,7 +170,7 @@ def assigned(segments: Sequence[Segment], bands: Sequence[Band]) -> dict[str, in
     return {name: max(counts, key=lambda k: counts[k]) for name, counts in steps.items() if counts}
 
 
-def owners(segments: Sequence[Segment], bands: Sequence[Band]) -> dict[int, str]:
+def match_domains(segments: Sequence[Segment], bands: Sequence[BelievedSegment]) -> dict[int, str]:
     """The domain that was on for most steps of each believed environment."""
     steps: dict[int, dict[str, int]] = {}
     for band in bands:

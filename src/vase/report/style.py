@@ -35,8 +35,8 @@ PALETTE = (
 )
 INK, QUIET, FAINT, GROUND = "#1f2328", "#656d76", "#d8dce1", "#f3f4f6"
 FULL, HALF = 10.0, 5.0  # widths of figures, in inches
-PIXELS = 1500  # width of every PNG
-LARGEST = 240_000  # bytes of a PNG
+PNG_WIDTH = 1500  # width of every PNG
+MAX_PNG_BYTES = 240_000  # bytes of a PNG
 
 # Any, since versions of matplotlib differ in how the keys are typed.
 RC: Any = {
@@ -96,13 +96,13 @@ def domain_colours(names: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(dict.fromkeys(names))}
 
 
-def tint(colour: str, strength: float) -> tuple[float, float, float]:
+def lighten(colour: str, strength: float) -> tuple[float, float, float]:
     """The colour on white paper: 1 is the colour itself, 0 is white."""
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return red, green, blue
 
 
-def fitted(text: str, inches: float, size: float) -> str:
+def truncate(text: str, inches: float, size: float) -> str:
     """The text, cut with an ellipsis if at `size` points it would be wider than `inches`."""
     letters = max(1, int(inches * 72 / (0.62 * size)))  # of DejaVu Sans, on average
     return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
@@ -113,15 +113,15 @@ def png(figure: Figure) -> bytes:
     """The figure as a PNG of `PIXELS` width; with a palette, then smaller, if it is too large."""
     content = b""
     for share in (1.0, 0.8, 0.65, 0.5):
-        content = _drawn(figure, share * PIXELS / figure.get_figwidth())
-        if len(content) > LARGEST:
+        content = _render_png(figure, share * PNG_WIDTH / figure.get_figwidth())
+        if len(content) > MAX_PNG_BYTES:
             content = _with_palette(content)
-        if len(content) <= LARGEST:
+        if len(content) <= MAX_PNG_BYTES:
             break
     return content
 
 
-def _drawn(figure: Figure, dots_per_inch: float) -> bytes:
+def _render_png(figure: Figure, dots_per_inch: float) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=dots_per_inch, metadata={"Software": "vase"})
     return file.getvalue()

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from vase.domains.stream import Segment, Stream
 from vase.report import style
 from vase.report.decode import Floats
-from vase.report.images import mosaic, show
-from vase.report.run import Band, Record, is_move, owners
+from vase.report.images import mosaic, show_pixels
+from vase.report.run import BelievedSegment, Record, changes_environment, match_domains
 
 LEFT, WIDTH = 1.28, 7.98  # inches that the time axis takes
-COLUMNS, ROWS = 24, 3  # images of the strip
-BINS = 480  # columns of the heat map, at the most
+STRIP_COLUMNS, STRIP_ROWS = 24, 3  # images of the strip
+MAX_BINS = 480  # columns of the heat map, at the most
 
 # Grey while a latent is typical; colour from the threshold on.
 HEAT = LinearSegmentedColormap.from_list(
@@ -33,27 +33,29 @@ HEAT = LinearSegmentedColormap.from_list(
 class Timeline:
     """Everything the figure shows. order: latents from top to bottom; `hidden` others are left out.
 
-    strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. places: environment
+    strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. matched: environment
     index of each domain. masked: latents that each environment masks. atypical, alarm: the
     thresholds of the masks and of the suspicion.
     """
 
     segments: tuple[Segment, ...]
-    bands: tuple[Band, ...]
+    bands: tuple[BelievedSegment, ...]
     metrics: Sequence[Record]
     events: Sequence[Record]
     end: int
     strip: Floats
     order: tuple[int, ...]
     hidden: int
-    places: Mapping[str, int]
+    matched: Mapping[str, int]
     masked: Mapping[int, Sequence[int]]
     atypical: float
     alarm: float
     batch_size: int
 
 
-def strip(stream: Stream, end: int, columns: int = COLUMNS, rows: int = ROWS) -> Floats:
+def sample_strip(
+    stream: Stream, end: int, columns: int = STRIP_COLUMNS, rows: int = STRIP_ROWS
+) -> Floats:
     """The first `rows` images of the batch in the middle of each of `columns` parts of the run."""
     steps = [int((column + 0.5) * end / columns) for column in range(columns)]
     batches = [stream.batch(step)[0] for step in steps]
@@ -71,13 +73,15 @@ def visible_latents(order: Sequence[int], alpha: NDArray[np.float64], atypical: 
     return [*order, *strays]
 
 
-def alphas(metrics: Sequence[Record]) -> NDArray[np.float64]:
+def atypicality_over_time(metrics: Sequence[Record]) -> NDArray[np.float64]:
     """Atypicality over time, [T, N], in nats; 0 at a batch that was left out, which has none."""
     latents = max((len(record["alpha"]) for record in metrics), default=0)
     return np.array([record["alpha"] or [0.0] * latents for record in metrics], dtype=np.float64)
 
 
-def binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def max_pooled(
+    values: NDArray[np.float64], bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows of [T, N] in at most `bins` runs, the largest value of each: first rows and [bins, N].
 
     The largest, because a switch is over within a few steps and an average would hide it.
@@ -86,19 +90,19 @@ def binned(values: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], N
     return starts, np.maximum.reduceat(values, starts, axis=0)
 
 
-def band_colours(
-    segments: Sequence[Segment], bands: Sequence[Band], places: Mapping[str, int]
+def environment_colours(
+    segments: Sequence[Segment], bands: Sequence[BelievedSegment], matched: Mapping[str, int]
 ) -> dict[int, tuple[float, float, float]]:
     """A colour per environment: that of its domain, pale unless the domain is matched to it."""
     colours = style.domain_colours([segment.domain for segment in segments])
     return {
-        index: style.tint(colours[name], 0.9 if places.get(name) == index else 0.4)
-        for index, name in owners(segments, bands).items()
+        index: style.lighten(colours[name], 0.9 if matched.get(name) == index else 0.4)
+        for index, name in match_domains(segments, bands).items()
     }
 
 
 @style.styled
-def draw(line: Timeline) -> Figure:
+def plot_timeline(line: Timeline) -> Figure:
     """The stream above, the learner's beliefs and its evidence below, on one time axis."""
     rows, columns = line.strip.shape[:2]
     heights = {
@@ -124,7 +128,7 @@ def draw(line: Timeline) -> Figure:
 
 
 def _draw_strip(axes: Axes, line: Timeline) -> None:
-    show(axes, mosaic(line.strip))
+    show_pixels(axes, mosaic(line.strip))
     axes.set_title("What the model saw", pad=5)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -132,7 +136,7 @@ def _draw_strip(axes: Axes, line: Timeline) -> None:
         spine.set_visible(False)
 
 
-def _bare(axes: Axes, line: Timeline) -> None:
+def _hide_axes(axes: Axes, line: Timeline) -> None:
     style.time_axis(axes, line.segments, line.end, labelled=False)
     axes.tick_params(left=False, bottom=False, labelleft=False)
     for spine in axes.spines.values():
@@ -162,7 +166,7 @@ MARKER_COLOURS = {
 
 def _draw_events(axes: Axes, line: Timeline) -> None:
     """A marker per event, and a label for those that moved the learner, staggered where crowded."""
-    _bare(axes, line)
+    _hide_axes(axes, line)
     axes.set_ylim(0, 1)
     for event in line.events:
         axes.plot(
@@ -170,12 +174,12 @@ def _draw_events(axes: Axes, line: Timeline) -> None:
             0.12,
             MARKERS[event["kind"]],
             color=MARKER_COLOURS[event["kind"]],
-            markersize=6 if is_move(event) else 5,
+            markersize=6 if changes_environment(event) else 5,
             clip_on=False,
             markerfacecolor="white" if event["kind"] == "dismissed" else None,
         )
-    labelled = [event for event in line.events if is_move(event)]
-    levels = staggered([event["step"] for event in labelled], 0.085 * line.end)
+    labelled = [event for event in line.events if changes_environment(event)]
+    levels = stagger_labels([event["step"] for event in labelled], 0.085 * line.end)
     for event, level in zip(labelled, levels, strict=True):
         if level is None:
             continue
@@ -191,7 +195,7 @@ def _draw_events(axes: Axes, line: Timeline) -> None:
     axes.text(-0.012, 0.12, "events", transform=axes.transAxes, ha="right", va="center", fontsize=9)
 
 
-def staggered(steps: Sequence[int], room: float, levels: int = 2) -> list[int | None]:
+def stagger_labels(steps: Sequence[int], room: float, levels: int = 2) -> list[int | None]:
     """A level for each label so that those on one level are `room` apart; None if none is free."""
     last = [-np.inf] * levels
     chosen: list[int | None] = []
@@ -205,22 +209,24 @@ def staggered(steps: Sequence[int], room: float, levels: int = 2) -> list[int | 
 
 def _draw_bands(axes: Axes, line: Timeline) -> None:
     """The truth above, the belief below, in the same colours where they agree."""
-    _bare(axes, line)
+    _hide_axes(axes, line)
     axes.set_ylim(0, 2)
     truth = style.domain_colours([segment.domain for segment in line.segments])
-    belief = band_colours(line.segments, line.bands, line.places)
+    belief = environment_colours(line.segments, line.bands, line.matched)
     for segment in line.segments:
-        _band(axes, line, (segment.start, segment.end), 1.08, truth[segment.domain], segment.domain)
+        _draw_band(
+            axes, line, (segment.start, segment.end), 1.08, truth[segment.domain], segment.domain
+        )
     for band in line.bands:
         name = f"environment {band.index}"
-        _band(axes, line, (band.start, band.end), 0.08, belief[band.index], name)
+        _draw_band(axes, line, (band.start, band.end), 0.08, belief[band.index], name)
     for y, text in ((1.5, "true domain"), (0.5, "inferred")):
         axes.text(
             -0.012, y / 2, text, transform=axes.transAxes, ha="right", va="center", fontsize=9
         )
 
 
-def _band(
+def _draw_band(
     axes: Axes,
     line: Timeline,
     span: tuple[int, int],
@@ -231,13 +237,13 @@ def _band(
     start, end = span
     axes.broken_barh([(start, end - start)], (y, 0.84), facecolor=colour, linewidth=0)
     room = (end - start) / line.end * WIDTH - 0.06  # inches
-    whole = text == style.fitted(text, room, 8.5)
+    whole = text == style.truncate(text, room, 8.5)
     shown = text if whole else text.removeprefix("environment ")
     if room > 0.12:
         axes.text(
             (start + end) / 2,
             y + 0.4,
-            style.fitted(shown, room, 8.5),
+            style.truncate(shown, room, 8.5),
             ha="center",
             va="center",
             fontsize=8.5,
@@ -259,7 +265,7 @@ def _draw_heat(figure: Figure, axes: Axes, line: Timeline) -> None:
     axes.tick_params(left=False)
     if not line.metrics or not line.order:
         return
-    starts, values = binned(alphas(line.metrics)[:, list(line.order)], BINS)
+    starts, values = max_pooled(atypicality_over_time(line.metrics)[:, list(line.order)], MAX_BINS)
     steps = np.array([record["step"] for record in line.metrics])
     edges = np.append(steps[starts], line.end)
     rows = np.arange(len(line.order) + 1)

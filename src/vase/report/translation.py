@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from vase.report import style
 from vase.report.decode import Floats
-from vase.report.images import gap_of, mosaic, show, striped
+from vase.report.images import gap_pixels, mosaic, show_pixels, vectors_as_stripes
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class ImageRow:
     """Images [K, C, H, W] with what stands beside them: a heading, a second line, a colour."""
 
     images: Floats
@@ -24,26 +24,26 @@ class Row:
 
 
 @style.styled
-def draw(rows: Sequence[Row]) -> Figure:
+def plot_image_rows(rows: Sequence[ImageRow]) -> Figure:
     """One row of images over the other, all of one number, each with its words at the left."""
     left, margin = 1.75, 0.06
-    images = striped(np.stack([row.images for row in rows]))
+    images = vectors_as_stripes(np.stack([row.images for row in rows]))
     picture = mosaic(images)
     across = style.FULL - left - margin
     scale = across / picture.shape[1]  # inches per pixel
-    pitch = (images.shape[3] + gap_of(images)) * scale
+    pitch = (images.shape[3] + gap_pixels(images)) * scale
     height = picture.shape[0] * scale + 2 * margin
     figure = Figure(figsize=(style.FULL, height))
-    show(style.empty_axes(figure, (left, margin, across, picture.shape[0] * scale)), picture)
+    show_pixels(style.empty_axes(figure, (left, margin, across, picture.shape[0] * scale)), picture)
     for k, row in enumerate(rows):
         middle = 1 - (margin + (k + 0.5) * pitch) / height
         shift = 0.09 / height
         figure.text(
             0.1 / style.FULL, middle + shift, "\u25cf", color=row.colour, va="center", fontsize=11
         )
-        heading = style.fitted(row.heading, left - 0.32, 9.5)
+        heading = style.truncate(row.heading, left - 0.32, 9.5)
         figure.text(0.28 / style.FULL, middle + shift, heading, va="center", weight="bold")
-        note = style.fitted(row.note, left - 0.32, 8)
+        note = style.truncate(row.note, left - 0.32, 8)
         figure.text(
             0.28 / style.FULL, middle - shift, note, va="center", fontsize=8, color=style.QUIET
         )

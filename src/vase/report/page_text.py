@@ -1,4 +1,4 @@
-"""The numbers and tables of the page, as text: pure functions of the run's records."""
+"""Formats the numbers, tables and sentences of the page from the run's records."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vase.report.latents import rows
+from vase.report.latents import latent_rows
 from vase.report.readouts import signed
-from vase.report.run import Record, Run
+from vase.report.run import Record, RunRecords
 
 READOUTS = {"linear": "linear", "mlp": "MLP", "frozen": "frozen"}
 
@@ -45,13 +45,17 @@ class EventRow:
     why: str
 
 
-def cards(run: Run, latents: Record) -> list[Card]:
+def cards(run: RunRecords, latents: Record) -> list[Card]:
     """Four to six numbers that say how the run went; fewer before it was probed."""
-    shown = [_found(run), *(_probed(run.probes) if run.probes else []), _capacity(latents)]
+    shown = [
+        _environments_card(run),
+        *(_probe_cards(run.probes) if run.probes else []),
+        _latents_card(latents),
+    ]
     return [card for card in shown if card]
 
 
-def _found(run: Run) -> Card:
+def _environments_card(run: RunRecords) -> Card:
     detection = (run.probes or {}).get("detection", {})
     note = "found / true"
     if detection.get("returns"):
@@ -64,17 +68,17 @@ def _found(run: Run) -> Card:
     )
 
 
-def _probed(probes: Record) -> list[Card | None]:
+def _probe_cards(probes: Record) -> list[Card | None]:
     detection, summary = probes.get("detection") or {}, probes.get("summary") or {}
     return [
-        _alarms(detection, probes),
-        _delay(detection),
-        _identity(summary.get("identity") or {}),
-        _position(summary.get("position_mse") or {}),
+        _false_alarms_card(detection, probes),
+        _delay_card(detection),
+        _identity_card(summary.get("identity") or {}),
+        _position_card(summary.get("position_mse") or {}),
     ]
 
 
-def _alarms(detection: Record, probes: Record) -> Card | None:
+def _false_alarms_card(detection: Record, probes: Record) -> Card | None:
     if "false_alarms" not in detection:
         return None
     note, kept = f"in {probes['steps']:,} batches", detection.get("dismissed", 0)
@@ -83,7 +87,7 @@ def _alarms(detection: Record, probes: Record) -> Card | None:
     return Card("False alarms", str(len(detection["false_alarms"])), note)
 
 
-def _delay(detection: Record) -> Card | None:
+def _delay_card(detection: Record) -> Card | None:
     switches, delay = len(detection.get("switches", [])), detection.get("mean_delay")
     if not switches:
         return None
@@ -93,7 +97,7 @@ def _delay(detection: Record) -> Card | None:
     return Card("Detection delay", value, note)
 
 
-def _identity(summary: Record) -> Card | None:
+def _identity_card(summary: Record) -> Card | None:
     if "mlp" not in summary or summary["mlp"].get("max") is None:
         return None
     best = summary["mlp"]["max"]
@@ -101,7 +105,7 @@ def _identity(summary: Record) -> Card | None:
     return Card("Object identity", percent(best), f"at best; {change} points at the end")
 
 
-def _position(summary: Record) -> Card | None:
+def _position_card(summary: Record) -> Card | None:
     if "mlp" not in summary or summary["mlp"].get("min") is None:
         return None
     best, change = summary["mlp"]["min"], summary["mlp"].get("change")
@@ -109,9 +113,9 @@ def _position(summary: Record) -> Card | None:
     return Card("Position error", _scaled(best), note)
 
 
-def _capacity(latents: Record) -> Card:
+def _latents_card(latents: Record) -> Card:
     used = {latent for domain in latents["domains"] for latent in domain["used"]}
-    idle = latents["count"] - len(rows(latents))
+    idle = latents["count"] - len(latent_rows(latents))
     return Card("Latents in use", f"{len(used)} / {latents['count']}", f"{idle} spare for later")
 
 
@@ -178,13 +182,13 @@ def event_rows(events: Sequence[Record]) -> list[EventRow]:
             step=f"{event['step']:,}",
             kind=str(event["kind"]),
             environment=int(event["environment"]),
-            why=_why(event),
+            why=_reason(event),
         )
         for event in events
     ]
 
 
-def _why(event: Record) -> str:
+def _reason(event: Record) -> str:
     masked = (event.get("evidence") or {}).get("masked", [])
     if not masked:
         return str(event["reason"])
@@ -204,21 +208,21 @@ class TranslationRow:
 
 
 def translation_rows(pairs: Sequence[Record]) -> list[TranslationRow]:
-    """What is still read after translation, per pair and factor; shares of identity in percent."""
+    """Scores after translation, one row per pair and factor; identity in percent."""
     return [
         TranslationRow(
             pair["source"],
             pair["target"],
             "identity, %" if factor == "identity" else f"{factor}, R²",
-            *(_read(factor, scores[name]) for name in ("translated", "real", "shuffled")),
+            *(_factor_score(factor, scores[name]) for name in ("translated", "real", "shuffled")),
         )
         for pair in pairs
         for factor, scores in pair["factors"].items()
     ]
 
 
-def _read(factor: str, score: float) -> str:
-    """A score of a reader: of identity a percentage, of the rest R^2."""
+def _factor_score(factor: str, score: float) -> str:
+    """Format a score of a factor predictor: a percentage for identity, R^2 otherwise."""
     text = percent(score).removesuffix(" %") if factor == "identity" else f"{score:.3f}"
     return text.replace("-", "\u2212")
 
@@ -232,8 +236,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def notice(run: Run) -> str:
-    """What the page lacks, if anything, and which command mends it."""
+def probe_notice(run: RunRecords) -> str:
+    """Say which probes are missing or out of date, and how to run them; empty if none are."""
     if not run.probes:
         return (
             "This run has not been probed, so the page does not say what its latents mean and how "
@@ -248,12 +252,12 @@ def notice(run: Run) -> str:
     return ""
 
 
-def description(run: Run) -> str:
+def description(run: RunRecords) -> str:
     """What the preset says of itself, with true arrows."""
     return run.config.description.replace("->", "→")
 
 
-def run_line(run: Run) -> str:
+def run_line(run: RunRecords) -> str:
     """Seed, steps, images and time in one line."""
     batch = run.config.stream.batch_size
     parts = [
@@ -273,7 +277,9 @@ def shared_sentence(latents: Record) -> str:
     """Which domains share the latents of position, in words; empty if none do."""
     position = latents.get("position") or {}
     which = position.get("latents") or []
-    serve = [domain["name"] for domain in latents["domains"] if _mostly(which, _placing(domain))]
+    serve = [
+        domain["name"] for domain in latents["domains"] if _mostly(which, _position_latents(domain))
+    ]
     off = [domain["name"] for domain in latents["domains"] if _mostly(which, domain["masked"])]
     if len(serve) < 2:
         return ""
@@ -285,7 +291,7 @@ def shared_sentence(latents: Record) -> str:
     return f"{text}; {them} are masked in {listed(off)}."
 
 
-def _placing(domain: Record) -> list[int]:
+def _position_latents(domain: Record) -> list[int]:
     """The latents that encode a position in a domain."""
     return [int(latent) for latent, text in domain["encodes"].items() if "position" in text]
 

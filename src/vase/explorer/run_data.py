@@ -1,4 +1,4 @@
-"""What the explorer shows, as functions of a run: latents, images, beliefs, earlier weights."""
+"""Computes what the explorer shows: latents, images, beliefs and earlier weights of a run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from vase.probes import encode
 from vase.report import decode, pictures, style
 from vase.report.decode import Floats
 from vase.report.latents import State
-from vase.report.run import Run, owners, read
+from vase.report.run import RunRecords, match_domains, read_run
 from vase.training.folder import RunFolder
 
-LARGEST = 20_000_000  # bytes of an image that is dropped
+MAX_UPLOAD_BYTES = 20_000_000  # bytes of an image that is dropped
 EXAMPLES = 24  # images of every domain that can be looked at
 
 
 @dataclass(frozen=True)
-class Place:
+class EnvironmentEntry:
     """An environment: its record, what it is called, and the colour it has in the report."""
 
     environment: Environment
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Control:
+class LatentControl:
     """A latent as it is in one environment.
 
     meaning: what it encodes, "" if that was not measured. nats: what it carries here. shared: the
@@ -56,31 +56,31 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a model makes of one image [C, H, W].
+class ImageInference:
+    """The posterior, the belief and the translations of one image [C, H, W].
 
-    belief: over the environments, [E]. home: the most probable one. mean, deviation: of the
-    posterior, [N]. elsewhere: the image in every environment, [E, C, H, W]; in `home` it is its
-    reconstruction.
+    belief: over the environments, [E]. most_probable: index of the most probable environment.
+    mean, deviation: of the posterior, [N]. translations: the image in every environment,
+    [E, C, H, W]; in `most_probable` it is the reconstruction.
     """
 
     belief: Floats
-    home: int
+    most_probable: int
     mean: Floats
     deviation: Floats
-    elsewhere: Floats
+    translations: Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class ExplorerData:
     """A run, its environments, and images of every domain.
 
     examples: [K, C, H, W] by domain. real: whether they are held-out images, or dreams, where the
     images cannot be had.
     """
 
-    run: Run
-    places: tuple[Place, ...]
+    run: RunRecords
+    environments: tuple[EnvironmentEntry, ...]
     examples: dict[str, Floats]
     real: bool
     weights: dict[int, Path]
@@ -91,45 +91,47 @@ class Scene:
         return [*(step for step in self.weights if step < self.run.steps), self.run.steps]
 
 
-def load(folder: RunFolder, data: build.DataOptions) -> Scene:
+def load_explorer_data(folder: RunFolder, data: build.DataOptions) -> ExplorerData:
     """Read a run. Raises `RunError` where there is nothing to explore yet."""
     if not folder.checkpoint.is_file():
         raise RunError(
             f"'{folder.path}' has no checkpoint yet. Go on with it: vase resume {folder.path}"
         )
-    run = read(folder)
-    names = owners(run.segments, run.bands)
+    run = read_run(folder)
+    names = match_domains(run.segments, run.bands)
     colours = style.domain_colours(run.domains)
-    places = tuple(
-        Place(known, names.get(known.index, ""), colours.get(names.get(known.index, ""), "#5f6670"))
+    environments = tuple(
+        EnvironmentEntry(
+            known, names.get(known.index, ""), colours.get(names.get(known.index, ""), "#5f6670")
+        )
         for known in run.environments
     )
     weights = {int(path.stem.removeprefix("step-")): path for path in folder.milestones()}
     try:
         test = build.stream(run.config, data, "test")
-        seen = pictures.examples(run, test, EXAMPLES)
-        return Scene(run, places, seen, real=True, weights=weights)
-    except VaseError:  # its images are elsewhere: what it dreams of is always here
+        seen = pictures.held_out_images(run, test, EXAMPLES)
+        return ExplorerData(run, environments, seen, real=True, weights=weights)
+    except VaseError:  # its images are translations: what it dreams of is always here
         dreamt = {
-            name: decode.dreams(run.networks, place, EXAMPLES, pictures.SEED)
-            for name, place in run.places.items()
+            name: decode.sample_dreams(run.networks, place, EXAMPLES, pictures.SEED)
+            for name, place in run.matched_environments.items()
         }
-        return Scene(run, places, dreamt, real=False, weights=weights)
+        return ExplorerData(run, environments, dreamt, real=False, weights=weights)
 
 
-def controls(scene: Scene, index: int) -> list[Control]:
-    """Every latent as environment `index` has it: those that matter anywhere first, in one order.
+def latent_controls(explored: ExplorerData, index: int) -> list[LatentControl]:
+    """Every latent in environment `index`, those that carry most in any environment first.
 
     The order is the same in every environment, so that a slider stays where it is.
     """
-    known = [place.environment for place in scene.places]
+    known = [place.environment for place in explored.environments]
     nats = [np.where(each.mask, each.kl, 0) for each in known]  # [N] each
     most = np.max(
         [np.where(each.used, carried, 0) for each, carried in zip(known, nats, strict=True)], axis=0
     )
-    here, meanings = known[index], _meanings(scene, index)
+    here, meanings = known[index], _meanings(explored, index)
     return [
-        Control(
+        LatentControl(
             latent=int(latent),
             state=_state(here, int(latent)),
             nats=float(nats[index][latent]),
@@ -140,7 +142,7 @@ def controls(scene: Scene, index: int) -> list[Control]:
     ]
 
 
-def matters(control: Control) -> bool:
+def used_anywhere(control: LatentControl) -> bool:
     """Whether a latent is used in any environment, this one or another."""
     return control.state == "used" or bool(control.shared)
 
@@ -151,93 +153,100 @@ def _state(environment: Environment, latent: int) -> State:
     return "used" if environment.used[latent] else "spare"
 
 
-def _meanings(scene: Scene, index: int) -> dict[int, str]:
+def _meanings(explored: ExplorerData, index: int) -> dict[int, str]:
     """What each latent encodes in an environment, as the probes found; elsewhere, if not here."""
-    domains = (scene.run.probes or {}).get("latents", {}).get("domains", [])
+    domains = (explored.run.probes or {}).get("latents", {}).get("domains", [])
     told: dict[int, str] = {}
     for domain in sorted(domains, key=lambda domain: bool(domain["index"] == index)):
         told |= {int(latent): words for latent, words in domain.get("encodes", {}).items()}
     return told
 
 
-def dreamt(scene: Scene, index: int, seed: int) -> Floats:
-    """Latents [N] of one dream of an environment."""
-    environment = scene.places[index].environment
+def sample_latents(explored: ExplorerData, index: int, seed: int) -> Floats:
+    """Draw latents [N] from the marginals of an environment."""
+    environment = explored.environments[index].environment
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, scene.run.networks.architecture.latents, generator=generator)
+    noise = torch.randn(1, explored.run.networks.architecture.latents, generator=generator)
     z = replay.latents([environment], torch.zeros(1, dtype=torch.long), noise, "marginal")
     return np.asarray(z[0].numpy(), dtype=np.float32)
 
 
-def painted(scene: Scene, z: Sequence[float] | NDArray[np.float32], index: int) -> Floats:
-    """The image [C, H, W] of latents [N] in an environment; what it masks says nothing."""
-    environment = scene.places[index].environment
+def decode_latents(
+    explored: ExplorerData, z: Sequence[float] | NDArray[np.float32], index: int
+) -> Floats:
+    """Decode latents [N] into an image [C, H, W]; masked latents have no effect."""
+    environment = explored.environments[index].environment
     code = torch.as_tensor(np.asarray(z, dtype=np.float32) * environment.mask)
-    images = decode.decode(scene.run.networks, code[None], environment)
+    images = decode.decode_latents(explored.run.networks, code[None], environment)
     image: Floats = images[0]
     return image
 
 
 @torch.no_grad()
-def seen(scene: Scene, image: Floats) -> Seen:
-    """What the model makes of an image [C, H, W] in [0, 1]."""
-    networks, batch = scene.run.networks, torch.from_numpy(image[None].astype(np.float32))
+def infer_image(explored: ExplorerData, image: Floats) -> ImageInference:
+    """Encode an image [C, H, W] in [0, 1], and translate it into every environment."""
+    networks, batch = explored.run.networks, torch.from_numpy(image[None].astype(np.float32))
     posterior = networks.encoder(batch)
-    belief = networks.classifier(posterior, len(scene.places)).exp()[0].numpy()
-    home = int(belief.argmax())
-    source = scene.places[home].environment
-    elsewhere = [
-        translated(networks, batch, source, place.environment)[0].numpy() for place in scene.places
+    belief = networks.classifier(posterior, len(explored.environments)).exp()[0].numpy()
+    most_probable = int(belief.argmax())
+    source = explored.environments[most_probable].environment
+    translations = [
+        translated(networks, batch, source, place.environment)[0].numpy()
+        for place in explored.environments
     ]
-    return Seen(
+    return ImageInference(
         belief=belief,
-        home=home,
+        most_probable=most_probable,
         mean=(posterior.mean[0] * torch.as_tensor(source.mask)).numpy(),
         deviation=(posterior.log_variance[0] / 2).exp().numpy(),
-        elsewhere=np.stack(elsewhere),
+        translations=np.stack(translations),
     )
 
 
 # ---- earlier ------------------------------------------------------------------------------------
 
 
-def nearest(scene: Scene, step: float) -> int:
+def nearest_milestone(explored: ExplorerData, step: float) -> int:
     """The step of the milestone that is nearest to a step."""
-    return min(scene.milestones, key=lambda kept: abs(kept - step))
+    return min(explored.milestones, key=lambda kept: abs(kept - step))
 
 
 @lru_cache(maxsize=16)
-def then(scene: Scene, milestone: int) -> encode.Model:
-    """The model as it was at a milestone; a `CheckpointError` if that has gone since."""
-    run = scene.run
+def model_at(explored: ExplorerData, milestone: int) -> encode.Model:
+    """The model of a milestone; raises `CheckpointError` if the file no longer exists."""
+    run = explored.run
     if milestone == run.steps:
         return encode.Model(run.steps, run.networks, run.environments)
-    return encode.load(scene.weights[milestone], run.networks.architecture, torch.device("cpu"))
+    return encode.load_model(
+        explored.weights[milestone], run.networks.architecture, torch.device("cpu")
+    )
 
 
-def remembered(scene: Scene, milestone: int, domain: str) -> Floats | None:
-    """Examples of a domain as the model then saw them, [K, C, H, W]; None where it knew it not."""
-    model, place = then(scene, milestone), scene.run.places.get(domain)
+def reconstruct_examples(explored: ExplorerData, milestone: int, domain: str) -> Floats | None:
+    """Reconstruct a domain's examples, [K, C, H, W]; None if its environment did not exist."""
+    model, place = model_at(explored, milestone), explored.run.matched_environments.get(domain)
     known = {each.index: each for each in model.environments}
     if place is None or place.index not in known:
         return None
-    return decode.reconstruct(model.networks, scene.examples[domain], known[place.index])
+    return decode.reconstruct_images(model.networks, explored.examples[domain], known[place.index])
 
 
-def told(scene: Scene, step: int) -> str:
-    """In a sentence, where the stream was and where the model believed to be before a step."""
-    segment = next((each for each in reversed(scene.run.segments) if each.start < step), None)
-    band = next((each for each in reversed(scene.run.bands) if each.start < step), None)
+def describe_step(explored: ExplorerData, step: int) -> str:
+    """A sentence: the true domain and the believed environment just before a step."""
+    segment = next((each for each in reversed(explored.run.segments) if each.start < step), None)
+    band = next((each for each in reversed(explored.run.bands) if each.start < step), None)
     if segment is None or band is None:
         return "Nothing had been seen yet."
     return f"Step {step:,}: the stream showed {segment.domain}, taken for environment {band.index}."
 
 
-def bands(scene: Scene) -> dict[str, list[tuple[float, str, str]]]:
-    """Where the stream was and where the model believed to be: share of all steps, colour, name."""
-    run = scene.run
+def segment_bars(explored: ExplorerData) -> dict[str, list[tuple[float, str, str]]]:
+    """True and believed segments, each as (share of all steps, colour, name)."""
+    run = explored.run
     colours = style.domain_colours(run.domains)
-    known = {place.index: place.colour for place in scene.places}  # what was dissolved is not
+    known = {
+        place.index: place.colour for place in explored.environments
+    }  # what was dissolved is not
     return {
         "the stream": [
             ((segment.end - segment.start) / run.steps, colours[segment.domain], segment.domain)
