@@ -34,7 +34,7 @@ def learner_of(environments: int, images: torch.Tensor) -> Learner:
     learner = Learner(Architecture(), LearnerSettings(), seed=0, device=torch.device("cpu"))
     learner.observe(images)
     learner.take_snapshot()
-    learner.grow(environments)
+    learner.grow(max(environments, learner.architecture.environments))
     first = learner.environments.present
     for index in range(1, environments):
         learner.environments = learner.environments.enter(replace(first, index=index))

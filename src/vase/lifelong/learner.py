@@ -97,16 +97,14 @@ class Learner(LearnerState):
             terms = loss.loss_terms(forward, self.settings)
         means = loss.mean_terms(terms)
         total = loss.total_loss(means, context, self.settings)
+        with torch.no_grad():
+            kl, distortion = terms["kl"].mean(0), terms["reconstruction"]
+            moments = evaluation.batch_moments(forward.posterior, distortion, terms["kl"].sum(1))
+        del batch, forward, terms, distortion  # backward frees the graph as it goes
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         finite = self.descend(total)
-        with torch.no_grad():
-            kl = terms["kl"]
-            moments = evaluation.batch_moments(
-                forward.posterior, terms["reconstruction"], kl.sum(1)
-            )
-            named = {"loss": total, **means}
-            return UpdateResult.pack(named, kl.mean(0), moments, finite, len(images))
+        return UpdateResult.pack({"loss": total, **means}, kl, moments, finite, len(images))
 
     def descend(self, total: Tensor) -> Tensor:
         """Clip the gradient and take a step of Adam if all is finite; return whether it is, []."""
