@@ -17,7 +17,7 @@ PRESETS = (("quick", "12,000"), ("poster", "45,000"))
 
 
 def with_results(readme: str, folder: Path) -> str:
-    """Return the README with its table of results written anew."""
+    """Return the README with its table of results replaced."""
     before, rest = readme.split(START)
     return f"{before}{START}\n\n{results_table(folder)}\n\n{END}{rest.split(END)[1]}"
 

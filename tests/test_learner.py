@@ -328,7 +328,8 @@ def parts_of_the_loss(
     """The mean terms of a batch, and their weighted sum."""
     now = subject.context()
     noise = torch.randn(len(images), ARCHITECTURE.latents)
-    batch = Batch(images, noise, subject.replay(len(images), now.past))
+    count = subject.settings.replay.count(len(images))
+    batch = Batch(images, noise, subject.replay(count, now.past))
     means = mean_terms(loss_terms(forward_pass(subject.networks, batch, now), subject.settings))
     return means, total_loss(means, now, subject.settings)
 

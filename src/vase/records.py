@@ -72,11 +72,6 @@ class Decision:
     statistic: float = 0.0
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """The evidence as an event records it."""
-        return dict(self.numbers)
-
 
 @dataclass(frozen=True)
 class Event:

@@ -91,8 +91,7 @@ class FeatureStatisticsDetector:
             self._end_wait(before)
             self._record(features, score, learnt=True)
             return Decision("same", self.current)
-        most, least = self.settings.max_pooled_images, 2 * self.settings.min_batches
-        self.deferred = latest((*self.deferred, features), most, least)
+        self.deferred = deferred_batches(self.deferred, features, self.settings)
         if self.state.alarm:
             waited = self.state.batches
             decision = self.decide(
@@ -198,6 +197,16 @@ def recorded(
         statistics=update_statistics(known.statistics, features, settings.span),
         scores=(*known.scores, score)[-kept:],
     )
+
+
+def deferred_batches(
+    before: tuple[Tensor, ...], batch: Tensor, settings: DetectionSettings
+) -> tuple[Tensor, ...]:
+    """Return the latest deferred batches, this one included, as many as a decision can rest on.
+
+    The detector keeps features so, and the learner images: the same batches.
+    """
+    return latest((*before, batch), settings.max_pooled_images, 2 * settings.min_batches)
 
 
 def latest(batches: tuple[Tensor, ...], most: int, least: int = 1) -> tuple[Tensor, ...]:

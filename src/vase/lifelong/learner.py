@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vase.detection.detector import latest
+from vase.detection.detector import deferred_batches
 from vase.errors import VaseError
 from vase.lifelong import evaluation, loss
 from vase.lifelong.environments import updated
@@ -92,7 +92,8 @@ class Learner(LearnerState):
         context = self.context()
         with self.autocast():
             noise = evaluation.draw_noise(self.networks, len(images), self.generator)
-            batch = Batch(images, noise, self.replay(len(images), context.past))
+            count = self.settings.replay.count(len(images))
+            batch = Batch(images, noise, self.replay(count, context.past))
             forward = loss.forward_pass(self.networks, batch, context)
             terms = loss.loss_terms(forward, self.settings)
         means = loss.mean_terms(terms)
@@ -119,18 +120,21 @@ class Learner(LearnerState):
         return finite
 
     def replay(
-        self, present: int, past: PastEnvironments | None
+        self, count: int, past: PastEnvironments | None, rows: slice = slice(None)
     ) -> ReplayBatch | LabelledBatch | None:
-        """Images of the past beside so many `present` ones: generated, or stored ones."""
-        replay, count = self.settings.replay, self.settings.replay.count(present)
+        """Draw `count` images of the past, generated or stored ones; only `rows` of them."""
         if self.reservoir is not None:
-            return self.reservoir.draw(count, self.environments.present, self.generator)
+            stored = self.reservoir.draw(count, self.environments.present, self.generator)
+            return stored and stored.part(rows)
         if self.snapshot is None or past is None:
             return None
-        made = generate(self.snapshot, past, count, self.generator)
-        if replay.method == "proximity":
-            return made
-        return labelled(made.images, made.environment, self.replayed_environments, self.generator)
+        if self.settings.replay.method == "proximity":
+            return generate(self.snapshot, past, count, self.generator, rows)
+        made, known = (
+            generate(self.snapshot, past, count, self.generator),
+            self.replayed_environments,
+        )
+        return labelled(made.images, made.environment, known, self.generator).part(rows)
 
     def context(self) -> StepContext:
         """Where images are seen, and what is replayed, on the device."""
@@ -230,13 +234,12 @@ class Learner(LearnerState):
             first = first_environment(self.average, images, self.settings, self.generator)
             self.environments = self.environments.enter(first)
             return None, [_event(self.step, decision)]
-        present, detection = self.environments.present, self.settings.detection
+        present = self.environments.present
         moments = evaluation.evaluate(self.average, images, present, self.generator)
         if not np.isfinite([moments.mean, moments.variance]).all():
             raise NotFiniteError("what the networks make of its images is not finite")
         # As the detector keeps their features, so that `decision.batches` counts the same batches.
-        most, least = detection.max_pooled_images, 2 * detection.min_batches
-        self.deferred = latest((*self.deferred, images), most, least)
+        self.deferred = deferred_batches(self.deferred, images, self.settings.detection)
         if decision.kind == "deferred":
             return moments, []
         outcome: dict[str, object] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,8 +22,6 @@ from vase.records import Observation
 if TYPE_CHECKING:
     from vase.lifelong.learner import Learner
     from vase.lifelong.learner_state import Saved
-
-P = ParamSpec("P")
 
 
 class NotFiniteError(Exception):

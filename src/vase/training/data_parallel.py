@@ -23,7 +23,6 @@ from torch import Tensor
 from vase.lifelong import evaluation, loss
 from vase.lifelong.learner import Learner
 from vase.lifelong.loss import Batch
-from vase.lifelong.replay import LabelledBatch, PastEnvironments, ReplayBatch, generate, labelled
 from vase.lifelong.update_result import UpdateResult
 from vase.records import Observation, Posterior
 
@@ -86,7 +85,9 @@ class DataParallelLearner(Learner):
         context, rows = self.context(), local_rows(self.group, len(images))
         with self.autocast():
             noise = evaluation.draw_noise(self.networks, len(images), self.generator)
-            batch = Batch(images[rows], noise[rows], self.replay(len(images), context.past))
+            count = self.settings.replay.count(len(images))
+            replay = self.replay(count, context.past, local_rows(self.group, count))
+            batch = Batch(images[rows], noise[rows], replay)
             forward = loss.forward_pass(self.networks, batch, context)
             terms = loss.loss_terms(forward, self.settings)
         means = all_reduce_means(loss.mean_terms(terms), self.group)
@@ -104,21 +105,3 @@ class DataParallelLearner(Learner):
             mean, log_variance, losses = torch.split(self.group.gather(mine), sizes, dim=1)
             moments = evaluation.batch_moments(Posterior(mean, log_variance), *losses.T)
             return UpdateResult.pack({"loss": total, **means}, kl, moments, finite, len(images))
-
-    def replay(
-        self, present: int, past: PastEnvironments | None
-    ) -> ReplayBatch | LabelledBatch | None:
-        """This process's rows of what one process would replay."""
-        count = self.settings.replay.count(present)
-        rows = local_rows(self.group, count)
-        if self.reservoir is not None:
-            stored = self.reservoir.draw(count, self.environments.present, self.generator)
-            return stored and stored.part(rows)
-        if self.snapshot is None or past is None:
-            return None
-        if self.settings.replay.method == "proximity":
-            return generate(self.snapshot, past, count, self.generator, rows)
-        made = generate(self.snapshot, past, count, self.generator)
-        return labelled(
-            made.images, made.environment, self.replayed_environments, self.generator
-        ).part(rows)
