@@ -136,7 +136,7 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, ca
     with pytest.raises(DataError, match=r"001\.png' cannot be read as an image.*take it out"):
         own.load(folder, 8, 1)
     assert list((cache / "own").iterdir()) == []
-    with pytest.raises(DataError, match="holds no image files"):
+    with pytest.raises(DataError, match="holds no images and no videos"):
         own.load(cache / "own", 8, 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from vase import registry
 from vase.config import Config
 from vase.detection import DetectorClass
 from vase.domains import dsprites, files, own, rendered, scenery, shapes, sources
+from vase.domains.autoregressive import AutoregressiveDomain
+from vase.domains.bouncing import Motion
 from vase.domains.canvas import CanvasDomain, Domain
 from vase.domains.sources import Split
 from vase.domains.sprites import Sprites, only, shrunk, turned
@@ -59,6 +61,7 @@ def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
         config.stream.batch_size,
         config.training.seed,
         config.stream.joint,
+        order=config.stream.order,
     )
 
 
@@ -90,7 +93,18 @@ def _canvas(
         brightness=settings.brightness,
         channels=settings.channels,
         hue=settings.hue,
+        motion=Motion(settings.lifetime, settings.speed, settings.pause),
     )
+
+
+def _autoregressive(name: str, settings: DomainSettings, *_: object) -> AutoregressiveDomain:
+    known = {each.name for each in fields(AutoregressiveDomain)} - {"name"}
+    if unknown := sorted(set(settings.options) - known):
+        raise ConfigError(
+            f"Domain '{name}' has no {', '.join(unknown)} among its options: they are "
+            f"{', '.join(sorted(known))}."
+        )
+    return AutoregressiveDomain(name, **settings.options)
 
 
 def _own(
@@ -137,6 +151,7 @@ DOMAINS: dict[str, Callable[..., Domain]] = {
     "hills": _rendered,
     "room": _rendered,
     "own": _own,
+    "autoregressive": _autoregressive,
 }
 
 

@@ -227,19 +227,21 @@ IMAGE_SETTINGS = {
     "hills": {"at_rest"},
     "room": {"at_rest"},
     "own": {"path", "digest", "channels"},
+    "autoregressive": {"options"},
 }
 
 
 class DomainSettings(Section):
     """One domain of the stream: sprites on a canvas, or whole images.
 
-    "dsprites", "hills", "room", "own" and domains of your own have whole images; of the settings
-    below they take only those that say so.
+    "dsprites", "hills", "room", "own", "autoregressive" and domains of your own have whole images;
+    of the settings below they take only those that say so.
     """
 
     domain: str = Field(
         description="sprites `mnist`, `fashion-mnist`, `solids`, `strokes`; whole images "
-        "`dsprites`, `hills`, `room`, `own`; or `module:Class`, see docs/extend/domain.md"
+        "`dsprites`, `hills`, `room`, `own`; vectors `autoregressive`; or `module:Class`, see "
+        "docs/extend/domain.md"
     )
     path: str = Field("", description="of `own` images: an array, a video or a folder")
     digest: str = Field("", description="of `own` images: what a run began with")
@@ -247,6 +249,18 @@ class DomainSettings(Section):
     shrink: PositiveInt = Field(1, description="factor by which sprites (or dSprites) get smaller")
     turn: Annotated[int, Field(ge=0, le=3)] = Field(0, description="quarter turns to the left")
     moving: bool = Field(False, description="at a random place, else in the centre")
+    lifetime: PositiveInt = Field(
+        100, description="frames that show one sprite, then another, in a stream in order"
+    )
+    speed: Annotated[NonNegativeFloat, Field(le=256)] = Field(
+        1.0,
+        description="of moving sprites in a stream in order: mean, in pixels per frame; each has "
+        "0.5 to 1.5 times it, and bounces off the walls",
+    )
+    pause: Share = Field(
+        0.0,
+        description="share of the time in which moving sprites of a stream in order stand still",
+    )
     at_rest: bool = Field(False, description="of `hills` and `room`: one object at rest")
     inverted: bool = Field(False, description="dark on light")
     columns: tuple[Share, Share] = Field(
@@ -261,7 +275,11 @@ class DomainSettings(Section):
     )
     count: PositiveInt = Field(4000, description="of `solids` and `strokes`: how many are drawn")
     side: PositiveInt = Field(14, description="of `solids` and `strokes`: in pixels")
-    options: Mapping[str, Any] = Field({}, description="settings of a domain of your own")
+    options: Mapping[str, Any] = Field(
+        {},
+        description="settings of a domain of your own; of `autoregressive`: `phi` (0.9), `size` of "
+        "a vector (16), and `shift` of the mean (0), in standard deviations",
+    )
 
     @model_validator(mode="after")
     def _whole_images_are_not_placed(self) -> Self:
@@ -282,7 +300,9 @@ class DomainSettings(Section):
         elif self.at_rest:
             raise ValueError(f"at_rest is for hills and room; {self.domain} rest unless `moving`")
         elif self.options:
-            raise ValueError("options are for a domain of your own, named as module:Class")
+            raise ValueError(
+                "options are for autoregressive and a domain of your own, named as module:Class"
+            )
         return self
 
 
@@ -297,7 +317,18 @@ class StreamSettings(Section):
         min_length=1, description="segments: pairs of a domain's name and a number of steps"
     )
     joint: bool = Field(False, description="every batch holds images of all domains")
+    order: Literal["independent", "consecutive", "shuffled"] = Field(
+        "independent",
+        description="`independent` images; `consecutive` frames, so that batch k holds the frames "
+        "k B to k B + B - 1 of its domain; or the same frames `shuffled` within each segment",
+    )
     domains: dict[str, DomainSettings] = Field(description="the domains by name")
+
+    @model_validator(mode="after")
+    def _joint_has_no_order(self) -> Self:
+        if self.joint and self.order != "independent":
+            raise ValueError("a joint stream has no order: leave out stream.joint or stream.order")
+        return self
 
 
 class TrainingSettings(OptimizerSettings):

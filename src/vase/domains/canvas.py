@@ -7,12 +7,13 @@ size of canvas.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vase.domains.bouncing import Motion, bounced, lives
 from vase.domains.sprites import Sprites
 from vase.errors import ConfigError
 from vase.records import GroundTruth
@@ -50,7 +51,8 @@ class CanvasDomain:
     moving: at a random place, else in the centre. inverted: dark on light. columns: the share of
     the way from left to right that moving sprites keep to. brightness: what every pixel is
     multiplied by. channels: 1 or 3; with 3 the images are tinted in one `hue` in [0, 1), or each in
-    a "random" one, which becomes a factor, or in "none": grey.
+    a "random" one, which becomes a factor, or in "none": grey. motion: how sprites of a stream in
+    order live and move.
     """
 
     name: str
@@ -62,6 +64,7 @@ class CanvasDomain:
     brightness: float = 1.0
     channels: int = 1
     hue: float | Literal["random", "none"] = "random"
+    motion: Motion = field(default_factory=Motion)
 
     def __post_init__(self) -> None:
         largest = max(self.sprites.pixels.shape[1:])
@@ -96,15 +99,39 @@ class CanvasDomain:
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         chosen = generator.integers(len(self.sprites.pixels), size=count)
         top, left = self._places(generator, count)
+        random_hue = self.channels == 3 and self.hue == "random"
+        return self._drawn(chosen, top, left, generator.random(count if random_hue else 0))
+
+    def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:
+        """Frames by their numbers: one sprite after another, bouncing if they are moving."""
+        each = lives(self.motion, numbers, seed)
+        chosen = (each.sprite * len(self.sprites.pixels)).astype(np.int64)
+        down, right = self.travel
+        if self.moving:
+            first, last = self._columns()
+            top = bounced(each.start[:, 0], each.path[:, 0], down + 1)
+            left = first + bounced(each.start[:, 1], each.path[:, 1], last - first + 1)
+        else:
+            top, left = (np.full(len(numbers), way // 2) for way in (down, right))
+        return self._drawn(chosen, top, left, each.hue)
+
+    def _drawn(
+        self,
+        chosen: NDArray[np.int64],
+        top: NDArray[np.int64],
+        left: NDArray[np.int64],
+        hue: NDArray[np.float64],
+    ) -> tuple[Floats, GroundTruth]:
+        """Images of the chosen sprites at their places, and the truth. hue: where it is random."""
         canvas = place(self.sprites.pixels[chosen], top, left, self.size)
         factors = self._factors(top, left)
         if self.inverted:
             canvas = 1 - canvas
         images = canvas[:, None] * np.float32(self.brightness)
         if self.channels == 3:
-            colour, hues = self._colours(generator, count)
-            images = images * colour[:, :, None, None]
-            factors |= hues
+            if self.hue == "random":
+                factors["hue"] = hue
+            images = images * self._colours(hue, len(chosen))[:, :, None, None]
         return images, GroundTruth(self.name, self.sprites.labels[chosen], factors)
 
     def _places(
@@ -113,20 +140,20 @@ class CanvasDomain:
         down, right = self.travel
         if not self.moving:
             return np.full(count, down // 2), np.full(count, right // 2)
-        first, last = (round(share * right) for share in self.columns)
+        first, last = self._columns()
         top = generator.integers(down + 1, size=count)
         return top, generator.integers(first, last + 1, size=count)
 
-    def _colours(
-        self, generator: np.random.Generator, count: int
-    ) -> tuple[Floats, dict[str, NDArray[np.float64]]]:
-        """Colours [B, 3], and the hue as a factor where it varies."""
+    def _columns(self) -> tuple[int, int]:
+        """The first and the last column, in pixels, at which a moving sprite may begin."""
+        first, last = (round(share * self.travel[1]) for share in self.columns)
+        return first, last
+
+    def _colours(self, hue: NDArray[np.float64], count: int) -> Floats:
+        """Colours [B, 3]."""
         if self.hue == "none":
-            return np.ones((count, 3), dtype=np.float32), {}
-        if self.hue == "random":
-            hue = generator.random(count)
-            return tint(hue), {"hue": hue}
-        return tint(np.full(count, self.hue)), {}
+            return np.ones((count, 3), dtype=np.float32)
+        return tint(hue if self.hue == "random" else np.full(count, self.hue))
 
     def _factors(
         self, top: NDArray[np.int64], left: NDArray[np.int64]

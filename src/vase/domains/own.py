@@ -1,10 +1,10 @@
 """Own images as domains: a folder of files of any size, a video, an array in an .npy or .npz file.
 
-The files of a folder, or the frames of a video, are decoded once, scaled to one size and kept in
-the cache as a memory-mapped array; an .npy file is mapped where it lies. Of a folder with more than
-MOST_KEPT files each batch is decoded while the one before is learnt. So a domain may be larger than
-memory. Nobody says what the images show: their truths are
-empty.
+The files of a folder, or the frames of a video or of a folder of videos one after another, are
+decoded once, scaled to one size and kept in the cache as a memory-mapped array; an .npy file is
+mapped where it lies. Of a folder with more than MOST_KEPT files each batch is decoded while the one
+before is learnt. So a domain may be larger than memory. Nobody says what the images show: their
+truths are empty.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
 from vase.domains.files import FromFiles, decoded, is_video, listed
+from vase.domains.frames import reflected
 from vase.domains.images import layout_of, to_batch
 from vase.domains.local import cache_folder
 from vase.errors import DataError, InputError, VaseError, reason
@@ -59,8 +61,18 @@ class OwnDomain:
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, C, H, W] in [0, 1]; an `InputError` if they are none."""
         chosen = generator.choice(self.rows, count, replace=count > len(self.rows))
-        images: Floats = to_batch(self.images[chosen]).numpy()
-        return images, GroundTruth(self.name, np.zeros(count, dtype=np.int64), {})
+        return self._at(chosen)
+
+    def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:  # noqa: ARG002
+        """The domain's images in the order of the file, back and forth, whatever the seed.
+
+        Reflected at both ends, so that there is no cut that the file does not have.
+        """
+        return self._at(self.rows[reflected(numbers, len(self.rows))])
+
+    def _at(self, rows: NDArray[np.int64]) -> tuple[Floats, GroundTruth]:
+        images: Floats = to_batch(self.images[rows]).numpy()
+        return images, GroundTruth(self.name, np.zeros(len(rows), dtype=np.int64), {})
 
 
 def domain(name: str, images: Images, split: Split) -> OwnDomain:
@@ -181,21 +193,26 @@ def _hash(told: object) -> str:
 
 
 def _sources(path: Path) -> list[Path]:
-    return listed(path) if path.is_dir() else [path]
+    """The files of a domain in the order in which they are read: images, or else videos."""
+    if not path.is_dir():
+        return [path]
+    return listed(path) or sorted(
+        each for each in path.iterdir() if is_video(each) and not each.name.startswith(".")
+    )
 
 
 def _kept(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
     """The images of a folder or video: from the cache, or decoded into it."""
     try:
         found = _sources(path)
-        if path.is_dir() and len(found) > MOST_KEPT:
+        if len(found) > MOST_KEPT:
             say(f"{len(found):,} files in '{path.name}': decoded as they are needed")
             return cast(Images, FromFiles(found, (size, size, channels)))
         described = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
     if not found:
-        raise DataError(f"The folder '{path}' holds no image files. Put some into it.")
+        raise DataError(f"The folder '{path}' holds no images and no videos. Put some into it.")
     name = _hash([str(path.resolve()), size, channels, described])
     kept = cache_folder() / "own" / f"{name}.npy"
     if not kept.is_file():
@@ -212,7 +229,7 @@ def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> Non
         with part.open("wb") as file:
             _header(file, 0, shape)
             number = 0
-            for number, pixels in enumerate(decoded(path, shape), 1):
+            for number, pixels in enumerate(_in_order(path, shape), 1):
                 file.write(pixels.tobytes())
                 if number % 1000 == 0:
                     say(f"{number:,} images decoded")
@@ -227,6 +244,14 @@ def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> Non
         raise DataError(f"{kept.parent} cannot be written: {error.strerror or error}.") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _in_order(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
+    """The images of a folder, or the frames of a video or of a folder of them, one by one."""
+    found = _sources(path)
+    if found and is_video(found[0]):
+        return chain.from_iterable(decoded(each, shape) for each in found)
+    return decoded(path, shape)
 
 
 def _header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:

@@ -1,7 +1,8 @@
 """Streams: WHEN (a schedule of environments) times WHAT (their domains).
 
 Batch k of a stream is a pure function of (seed, k): a stream has no state but its position, so a
-run that resumes sees exactly the batches it would have seen.
+run that resumes sees exactly the batches it would have seen. In a stream in order, batch k holds
+the frames [k B, (k + 1) B) of its domain.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vase.domains.canvas import Domain, Floats
+from vase.domains.frames import FrameDomain, shuffled
 from vase.errors import ConfigError
 from vase.records import GroundTruth
+
+Order = Literal["independent", "consecutive", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,20 @@ class Schedule:
 
     def at(self, step: int) -> str:
         """The domain of a step."""
-        return self.segments[
-            bisect_right(self.segments, step, key=lambda segment: segment.end)
-        ].domain
+        return self.segments[self.index(step)].domain
+
+    def index(self, step: int) -> int:
+        """The number of the segment that a step is in."""
+        return bisect_right(self.segments, step, key=lambda segment: segment.end)
+
+    def in_frames(self, batch_size: int) -> Schedule:
+        """The same schedule in frames in place of steps: which frames are of which domain."""
+        return Schedule(
+            tuple(
+                Segment(each.domain, each.start * batch_size, each.end * batch_size)
+                for each in self.segments
+            )
+        )
 
 
 class Batches(Protocol):
@@ -75,7 +91,9 @@ class Stream:
     """An unlabelled stream of image batches over a schedule of domains.
 
     joint: batches of all domains mixed evenly at every step: what learning without an order is.
-    part: numbers that make the draws of one process others than those of the rest.
+    order: "independent" images of a domain, its "consecutive" frames, or the same frames of a
+    segment "shuffled". part: the rank of one of `processes`, which draws other images than the
+    rest, or every so many-th frame.
     """
 
     schedule: Schedule
@@ -84,6 +102,8 @@ class Stream:
     seed: int
     joint: bool = False
     part: tuple[int, ...] = ()
+    order: Order = "independent"
+    processes: int = 1
 
     def __post_init__(self) -> None:
         missing = set(self.schedule.domains) - set(self.domains)
@@ -94,6 +114,25 @@ class Stream:
         shapes = {name: domain.shape for name, domain in self.domains.items()}
         if len(set(shapes.values())) > 1:
             raise ConfigError(f"All domains of a stream must have one image shape, not {shapes}.")
+        if self.order != "independent":
+            self._refuse_without_order()
+
+    def _refuse_without_order(self) -> None:
+        if self.joint:
+            raise ConfigError(
+                f'A joint stream has no order: stream.joint and stream.order = "{self.order}" '
+                "exclude each other. Leave one out."
+            )
+        without = [
+            name for name in self.schedule.domains if not hasattr(self.domains[name], "frames")
+        ]
+        if without:
+            raise ConfigError(
+                f'stream.order is "{self.order}", but the domains {", ".join(without)} have no '
+                "frames that follow one another. Leave stream.order out, or choose domains that "
+                "have some: sprites, hills or room with walk = true, own, autoregressive, or one "
+                "of your own with `frames` (docs/extend/domain.md)."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,15 +143,33 @@ class Stream:
         """What one of `count` processes draws: its part of every batch. Of one alone, all of it."""
         if count == 1:
             return self
-        return replace(self, batch_size=self.batch_size // count, part=(rank,))
+        size = self.batch_size // count
+        return replace(self, batch_size=size, part=(rank,), processes=count)
 
     def batch(self, step: int) -> tuple[Floats, GroundTruth]:
         """Images and truth of one step."""
+        if self.order != "independent":
+            ordered = cast(FrameDomain, self.domains[self.schedule.at(step)])
+            return ordered.frames(self.numbers(step), self.seed)
         generator = np.random.default_rng([self.seed, step, *self.part])
         if self.joint:
             return self._mixed(generator)
         domain = self.domains[self.schedule.at(step)]
         return domain.sample(generator, self.batch_size)
+
+    def numbers(self, step: int) -> NDArray[np.int64]:
+        """The numbers [B] of the frames of one step of a stream in order."""
+        whole = self.batch_size * self.processes
+        first = step * whole
+        if self.order == "shuffled":
+            at = self.schedule.index(step)
+            segment = self.schedule.segments[at]
+            start = segment.start * whole
+            numbers = shuffled(self.seed, at, start, segment.end * whole)[first - start :][:whole]
+        else:
+            numbers = np.arange(first, first + whole)
+        rank = self.part[0] if self.part else 0
+        return numbers[rank :: self.processes]
 
     def _mixed(self, generator: np.random.Generator) -> tuple[Floats, GroundTruth]:
         """A batch of all domains: every image's domain is drawn, each equally likely."""
