@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,6 +16,10 @@ from scipy.spatial.transform import Rotation
 from vase import ConfigError, DataError, InputError, build, config
 from vase.agent.place import ACTIONS, apply_action
 from vase.domains import rendered, scenery
+from vase.domains.frames import FrameDomain
+from vase.domains.stream import Schedule, Stream
+from vase.domains.walk import Walk, walked
+from vase.settings import DomainSettings
 
 Frames = NDArray[np.uint8]
 
@@ -49,6 +53,45 @@ def test_at_rest_only_objects_differ() -> None:
     assert {name for name, values in factors.items() if np.ptp(values) > 0} == {"hue"}
     assert all((factors[name] == scenery.REST).all() for name in scenery.RANGES)
     assert len(np.unique(kinds)) == len(scenery.KINDS)
+
+
+# --- a walk -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("walk", [rendered.WALK, rendered.TEST_WALK])
+def test_a_walk_is_smooth_and_reaches_the_whole_range(walk: Walk) -> None:
+    factors, kinds = walked(walk, door=True)
+    assert set(factors) == {*scenery.RANGES, "hue", "door"}
+    for name in scenery.RANGES:
+        assert (factors[name].min(), factors[name].max()) == (0, 1)
+        assert np.abs(np.diff(factors[name])).max() < 0.03
+        assert 0.15 < factors[name].std() < 0.35
+    changes = np.flatnonzero(np.diff(factors["hue"])) + 1
+    np.testing.assert_array_equal(changes, np.arange(walk.change, walk.count, walk.change))
+    assert set(np.flatnonzero(np.diff(kinds)) + 1) <= set(changes)
+    assert set(kinds) == set(range(len(scenery.KINDS)))
+    values = np.stack([factors[name] for name in scenery.RANGES])
+    assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.25
+
+
+def test_the_door_is_mostly_shut_or_open_and_slides_between_the_two() -> None:
+    factors, _ = walked(rendered.WALK, door=True)
+    door = factors["door"]
+    assert 0.3 < (door == 1).mean() < 0.6
+    assert 0.3 < (door == 0).mean() < 0.65
+    assert np.abs(np.diff(door)).max() < 0.05
+    assert scenery.door_at(0.0)[1] == pytest.approx(sum(scenery.DOOR) / 2)
+    low, high = scenery.DOOR
+    assert scenery.door_at(1.0)[1] - (high - low) / 2 == pytest.approx(high)
+
+
+def test_the_way_is_the_same_with_and_without_a_door_and_in_testing_another() -> None:
+    with_door, _ = walked(rendered.WALK, door=True)
+    without, _ = walked(rendered.WALK, door=False)
+    for name, values in without.items():
+        np.testing.assert_array_equal(values, with_door[name])
+    other, _ = walked(rendered.TEST_WALK, door=False)
+    assert not np.array_equal(other["x"], without["x"][: len(other["x"])])
 
 
 # --- frames -----------------------------------------------------------------------------------
@@ -88,6 +131,41 @@ def frames() -> dict[str, Frames]:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             found[place] = pool.submit(photographed, place).result()
     return found
+
+
+def in_light(light: scenery.Light) -> Frames:
+    """The room with its door shut and open, an object out of the way, [2, 64, 64, 3]."""
+    camera = rendered.camera("room", light)
+    pose = {**dict.fromkeys(scenery.RANGES, 0.5), "bearing": 0.0, "hue": 0.0}
+    return np.stack([camera.frame({**pose, "door": door}, 0).copy() for door in (0.0, 1.0)])
+
+
+@pytest.fixture(scope="module")
+def lights(frames: dict[str, Frames]) -> dict[str, Frames]:  # skips where nothing is rendered
+    found = {}
+    for light in get_args(scenery.Light):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            found[light] = pool.submit(in_light, light).result()
+    return found
+
+
+def test_night_is_dark_and_blue_and_a_lamp_is_warm(lights: dict[str, Frames]) -> None:
+    colours = {light: shown.mean((0, 1, 2)) for light, shown in lights.items()}
+    for light in ("night", "lamp"):
+        assert colours[light].mean() < 0.4 * colours["day"].mean()
+    assert colours["night"][2] > 1.1 * colours["night"][0]
+    assert colours["lamp"][0] > 2 * colours["lamp"][2]
+
+
+def test_an_open_door_shows_another_room(lights: dict[str, Frames]) -> None:
+    """Yellow in the left half where the door was, in the daylight; nothing else moves but it."""
+    shut, opened = lights["day"].astype(int)
+    differs = np.abs(shut - opened).sum(-1) > 60
+    columns = np.flatnonzero(differs.any(0))
+    assert differs.sum() > 60
+    assert columns.max() < 32
+    yellow = (opened[..., 0] > 150) & (opened[..., 1] > 130) & (opened[..., 2] < 110)
+    assert (yellow & differs).sum() > 40
 
 
 def where(pair: Frames) -> NDArray[np.bool_]:
@@ -245,6 +323,57 @@ def test_a_cache_that_cannot_be_written_is_named(
         rendered.frames("room", 6, None)
 
 
+def test_sets_that_exist_keep_their_names() -> None:
+    """Nobody renders again what has not changed."""
+    names = [rendered.recipe(p, at_rest=rest) for p in ("hills", "room") for rest in (False, True)]
+    assert names == ["07c470118b1a", "4f1c7729b00b", "08e21f56762a", "f9803899df28"]
+
+
+def test_every_walk_is_a_file_of_its_own() -> None:
+    names = {
+        rendered.recipe(place, light=light, walk=walk)
+        for place in get_args(scenery.Place)
+        for light in get_args(scenery.Light)
+        for walk in (rendered.WALK, rendered.TEST_WALK)
+    }
+    assert len(names) == 12
+    assert rendered.recipe("hills") not in names
+
+
+def test_a_walk_is_a_domain_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame n is frame n of the walk, back and forth, with its own truth; draws are of any."""
+    monkeypatch.setattr(rendered, "_chunks", grey)
+    monkeypatch.setattr(rendered, "WALK", Walk(6, 2, 0))
+    monkeypatch.setattr(rendered, "TEST_WALK", Walk(4, 2, 1))
+    settings = DomainSettings(domain="room", walk=True, light="night")
+    made = build.domain("r", settings, 64, build.DataOptions(), "train")
+    assert isinstance(made, rendered.WalkDomain)
+    domain: FrameDomain = made
+    images, truth = domain.frames(np.arange(12), seed=3)
+    rows = [0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0, 1]
+    np.testing.assert_allclose(images[:, 0, 0, 0] * 255, [row // 2 * 2 for row in rows], rtol=1e-6)
+    factors, kinds = walked(Walk(6, 2, 0), door=True)
+    np.testing.assert_array_equal(truth.labels, kinds[rows])
+    assert set(truth.factors) == set(factors)
+    for name, values in factors.items():
+        np.testing.assert_array_equal(truth.factors[name], values[rows])
+    drawn, _ = domain.sample(np.random.default_rng(0), 50)
+    assert set(np.rint(drawn[:, 0, 0, 0] * 255)) == {0, 2, 4}
+    test = build.domain("r", settings, 64, build.DataOptions(), "test")
+    assert len(np.unique(test.sample(np.random.default_rng(0), 50)[1].factors["x"])) == 4
+    hills = DomainSettings(domain="hills", walk=True)
+    assert (
+        "door"
+        not in build.domain("h", hills, 64, build.DataOptions(), "train")
+        .sample(np.random.default_rng(0), 5)[1]
+        .factors
+    )
+    assert len(list(cache.iterdir())) == 3
+    still = rendered.RenderedDomain("s", "room", made.pixels, {}, kinds, np.arange(6))
+    with pytest.raises(ConfigError, match="no frames that follow one another"):
+        Stream(Schedule.of([("s", 1)]), {"s": still}, 8, 0, order="consecutive")
+
+
 def test_another_recipe_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {rendered.recipe("room"), rendered.recipe("hills")}
     monkeypatch.setattr(scenery, "RANGES", {**scenery.RANGES, "pitch": (0.0, 1.0)})
@@ -264,6 +393,10 @@ def test_without_graphics_a_sentence_says_what_to_do(
     [
         ({"shrink": 2}, "room has whole images: leave out shrink"),
         ({"moving": True}, "leave out moving"),
+        ({"walk": True, "at_rest": True}, "a walk is not at rest"),
+        ({"light": "night"}, "light is of a walk"),
+        ({"domain": "mnist", "walk": True}, "leave them out of mnist"),
+        ({"domain": "dsprites", "light": "lamp"}, "dsprites has whole images: leave out light"),
         ({"domain": "mnist", "at_rest": True}, "for hills and room; mnist rest unless `moving`"),
         ({"domain": "dsprites", "at_rest": True}, "dsprites has whole images: leave out at_rest"),
     ],

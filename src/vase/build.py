@@ -142,6 +142,8 @@ def _rendered(
             f"stream.size to {scenery.SIDE}."
         )
     place: scenery.Place = "hills" if settings.domain == "hills" else "room"
+    if settings.walk:
+        return rendered.walk_domain(name, place, settings.light, split, data.progress)
     return rendered.domain(name, place, split, data.progress, at_rest=settings.at_rest)
 
 

@@ -224,8 +224,8 @@ class ModelSettings(Section):
 
 IMAGE_SETTINGS = {
     "dsprites": {"shrink"},
-    "hills": {"at_rest"},
-    "room": {"at_rest"},
+    "hills": {"at_rest", "walk", "light"},
+    "room": {"at_rest", "walk", "light"},
     "own": {"path", "digest", "channels"},
     "autoregressive": {"options"},
 }
@@ -262,6 +262,14 @@ class DomainSettings(Section):
         description="share of the time in which moving sprites of a stream in order stand still",
     )
     at_rest: bool = Field(False, description="of `hills` and `room`: one object at rest")
+    walk: bool = Field(
+        False,
+        description="of `hills` and `room`: frames of a walk, for a stream in order; the room "
+        "has a door that opens",
+    )
+    light: Literal["day", "night", "lamp"] = Field(
+        "day", description="of a walk: by day, by night, or by a lamp that the viewer carries"
+    )
     inverted: bool = Field(False, description="dark on light")
     columns: tuple[Share, Share] = Field(
         (0.0, 1.0), description="share of the way from left to right that moving sprites keep to"
@@ -299,10 +307,18 @@ class DomainSettings(Section):
                 raise ValueError(f"{self.domain} has whole images: leave out {', '.join(idle)}")
         elif self.at_rest:
             raise ValueError(f"at_rest is for hills and room; {self.domain} rest unless `moving`")
+        elif self.walk or self.light != "day":
+            raise ValueError(
+                f"walk and light are for hills and room; leave them out of {self.domain}"
+            )
         elif self.options:
             raise ValueError(
                 "options are for autoregressive and a domain of your own, named as module:Class"
             )
+        if self.walk and self.at_rest:
+            raise ValueError("a walk is not at rest: leave out walk or at_rest")
+        if self.light != "day" and not self.walk:
+            raise ValueError("light is of a walk: set walk = true, or leave it out")
         return self
 
 

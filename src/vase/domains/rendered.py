@@ -28,8 +28,10 @@ from numpy.typing import NDArray
 from vase.domains import scenery
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
+from vase.domains.frames import reflected
 from vase.domains.local import cache_folder
-from vase.domains.scenery import SIDE, Place
+from vase.domains.scenery import SIDE, Light, Place
+from vase.domains.walk import Walk, walked
 from vase.errors import ConfigError, DataError
 from vase.records import GroundTruth
 
@@ -37,16 +39,19 @@ COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for t
 RESTING = 2_000, 400  # the same of a place at rest, where there is less to see
 CHUNK = 500  # frames between two words of progress
 SEED = 0
+# Seeds with which factors are hardly correlated (0.11 and 0.22 at most). The walk for testing goes
+# another way, past objects enough to score readouts.
+WALK, TEST_WALK = Walk(6_000, change=300, seed=6), Walk(2_000, change=10, seed=17)
 
 Say = Callable[[str], None]
 Frames = NDArray[np.uint8]
 
-_CAMERAS: dict[Place, scenery.Camera] = {}  # of this process: one at most
+_CAMERAS: dict[tuple[Place, Light | None], scenery.Camera] = {}  # of this process: one at most
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedDomain:
-    """One frame per image: `frames` uint8 [N, 64, 64, 3], of which this domain draws `rows`.
+    """One frame per image: `pixels` uint8 [N, 64, 64, 3], of which this domain draws `rows`.
 
     factors: [N] each, in [0, 1] (`scenery.RANGES`), hue going all the way round; of a place at rest
     hue alone. Identity is the kind of the object: ball, box, cylinder, mushroom.
@@ -54,7 +59,7 @@ class RenderedDomain:
 
     name: str
     place: Place
-    frames: Frames
+    pixels: Frames
     factors: Mapping[str, NDArray[np.float64]]
     identity: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -73,9 +78,32 @@ class RenderedDomain:
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` frames, float32 [B, 3, 64, 64] in [0, 1], and their factors."""
         chosen = self.rows[generator.integers(len(self.rows), size=count)]
-        pixels = np.moveaxis(np.asarray(self.frames[chosen]), -1, 1)
-        factors = {name: values[chosen] for name, values in self.factors.items()}
-        return pixels * np.float32(1 / 255), GroundTruth(self.name, self.identity[chosen], factors)
+        return self.at(chosen)
+
+    def at(self, rows: NDArray[np.int64]) -> tuple[Floats, GroundTruth]:
+        """Rows of its frames as images, and their truth."""
+        pixels = np.moveaxis(np.asarray(self.pixels[rows]), -1, 1)
+        factors = {name: values[rows] for name, values in self.factors.items()}
+        return pixels * np.float32(1 / 255), GroundTruth(self.name, self.identity[rows], factors)
+
+
+class WalkDomain(RenderedDomain):
+    """The frames of one walk in their order; a walk through the room has the factor `door`, too."""
+
+    def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:  # noqa: ARG002
+        """The walk back and forth, whatever the seed: the same way in every light."""
+        return self.at(self.rows[reflected(numbers, len(self.rows))])
+
+
+def walk_domain(name: str, place: Place, light: Light, split: Split, say: Say | None) -> WalkDomain:
+    """A walk through a place as a domain; renders its frames if they are not in the cache yet.
+
+    Testing has a walk of its own, with other phases and objects. Raises like `domain`.
+    """
+    walk = TEST_WALK if split == "test" else WALK
+    factors, identity = walked(walk, door=place == "room")
+    shown = frames(place, walk.count, say, light=light, walk=walk)
+    return WalkDomain(name, place, shown, factors, identity, np.arange(walk.count))
 
 
 def domain(
@@ -95,13 +123,21 @@ def domain(
 
 
 @lru_cache(maxsize=4)
-def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) -> Frames:
-    """The frames of a place, memory-mapped."""
-    state = "-at-rest" if at_rest else ""
-    named = recipe(place, at_rest=at_rest)
+def frames(
+    place: Place,
+    count: int,
+    say: Say | None,
+    *,
+    at_rest: bool = False,
+    light: Light | None = None,
+    walk: Walk | None = None,
+) -> Frames:
+    """The frames of a place, or of a walk through it in a light, memory-mapped."""
+    state = "-at-rest" if at_rest else f"-walk-{light}" if walk else ""
+    named = recipe(place, at_rest=at_rest, light=light, walk=walk)
     path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
     if not path.is_file():
-        _render(_Job(place, count, at_rest), path, say or _silent)
+        _render(_Job(place, count, at_rest, light, walk), path, say or _silent)
     try:
         kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -111,22 +147,38 @@ def frames(place: Place, count: int, say: Say | None, *, at_rest: bool = False) 
     return kept
 
 
-def recipe(place: Place, *, at_rest: bool = False) -> str:
+def recipe(
+    place: Place,
+    *,
+    at_rest: bool = False,
+    light: Light | None = None,
+    walk: Walk | None = None,
+) -> str:
     """What names a set of frames: a change of the place, of a factor or of the seed is another."""
     description = (
-        f"{scenery.described(place)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+        f"{scenery.described(place, light)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
     )
     description += f" {scenery.REST}" if at_rest else ""
+    if walk:
+        description += f" {walk.described()} {scenery.door_at(1.0)}"
     return hashlib.sha256(description.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is rendered: `count` frames of a place, or of a place at rest."""
+    """What is rendered: `count` frames of a place, of a place at rest, or of a walk in a light."""
 
     place: Place
     count: int
     at_rest: bool
+    light: Light | None = None
+    walk: Walk | None = None
+
+    def drawn(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+        """The factors and the kind of the object of every frame."""
+        if self.walk:
+            return walked(self.walk, door=self.place == "room")
+        return scenery.drawn(np.random.default_rng(SEED), self.count, at_rest=self.at_rest)
 
 
 def _render(job: _Job, path: Path, say: Say) -> None:
@@ -177,8 +229,8 @@ def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
 
 def _frames(job: _Job, start: int) -> Frames:
     """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
-    factors, kinds = scenery.drawn(np.random.default_rng(SEED), job.count, at_rest=job.at_rest)
-    shown = camera(job.place)
+    factors, kinds = job.drawn()
+    shown = camera(job.place, job.light)
     return np.stack(
         [
             shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
@@ -187,8 +239,10 @@ def _frames(job: _Job, start: int) -> Frames:
     )
 
 
-def camera(place: Place) -> scenery.Camera:
+def camera(place: Place, light: Light | None = None) -> scenery.Camera:
     """What renders a place in this process, in which no other may be rendered.
+
+    light: as it is on a walk.
 
     A `ConfigError` where MuJoCo is missing or another place is rendered, a `DataError` where the
     graphics do not work.
@@ -196,19 +250,19 @@ def camera(place: Place) -> scenery.Camera:
     _refuse_without_mujoco(place)
     if place not in get_args(Place):
         raise ConfigError(f"There is no place '{place}'. There is: {', '.join(get_args(Place))}.")
-    if others := [other for other in _CAMERAS if other != place]:
+    if others := [other for other in _CAMERAS if other != (place, light)]:
         raise ConfigError(
-            f"This process renders '{others[0]}', and can render one place only. Use '{place}' in "
-            "another process."
+            f"This process renders '{others[0][0]}', and can render one place only. Use "
+            f"'{place}' in another process."
         )
-    if place not in _CAMERAS:
+    if (place, light) not in _CAMERAS:
         if sys.platform == "linux":  # elsewhere MuJoCo knows by itself what works
             os.environ.setdefault("MUJOCO_GL", "egl")
         try:
-            _CAMERAS[place] = scenery.Camera(place)
+            _CAMERAS[place, light] = scenery.Camera(place, light)
         except Exception as error:
             raise DataError(_unable(place, str(error))) from None
-    return _CAMERAS[place]
+    return _CAMERAS[place, light]
 
 
 def _refuse_without_mujoco(place: Place) -> None:

@@ -5,12 +5,16 @@ floor and blue and red walls. Both are seen in first person, and one object stan
 viewer: the same factors put it at the same spot, in the same size and colour, in both. This module
 knows how a place is described to MuJoCo and how one frame is rendered; `rendered` keeps frames.
 
+Whoever walks through a place (`walk`) sees it by day, by night or by the light of a lamp that the
+viewer carries; the room then has a door, and another room behind it.
+
 Lengths are metres, angles radians; the viewer's eye is 0.8 m above the ground.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +23,7 @@ from numpy.typing import NDArray
 from vase.domains.canvas import tint
 
 Place = Literal["hills", "room"]
+Light = Literal["day", "night", "lamp"]
 
 SIDE = 64  # pixels
 EYE = 0.8
@@ -51,8 +56,34 @@ _OBJECTS = """
   <geom type="ellipsoid" size=".68 .68 .37" pos="0 0 .82" material="object"/></body>
 """
 
+DOOR = 1.0, 3.2  # y of the sides of the doorway, in the wall ahead
+DOOR_HEIGHT = 1.8
+BEHIND = 12.0, -2.0, 6.0  # x of the far wall of the room behind it, y of the two others
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Colours of a light: all around, from the viewer, from the sun or moon, and of the sky.
+
+    lamp: carried by the viewer; its light falls off with the distance.
+    """
+
+    ambient: str
+    viewer: str
+    sun: str
+    sky: tuple[str, str]
+    lamp: str = ""
+
+
+_DAY: Mapping[Place, Lighting] = {
+    "hills": Lighting("0.5 0.5 0.5", ".15 .15 .15", ".5 .48 .42", (".35 .6 1", ".92 .96 1")),
+    "room": Lighting("0.65 0.65 0.65", ".15 .15 .15", ".3 .3 .3", (".75 .85 .95", ".45 .65 .9")),
+}
+_NIGHT = Lighting(".16 .22 .44", ".02 .03 .05", ".08 .12 .24", (".02 .03 .09", ".06 .09 .19"))
+_LAMP = Lighting(".09 .08 .09", "0 0 0", "0 0 0", (".01 .01 .02", ".03 .03 .05"), "1 .72 .38")
+
 _HILLS = """
-<texture name="sky" type="skybox" builtin="gradient" rgb1=".35 .6 1" rgb2=".92 .96 1"
+<texture name="sky" type="skybox" builtin="gradient" rgb1="SKY1" rgb2="SKY2"
   width="128" height="128"/>
 <texture name="grass" type="2d" builtin="flat" rgb1=".32 .47 .16" mark="random"
   markrgb=".42 .56 .22" random=".3" width="128" height="128"/>
@@ -62,7 +93,7 @@ _HILLS = """
 """
 
 _ROOM = """
-<texture name="sky" type="skybox" builtin="gradient" rgb1=".75 .85 .95" rgb2=".45 .65 .9"
+<texture name="sky" type="skybox" builtin="gradient" rgb1="SKY1" rgb2="SKY2"
   width="128" height="128"/>
 <texture name="floor" type="2d" builtin="flat" rgb1=".80 .56 .12" mark="random"
   markrgb=".62 .42 .10" random=".1" width="128" height="128"/>
@@ -76,11 +107,24 @@ _ROOM = """
 """
 
 
-def described(place: Place) -> str:
-    """The place as MuJoCo's XML."""
+_BEHIND = """
+<texture name="green" type="2d" builtin="checker" rgb1=".20 .50 .28" rgb2=".26 .60 .34"
+  width="128" height="128"/>
+<material name="green" texture="green" texrepeat="6 6" specular="0"/>
+<material name="yellow" rgba=".92 .82 .30 1" specular="0"/>
+<material name="white" rgba=".85 .85 .8 1" specular="0"/>
+<material name="door" rgba=".42 .26 .13 1" specular="0"/>
+"""
+
+
+def described(place: Place, light: Light | None = None) -> str:
+    """The place as MuJoCo's XML; light: of a walk through it, in which the room has a door."""
+    lighting = {"night": _NIGHT, "lamp": _LAMP}.get(light or "day", _DAY[place])
     if place == "hills":
-        return _xml(_HILLS, _clearing(), ambient=0.5, light=".5 .48 .42")
-    return _xml(_ROOM, _walls(), ambient=0.65, light=".3 .3 .3")
+        return _xml(_HILLS, _clearing(), lighting)
+    if light is None:
+        return _xml(_ROOM, _walls(), lighting)
+    return _xml(_ROOM + _BEHIND, _walls_with_a_door(), lighting)
 
 
 class Camera:
@@ -90,22 +134,27 @@ class Camera:
     which then go on showing what they last saw.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, light: Light | None = None) -> None:
         import mujoco  # opens the graphics library, which not every machine has
 
         self.mujoco = mujoco
-        self.model = mujoco.MjModel.from_xml_string(described(place))
+        self.model = mujoco.MjModel.from_xml_string(described(place, light))
         if place == "hills":
             self.model.hfield_data[:] = _heights().ravel()
         self.data = mujoco.MjData(self.model)
         self.renderer = mujoco.Renderer(self.model, SIDE, SIDE)
         self.viewer = self.model.body("viewer").mocapid[0]
         self.objects = [self.model.body(kind).mocapid[0] for kind in KINDS]
+        doors = place == "room" and light is not None
+        self.door = self.model.body("door").mocapid[0] if doors else None
         self.material = self.model.material("object").id
         mujoco.mj_forward(self.model, self.data)
 
     def frame(self, factors: Mapping[str, float], kind: int) -> NDArray[np.uint8]:
-        """One frame, [64, 64, 3], of factors in [0, 1] and one of `KINDS`."""
+        """One frame, [64, 64, 3], of factors in [0, 1] and one of `KINDS`.
+
+        Where there is a door, the factor "door" says how far it is open.
+        """
         at = {name: low + (high - low) * factors[name] for name, (low, high) in RANGES.items()}
         self.data.mocap_pos[self.viewer] = (at["x"], at["y"], EYE)
         self.data.mocap_quat[self.viewer] = turned(at["heading"], at["pitch"])
@@ -117,6 +166,8 @@ class Camera:
         )
         for number, body in enumerate(self.objects):  # the others are out of sight, below ground
             self.data.mocap_pos[body] = spot if number == kind else (0.0, 0.0, -9.0)
+        if self.door is not None:
+            self.data.mocap_pos[self.door] = door_at(factors["door"])
         self.model.mat_rgba[self.material, :3] = tint(np.array([factors["hue"]]))[0]
         self.mujoco.mj_kinematics(self.model, self.data)
         self.mujoco.mj_camlight(self.model, self.data)
@@ -146,15 +197,30 @@ def turned(heading: float, pitch: float) -> tuple[float, float, float, float]:
     return float(c * cp), float(-s * sp), float(c * sp), float(s * cp)
 
 
-def _xml(assets: str, things: str, ambient: float, light: str) -> str:
+def door_at(opening: float) -> tuple[float, float, float]:
+    """The middle of the door, which slides along the wall: shut at 0, beside the doorway at 1."""
+    low, high = DOOR
+    return HALF - 0.06, (low + high) / 2 + opening * (high - low), DOOR_HEIGHT / 2
+
+
+def _xml(assets: str, things: str, light: Lighting) -> str:
+    for name, colour in zip(("SKY1", "SKY2"), light.sky, strict=True):
+        assets = assets.replace(name, colour)
+    fine = ' numquads="16"' if light.lamp else ""  # light is reckoned at corners of what is drawn
+    lamp = (
+        f'<light pos="0 0 .25" dir="1 0 -.05" cutoff="70" exponent="2" diffuse="{light.lamp}" '
+        'attenuation=".5 .08 .03" castshadow="false"/>'
+        if light.lamp
+        else ""
+    )
     return f"""<mujoco>
 <visual><global offwidth="{SIDE}" offheight="{SIDE}"/><map znear=".005" zfar="5"/>
-<headlight ambient="{ambient} {ambient} {ambient}" diffuse=".15 .15 .15" specular="0 0 0"/>
-<quality shadowsize="0" offsamples="4"/></visual><statistic extent="10" center="0 0 1"/>
+<headlight ambient="{light.ambient}" diffuse="{light.viewer}" specular="0 0 0"/>
+<quality shadowsize="0" offsamples="4"{fine}/></visual><statistic extent="10" center="0 0 1"/>
 <asset>{assets}<material name="object" rgba="1 0 0 1" specular=".2"/></asset>
-<worldbody><light type="directional" dir=".4 .3 -1" diffuse="{light}" castshadow="false"/>
+<worldbody><light type="directional" dir=".4 .3 -1" diffuse="{light.sun}" castshadow="false"/>
 {things}{_OBJECTS}
-<body name="viewer" mocap="true"><camera name="eye" fovy="60" xyaxes="0 -1 0 0 0 1"/></body>
+<body name="viewer" mocap="true"><camera name="eye" fovy="60" xyaxes="0 -1 0 0 0 1"/>{lamp}</body>
 </worldbody></mujoco>"""
 
 
@@ -200,11 +266,55 @@ def _heights() -> NDArray[np.float64]:
 
 def _walls() -> str:
     """A floor and four walls that face inwards, two of each colour."""
-    things = [f'<geom type="plane" size="{HALF} {HALF} 1" material="floor"/>']
+    return _floor() + _wall(0) + _wall(1) + _wall(2) + _wall(3)
+
+
+def _floor() -> str:
+    return f'<geom type="plane" size="{HALF} {HALF} 1" material="floor"/>'
+
+
+def _wall(side: int) -> str:
+    """A wall of the room: ahead, behind, to the left, to the right."""
     sides = ((HALF, 0, "0 -1 0"), (-HALF, 0, "0 1 0"), (0, HALF, "1 0 0"), (0, -HALF, "-1 0 0"))
-    for k, (x, y, across) in enumerate(sides):
-        things.append(
-            f'<geom type="plane" size="{HALF} 1.1 1" pos="{x} {y} 1.1" xyaxes="{across} 0 0 1" '
-            f'material="{"blue" if k < 2 else "red"}"/>'
-        )
+    x, y, across = sides[side]
+    return (
+        f'<geom type="plane" size="{HALF} 1.1 1" pos="{x} {y} 1.1" xyaxes="{across} 0 0 1" '
+        f'material="{"blue" if side < 2 else "red"}"/>'
+    )
+
+
+def _walls_with_a_door() -> str:
+    """The room with a doorway in the wall ahead, a door, and a room with other colours behind."""
+    low, high = DOOR
+    far, right, left = BEHIND
+    middle, deep, wide = (far + HALF) / 2, (far - HALF) / 2, (left - right) / 2
+    centre = (left + right) / 2
+    ahead = (
+        ((low - HALF) / 2, (low + HALF) / 2, 1.1, 1.1),  # y, half width, z, half height
+        ((high + HALF) / 2, (HALF - high) / 2, 1.1, 1.1),
+        ((low + high) / 2, (high - low) / 2, 1.1 + DOOR_HEIGHT / 2, 1.1 - DOOR_HEIGHT / 2),
+    )
+    things = [_floor(), _wall(1), _wall(2), _wall(3)]
+    things += [
+        f'<geom type="plane" size="{half} {height} 1" pos="{HALF} {y} {z}" xyaxes="0 -1 0 0 0 1" '
+        'material="blue"/>'
+        for y, half, z, height in ahead
+    ]
+    behind = (  # middle, half lengths, axes; under a ceiling, or the sky would be seen
+        ((middle, centre, 0.0), (deep, wide), "1 0 0 0 1 0", "green"),
+        ((middle, centre, 2.2), (deep, wide), "1 0 0 0 -1 0", "white"),
+        ((far, centre, 1.1), (wide, 1.1), "0 -1 0 0 0 1", "yellow"),
+        ((middle, left, 1.1), (deep, 1.1), "1 0 0 0 0 1", "yellow"),
+        ((middle, right, 1.1), (deep, 1.1), "-1 0 0 0 0 1", "yellow"),
+    )
+    things += [
+        f'<geom type="plane" size="{a} {b} 1" pos="{x} {y} {z}" xyaxes="{axes}" '
+        f'material="{material}"/>'
+        for (x, y, z), (a, b), axes, material in behind
+    ]
+    half = (high - low) / 2 + 0.05
+    things.append(
+        '<body name="door" mocap="true" pos="0 0 -9">'
+        f'<geom type="box" size=".04 {half} {DOOR_HEIGHT / 2}" material="door"/></body>'
+    )
     return "".join(things)

@@ -124,7 +124,9 @@ class Stream:
                 "exclude each other. Leave one out."
             )
         without = [
-            name for name in self.schedule.domains if not hasattr(self.domains[name], "frames")
+            name
+            for name in self.schedule.domains
+            if not callable(getattr(self.domains[name], "frames", None))
         ]
         if without:
             raise ConfigError(

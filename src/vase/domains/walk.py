@@ -1,0 +1,71 @@
+"""How a viewer walks through a rendered place: factors that change smoothly, frame by frame.
+
+Where the viewer is and looks, and where the object stands, are sums of sines whose periods have no
+common multiple, scaled so that a walk covers the whole range of every factor:
+
+    s(n) = sum_k a_k sin(2 pi n / T_k + phi_k),  factor = (s - min s) / (max s - min s)
+
+The object becomes another, in kind and hue, every so many frames. A door slides open and shut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase.domains.scenery import KINDS, RANGES
+
+PERIODS = 120.0, 1000.0  # frames, the shortest and the longest
+AMPLITUDES = (0.5, 0.3, 0.2)
+DOOR_PERIOD = 1130.0  # frames from one opening of the door to the next
+DOOR_LEVEL, DOOR_PACE = 0.2, 5.0  # it is open while a sine is above, and takes some 40 frames
+
+Floats64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """`count` frames of a walk, with another object every `change` frames."""
+
+    count: int
+    change: int
+    seed: int
+
+    def described(self) -> str:
+        """All that a walk is made of: whoever changes one of these has another walk."""
+        return f"{self} {PERIODS} {AMPLITUDES} {DOOR_PERIOD} {DOOR_LEVEL} {DOOR_PACE}"
+
+
+def walked(walk: Walk, *, door: bool) -> tuple[dict[str, Floats64], NDArray[np.int64]]:
+    """The factors in [0, 1] and the kind of the object of every frame, [count] each.
+
+    door: how far it is open, where there is one.
+    """
+    generator = np.random.default_rng(walk.seed)
+    frame = np.arange(walk.count)
+    factors = {name: _covering(_sines(generator, frame)) for name in RANGES}
+    turn = frame // walk.change
+    objects = int(turn[-1]) + 1
+    factors["hue"] = generator.random(objects)[turn]
+    kinds = generator.integers(len(KINDS), size=objects)[turn]
+    if door:
+        swing = np.sin(2 * np.pi * (frame / DOOR_PERIOD + generator.random()))
+        factors["door"] = np.clip(0.5 + DOOR_PACE * (swing - DOOR_LEVEL), 0, 1)
+    return factors, kinds
+
+
+def _sines(generator: np.random.Generator, frame: NDArray[np.int64]) -> Floats64:
+    """A sum of sines over frames; periods are uniform in their logarithm, and so incommensurate."""
+    count = len(AMPLITUDES)
+    periods = np.exp(generator.uniform(np.log(PERIODS[0]), np.log(PERIODS[1]), count))
+    phases = generator.uniform(0, 2 * np.pi, count)
+    waves = np.sin(2 * np.pi * frame[:, None] / periods + phases)
+    return np.asarray(waves @ np.array(AMPLITUDES))
+
+
+def _covering(values: Floats64) -> Floats64:
+    """Values scaled to [0, 1]."""
+    low, high = values.min(), values.max()
+    return np.asarray((values - low) / (high - low))
