@@ -1,8 +1,11 @@
 """Streams in order: bouncing sprites, vectors, files, and how a stream takes frames from them."""
 
+import re
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -417,3 +420,25 @@ def test_the_settings_reach_the_domains() -> None:
 def test_bad_settings_are_refused(domain: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         configured(*domain)
+
+
+# ---- the worked example --------------------------------------------------------------------------
+
+
+def test_the_example_of_the_documentation_has_an_order() -> None:
+    """The page's own domain, and the class below it that adds `frames`."""
+    page = (Path(__file__).parents[1] / "docs" / "extend" / "domain.md").read_text("utf-8")
+    blocks = re.findall(r"^```python.*?\n(.*?)^```", page, re.M | re.S)
+    (rolling,) = (block for block in blocks if "def frames" in block)
+    made = ModuleType("my_domain")
+    sys.modules[made.__name__] = made  # where dataclasses look names up
+    try:
+        exec(blocks[0] + rolling, made.__dict__)
+        domain = made.Rolling("rolling")
+        stream = Stream(Schedule.of([("r", 5)]), {"r": domain}, 8, 0, order="consecutive")
+        images = np.concatenate(list(stream.images()))
+    finally:
+        del sys.modules[made.__name__]
+    np.testing.assert_array_equal(images, domain.frames(numbered(0, 40), seed=0)[0])
+    assert images.shape == (40, 1, 16, 16)
+    assert (np.diff(images, axis=0) != 0).any((1, 2, 3)).all()
