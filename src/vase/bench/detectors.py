@@ -171,7 +171,7 @@ def river(name: str) -> Any:
     except ImportError:
         raise ConfigError(
             "The detectors of river are not installed. Install them: "
-            "pip install 'vase-lifelong[bench]', or leave them out: --detectors published"
+            "pip install 'vase-lifelong[bench]', or leave them out: --detectors ours"
         ) from None
     if name == "KSWIN":
         return drift.KSWIN(seed=0)

@@ -61,10 +61,10 @@ def terminal(jobs: Sequence[Record], nulls: Sequence[Record]) -> list[tuple[str,
         shown.append(("The long suite", suite_table(suite)))
     if others := [record for record in jobs if "forgetting" not in record]:
         shown.append(("Every detector, over all streams", detector_table(others)))
-    return [(title, _rows_of(cells)) for title, cells in shown]
+    return [(title, rows_of(cells)) for title, cells in shown]
 
 
-def _rows_of(markdown: str) -> list[list[str]]:
+def rows_of(markdown: str) -> list[list[str]]:
     """Return the cells of a Markdown table, without the line below its header."""
     lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
     return [[cell.replace("*", "") for cell in line] for line in [lines[0], *lines[2:]]]
@@ -73,9 +73,9 @@ def _rows_of(markdown: str) -> list[list[str]]:
 def detector_table(records: Sequence[Record]) -> str:
     """Return a table with one row per detector, over all streams."""
     rows = []
-    for name in _detectors(records):
+    for name in detector_names(records):
         seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
-        rows.append([NAMES.get(name, name), *_cells(pooled(_numbers(seen)))])
+        rows.append([NAMES.get(name, name), *_cells(pooled(numbers(seen)))])
     return table(ALL_HEAD, rows)
 
 
@@ -84,15 +84,15 @@ def _cells(all_: Mapping[str, float]) -> list[str]:
         f"{all_['switches']:.0f}",
         f"{all_['missed']:.0f}",
         f"{all_['false']:.0f}",
-        _figure(all_["false_per_100k"], "{:,.0f}"),
-        *(_figure(all_[key], "{:.0f}") for key in ("delay_median", "delay_95", "delay_worst")),
-        _figure(all_["returns_identified"], "{:.0%}"),
+        cell(all_["false_per_100k"], "{:,.0f}"),
+        *(cell(all_[key], "{:.0f}") for key in ("delay_median", "delay_95", "delay_worst")),
+        cell(all_["returns_identified"], "{:.0%}"),
     ]
 
 
 def scenario_table(records: Sequence[Record]) -> str:
     """Return one row per stream: missed + false for every detector, and details of ours."""
-    names = [name for name in _detectors(records) if name != "oracle"]
+    names = [name for name in detector_names(records) if name != "oracle"]
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == scenario]
@@ -100,15 +100,15 @@ def scenario_table(records: Sequence[Record]) -> str:
             name: [r["detectors"][name]["scores"] for r in own if name in r["detectors"]]
             for name in names
         }
-        every = {name: pooled(_numbers(scores)) for name, scores in seen.items() if scores}
+        every = {name: pooled(numbers(scores)) for name, scores in seen.items() if scores}
         ours = every["feature-statistics"]
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
                 f"{ours['switches']:.0f}",
-                _figure(ours["delay_median"], "{:.0f}") + " / "
-                + _figure(ours["delay_worst"], "{:.0f}"),
-                _figure(ours["returns_identified"], "{:.0%}"),
+                cell(ours["delay_median"], "{:.0f}") + " / "
+                + cell(ours["delay_worst"], "{:.0f}"),
+                cell(ours["returns_identified"], "{:.0%}"),
                 *(_errors(every.get(name)) for name in names),
             ]
         )  # fmt: skip
@@ -129,7 +129,7 @@ def suite_table(records: Sequence[Record]) -> str:
     )  # fmt: skip
     rows = []
     for record in records:
-        scores = _numbers([record["detectors"]["feature-statistics"]["scores"]])[0]
+        scores = numbers([record["detectors"]["feature-statistics"]["scores"]])[0]
         change = record["forgetting"]["summary"]["identity"]
         rows.append(
             [
@@ -150,7 +150,7 @@ def suite_table(records: Sequence[Record]) -> str:
 
 def suite_sentence(records: Sequence[Record]) -> str:
     """Return a summary of the suite over all seeds."""
-    all_ = pooled(_numbers([r["detectors"]["feature-statistics"]["scores"] for r in records]))
+    all_ = pooled(numbers([r["detectors"]["feature-statistics"]["scores"] for r in records]))
     domains = {visit["domain"] for record in records for visit in record["visits"]}
     change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
     return (
@@ -247,7 +247,7 @@ def _rows(record: Record) -> int:
 def _draw(axes: Axes, record: Record) -> None:
     visits, end = record["visits"], record["visits"][-1]["end"]
     names = dict.fromkeys(visit["domain"] for visit in visits)
-    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(names)}
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
     others = [
         name
         for name in record["detectors"]
@@ -260,11 +260,11 @@ def _draw(axes: Axes, record: Record) -> None:
         *others,
     ]
     for visit in visits:
-        _bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
+        bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
     for row, name in enumerate(bands, start=1):
-        for start, stop, index in _stretches(record["detectors"][name]["alarms"], end):
-            owner = _owners(record["detectors"][name]["alarms"], visits).get(index)
-            _bar(axes, start, stop, row, colours[owner] if owner else "#9aa1a9")
+        for start, stop, index in stretches(record["detectors"][name]["alarms"], end):
+            owner = owners(record["detectors"][name]["alarms"], visits).get(index)
+            bar(axes, start, stop, row, colours[owner] if owner else "#9aa1a9")
     for row, name in enumerate(others, start=1 + len(bands)):
         steps = [step for step, _ in record["detectors"][name]["alarms"]]
         axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.8)
@@ -274,29 +274,30 @@ def _draw(axes: Axes, record: Record) -> None:
     axes.spines[:].set_visible(False)
 
 
-_COLOURS = (
+COLOURS = (
     *style.PALETTE, "#7b3294", "#a6d96a", "#fb9a99", "#00441b", "#fdbf6f", "#54278f", "#b15928",
     "#1f9e89", "#e31a1c", "#3b528b", "#c2a5cf",
 )  # fmt: skip
 
 
-def _bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
+def bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
+    """Draw the stretch [start, stop) of a row."""
     axes.barh(row + 0.5, stop - start, left=start, height=0.86, color=colour, linewidth=0)
 
 
-def _stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
+def stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
     """Return (start, stop, inferred index) from the alarms."""
     moves = [(0, 0), *((step, index) for step, index in alarms)]
     stops = [*(step for step, _ in moves[1:]), end]
     return [(start, stop, index) for (start, index), stop in zip(moves, stops, strict=True)]
 
 
-def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
+def owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
     """Return the domain of every inferred index: the domain whose first visit ended with it."""
     owners: dict[int, str] = {}
     seen: set[str] = set()
     for visit in visits:
-        belief = [index for start, _, index in _stretches(alarms, visit["end"])
+        belief = [index for start, _, index in stretches(alarms, visit["end"])
                   if start < visit["end"]][-1]  # fmt: skip
         if visit["domain"] not in seen:
             seen.add(visit["domain"])
@@ -307,17 +308,19 @@ def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[i
 # ---- pieces ------------------------------------------------------------------------------------
 
 
-def _detectors(records: Sequence[Record]) -> list[str]:
+def detector_names(records: Sequence[Record]) -> list[str]:
+    """Return the detectors of all records, in order."""
     return list(dict.fromkeys(name for record in records for name in record["detectors"]))
 
 
-def _numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
+def numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
     """Return scores with nan for null: JSON has no nan."""
     nan = float("nan")
     return [{k: nan if v is None else v for k, v in each.items()} for each in scores]
 
 
-def _figure(value: float, form: str = "{:.2f}") -> str:
+def cell(value: float, form: str = "{:.2f}") -> str:
+    """Return a figure as text, or a dash if it is undefined or infinite."""
     return form.format(value) if math.isfinite(value) else "–"
 
 

@@ -27,16 +27,32 @@ def detect(
     scenarios: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SCENARIO ...]", help="Which streams; all but the long suite by default."
+            metavar="[STREAM ...]", help="Which streams; all but the long suite by default."
+        ),
+    ] = None,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Streams of consecutive frames; nothing is learnt.")
+    ] = False,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of three or more videos, for the streams of clips.", metavar="FOLDER"
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for raw files, tables, figure.")
-    ] = Path("runs/detect"),
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for raw files, tables, figure; runs/detect or runs/detect-frames.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Seeds = 3,
     detectors: Annotated[
         str,
-        typer.Option(help="ours; published: also the published rule; all: also those of river."),
+        typer.Option(
+            help="ours; published: also the published rule; all: also those of other packages."
+        ),
     ] = "ours",
     null: Annotated[
         int, typer.Option(help="If above 0, also run a null stream of so many batches.", min=0)
@@ -48,16 +64,15 @@ def detect(
     """Measure change detection on hard streams -> tables.md, timeline.png and raw files."""
     from vase.cli import session
 
-    session.detect(
-        scenarios or [],
-        range(seeds),
-        detectors,
-        null,
-        jobs,
-        out,
-        data_options(data_dir, offline),
-        console,
-    )
+    options = data_options(data_dir, offline)
+    if frames:
+        folder = out or Path("runs/detect-frames")
+        session.detect_frames(
+            scenarios or [], range(seeds), detectors, jobs, folder, options, clips, console
+        )
+        return
+    folder = out or Path("runs/detect")
+    session.detect(scenarios or [], range(seeds), detectors, null, jobs, folder, options, console)
 
 
 @bench_app.command("split")
@@ -152,6 +167,8 @@ def explore(
 @bench_app.command("list")
 def list_scenarios() -> None:
     """List the streams, and what makes each one hard."""
+    from vase.bench.frame_null import NULLS
+    from vase.bench.frame_scenarios import SCENARIOS as FRAME_SCENARIOS
     from vase.bench.scenarios import SCENARIOS
 
     table = Table("stream", "batches", "what makes it hard", box=None, pad_edge=False)
@@ -159,4 +176,11 @@ def list_scenarios() -> None:
         steps = sum(steps for _, steps in scenario.schedule(0))
         table.add_row(f"[bold]{scenario.name}[/]", f"{steps:,}", scenario.why)
     console.print(table)
-    console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER")
+    console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER\n")
+    listed = Table("consecutive frames", "what makes it hard", box=None, pad_edge=False)
+    for each in FRAME_SCENARIOS.values():
+        listed.add_row(f"[bold]{each.name}[/]", each.why)
+    for null in NULLS.values():
+        listed.add_row(f"[bold]{null.name}[/]", null.why)
+    console.print(listed)
+    console.print("\nRun some with: vase bench detect --frames STREAM ... --out FOLDER")

@@ -157,6 +157,32 @@ def detect(
     tell(f"\nTables: {tables}\nFigure: {picture}")
 
 
+def detect_frames(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    detectors: str,
+    workers: int,
+    out: Path,
+    data: build.DataOptions,
+    clips: Path | None,
+    console: Console,
+) -> None:
+    """Run the detection benchmark on consecutive frames, and write its tables and figure."""
+    from vase.bench import frame_page
+    from vase.bench import frames as bench
+    from vase.bench.frame_scenarios import FrameData
+
+    tell = _teller(console)
+    todo = bench.jobs(names, seeds, detectors, FrameData(data, clips))
+    bench.prepare(todo)
+    bench.run(todo, out, workers, tell)
+    written = bench.write_page(out)
+    for title, table in frame_page.terminal(frame_page.read(out)):
+        console.print(f"\n[bold]{title}[/]")
+        _show(table, console)
+    tell("\n" + "\n".join(f"Written: {path}" for path in written))
+
+
 def ablate(
     grid: Sequence[ablation.AblationRun],
     overrides: Sequence[str],

@@ -1,0 +1,137 @@
+"""How often a detector raises a false alarm on dependent frames, against the rate asked for.
+
+A null stream stays in one domain for ever. A detector is shown it once, and its test is replayed
+over what it kept, at several rates: the mean number of blocks between two alarms, measured. What
+is kept, and what a block is, is the detector's affair, so that each has a function of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+
+from vase import build
+from vase.bench import null
+from vase.bench.frame_scenarios import (
+    LIFETIMES,
+    FrameData,
+    FrameStream,
+    clip_domains,
+    frames_of,
+    sprites,
+)
+from vase.domains.canvas import Floats
+from vase.domains.stream import Schedule
+from vase.errors import ConfigError
+from vase.settings import DetectionSettings, DomainSettings
+
+RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
+FRAMES = 320_000  # of a null stream
+BATCH_SIZE = 32
+PHIS = (0.0, 0.5, 0.9, 0.99)
+
+Batches = Iterable[Floats]
+RunLengths = Callable[[Batches, DetectionSettings, Sequence[float]], list[dict[str, float]]]
+
+
+def feature_statistics(
+    batches: Batches, settings: DetectionSettings, asked: Sequence[float]
+) -> list[dict[str, float]]:
+    """Replay the ranks of rule `feature-statistics`: a block is a batch."""
+    images: Iterator[torch.Tensor] = map(torch.from_numpy, batches)
+    seen = islice(null.watch(images, settings), null.WARMUP - 1, None)
+    scores = [each.score for each in seen]
+    return [
+        {
+            "asked": rate,
+            "alarms": null.rate(scores, rate, settings.window)["alarms"],
+            "blocks": len(scores) - settings.window,
+        }
+        for rate in asked
+    ]
+
+
+REPLAYS: Mapping[str, RunLengths] = {"feature-statistics": feature_statistics}
+
+
+def measured_run_length(
+    batches: Batches, settings: DetectionSettings, asked: Sequence[float] = RATES
+) -> list[dict[str, float]]:
+    """Return, for every rate asked for, `asked`, `alarms` and the `blocks` they were counted in.
+
+    batches: of one domain, [B, C, H, W] each, in order. settings: its `rule` is the detector. A
+    `ConfigError` for a detector whose test can't be replayed; add its function to `REPLAYS`.
+    """
+    if settings.rule not in REPLAYS:
+        raise ConfigError(
+            f"The test of the detector '{settings.rule}' cannot be replayed. There are: "
+            f"{', '.join(REPLAYS)}."
+        )
+    return REPLAYS[settings.rule](batches, settings, asked)
+
+
+# ---- the streams ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NullScenario:
+    """Streams without any change, by name, for a seed."""
+
+    name: str
+    why: str
+    streams: Callable[[int, FrameData], Mapping[str, FrameStream]]
+    clips: bool = False
+
+
+def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, FrameStream]:
+    """Return AR(1) vectors."""
+    settings = DomainSettings(domain="autoregressive", options={"phi": phi})
+    name = f"AR(1), phi = {phi:g}"
+    return _staying({name: build.domain(name, settings, 1, data.options, "train")}, seed)
+
+
+def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, FrameStream]:
+    """Return moving clothes that live `lifetime` frames each."""
+    name = f"bouncing, life {lifetime:,}"
+    return _staying({name: sprites("moving-fashion", lifetime, data)}, seed)
+
+
+def looped(seed: int, data: FrameData) -> dict[str, FrameStream]:
+    """Return every clip by itself, back and forth without end."""
+    return _staying(clip_domains(data), seed)
+
+
+def _staying(domains: Mapping[str, Any], seed: int) -> dict[str, FrameStream]:
+    return {
+        name: FrameStream(Schedule.of([(name, FRAMES)]), {name: domain}, seed)
+        for name, domain in domains.items()
+    }
+
+
+NULLS: Mapping[str, NullScenario] = {
+    scenario.name: scenario
+    for scenario in (
+        *(
+            NullScenario(
+                f"null-ar-{phi:g}",
+                f"no change: AR(1) with phi = {phi:g}",
+                partial(autoregressive, phi),
+            )
+            for phi in PHIS
+        ),
+        *(
+            NullScenario(
+                f"null-bouncing-{lifetime}",
+                f"no change: sprites that live {frames_of(lifetime)}",
+                partial(bouncing, lifetime),
+            )
+            for lifetime in LIFETIMES
+        ),
+        NullScenario("null-clips", "no change: every clip by itself, looped", looped, clips=True),
+    )
+}
