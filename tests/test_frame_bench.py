@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build
-from vase.bench import frame_detectors, frame_page, frames
+from vase.bench import frame_detectors, frame_page, frame_scenarios, frames
 from vase.bench.detect import defined
 from vase.bench.frame_detectors import (
     SHOTS,
@@ -426,6 +426,23 @@ def test_records_make_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     ]
 
 
+def test_records_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ["clips-1", "clips-8", "clips-32", "null-ar-0.5", "null-ar-0.9", "null-ar-0.99", "walk"]
+    for name in reversed(names):
+        (tmp_path / f"{name}-seed-0.json").write_text(json.dumps({"scenario": name}))
+    assert [record["scenario"] for record in frame_page.read(tmp_path)] == names
+
+
+@pytest.mark.parametrize("name", ["bouncing-1", "bouncing-5000"])
+def test_no_clock_finds_the_changes_of_a_stream(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all stays are of one length, a detector that looks at nothing gets full marks."""
+    monkeypatch.setattr(frame_scenarios, "sprites", lambda *_: LIGHT)
+    visits = SCENARIOS[name].stream(0, NO_DATA).visits
+    assert len(visits) == 12
+    assert {visit.domain for visit in visits[:3]} == set(BOUNCING)
+    assert max(covering(visits, each, visits[-1].end) for each in dummies(visits).values()) < 0.9
+
+
 def test_run_lengths_of_several_seeds_are_pooled() -> None:
     rates = [
         {"asked": 100.0, "alarms": 3, "blocks": 600},
@@ -451,7 +468,6 @@ def test_streams_of_clips_are_left_out_where_there_are_no_clips(tmp_path: Path) 
     }
     assert with_clips - without == {"clips-1", "clips-8", "clips-32", "clips-64", "null-clips"}
     assert with_clips == {*SCENARIOS, *NULLS}
-    assert set(BOUNCING) == {"moving-mnist", "moving-fashion", "fashion"}
 
 
 def test_visits_are_segments_of_frames() -> None:

@@ -5,6 +5,7 @@ Everything is computed from the raw records; each job has written one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,15 @@ STREAM_HEAD = (
 
 
 def read(folder: Path) -> list[Record]:
-    """Return the records in a folder, ordered by file name."""
-    return [read_json(path) for path in sorted(folder.glob("*-seed-*.json"))]
+    """Return the records in a folder, ordered by file name, its numbers as numbers."""
+    paths = sorted(folder.glob("*-seed-*.json"), key=lambda path: _natural(path.name))
+    return [read_json(path) for path in paths]
+
+
+def _natural(name: str) -> list[tuple[float, str]]:
+    """Return a key by which "clips-8" comes before "clips-32"."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return [(float(part), "") if k % 2 else (0.0, part) for k, part in enumerate(parts)]
 
 
 def markdown(records: Sequence[Record]) -> str:

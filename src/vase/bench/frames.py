@@ -69,7 +69,7 @@ class FrameJob:
 def jobs(
     names: Sequence[str], seeds: Sequence[int], detectors: str, data: FrameData
 ) -> list[FrameJob]:
-    """Return all jobs, the longest first; a `ConfigError` where one cannot be done.
+    """Return all jobs; a `ConfigError` where a name is not known.
 
     No names: all streams but, where no folder of clips is given, those that need it.
     """
