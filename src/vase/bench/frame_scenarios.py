@@ -146,7 +146,7 @@ def clip_domains(data: FrameData) -> dict[str, FrameDomain]:
         where = "No folder of clips is given" if data.clips is None else f"'{data.clips}' holds"
         found = "" if data.clips is None else f" {len(paths)} videos"
         raise ConfigError(
-            f"{where}{found}, and the streams 'clips-...' and 'loop-...' play at least "
+            f"{where}{found}, and the streams 'clips-...' and 'null-clips' play at least "
             f"{CLIPS_LEAST} videos. Give a folder of them: --clips FOLDER. docs/detection.md says "
             "which ones RESULTS.md has and where to get them."
         )
