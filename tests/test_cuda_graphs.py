@@ -40,6 +40,8 @@ ALONE: Changes = {
     "masks": {"enabled": False},
     "replay": {"snapshot_every": 30},
 }
+# Batches of 16, of which two are learnt together out of the working memory.
+REMEMBERED: Changes = {"memory": {"use": "always", "frames": 256, "frames_per_step": 32}}
 SWITCH, OPENED, STEPS = 60, 71, 88
 
 
@@ -97,7 +99,7 @@ def apart(one: Learner, other: Learner, average: bool = False) -> float:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("changes", [{}, ALONE])
+@pytest.mark.parametrize("changes", [{}, ALONE, REMEMBERED])
 def test_a_captured_learner_goes_where_it_would_have_gone(
     device: torch.device, changes: Changes
 ) -> None:

@@ -259,10 +259,14 @@ def learner(
 def devices(config: Config) -> Devices:
     """All devices of a run, not launched yet; a `ConfigError` where a batch can't be shared out."""
     count, images = config.training.devices, config.stream.batch_size
-    replayed = config.replay.count(images) if config.replay.enabled else 0
+    drawn = images * -(-config.memory.frames_per_step // images)  # by a step, from the memory
+    replayed, beside_drawn = (
+        config.replay.count(each) if config.replay.enabled else 0 for each in (images, drawn)
+    )
     for what, shared in (
         ("stream.batch_size", images),
         ("the replayed images of a batch", replayed),
+        ("the replayed images of a step from the working memory", beside_drawn),
     ):
         if shared % count:
             raise ConfigError(

@@ -60,7 +60,8 @@ class Decision:
     deferred batches, this one included, it rests on. discards: whether the present environment, on
     probation until now, is discarded. provisional: whether the environment is on probation.
     statistic: of the test, after the decision; what it means is the detector's affair. numbers: the
-    evidence, in what JSON can hold.
+    evidence, in what JSON can hold. correlation_time: of the present environment's frames, in
+    frames; 1 where they are independent, or where the detector does not measure it.
     """
 
     kind: DecisionKind
@@ -71,6 +72,7 @@ class Decision:
     provisional: bool = False
     statistic: float = 0.0
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    correlation_time: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,9 @@ class Event:
 class Observation:
     """What one step did: the decision, the terms of the loss in nats per image, the latents.
 
-    `terms` is empty for a batch that was not learnt. `kl_per_latent` and `alpha` (atypicality),
-    both in nats, have one entry per latent.
+    `terms` is empty where no weight was changed: the batch is not taken to be of the present
+    environment, or it waits in the working memory for a step that learns from it. `kl_per_latent`
+    and `alpha` (atypicality), both in nats, have one entry per latent.
     """
 
     step: int

@@ -35,7 +35,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-# ---- the learner: objective, detection, masks, replay, optimizer -------------------------------
+# ---- the learner: objective, detection, memory, masks, replay, optimizer -----------------------
 
 
 class ObjectiveSettings(Section):
@@ -127,6 +127,23 @@ class DetectionSettings(Section):
         return self.target_arl / OVERSHOOT
 
 
+class MemorySettings(Section):
+    """A working memory of the present environment, for frames that depend on one another.
+
+    It is emptied when the environment is left, and never saved.
+    """
+
+    use: Literal["auto", "always"] = Field(
+        "auto",
+        description="`auto` learns from the memory while the change detector finds that frames "
+        "depend on one another; `always` does so whatever it finds",
+    )
+    frames: NonNegativeInt = Field(4096, description="frames that are kept at most; 0: no memory")
+    frames_per_step: PositiveInt = Field(
+        32, description="new frames after which a step learns from as many of the memory, at least"
+    )
+
+
 class MaskSettings(Section):
     """Which latents a new environment may use (the letter A of the paper's ablations)."""
 
@@ -188,6 +205,7 @@ class LearnerSettings(Section):
 
     objective: ObjectiveSettings = ObjectiveSettings()
     detection: DetectionSettings = DetectionSettings()
+    memory: MemorySettings = MemorySettings()
     masks: MaskSettings = MaskSettings()
     replay: ReplaySettings = ReplaySettings()
     training: OptimizerSettings = OptimizerSettings()
@@ -325,7 +343,7 @@ class DomainSettings(Section):
 class StreamSettings(Section):
     """WHEN and WHAT: a schedule of segments, and the domains by name."""
 
-    batch_size: Annotated[int, Field(ge=2, le=4096)] = Field(64, description="images per batch")
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = Field(64, description="images per batch")
     size: Annotated[int, Field(ge=8, le=256)] = Field(
         64, description="side of the canvas, in pixels"
     )

@@ -2,6 +2,8 @@
 
     detect, decide    detection/detector.py   is it still the same domain? which environment is it?
     act               `_act`, `_move`         snapshot, a new record and mask, or the old record
+    remember          `_to_learn`             the batch or, of frames that depend on one another, a
+                                              sample of the working memory (working_memory.py)
     replay            lifelong/replay.py      images of past environments from the snapshot
     loss              lifelong/loss.py        L = L_MDL + L_past + w_s CE + own terms
     update            `update`                one step of Adam, and the moving average
@@ -51,6 +53,7 @@ from vase.lifelong.weights import (
     optimizer_state,
     update_average,
 )
+from vase.lifelong.working_memory import uses_memory
 from vase.objective.atypicality import atypicality
 from vase.objective.capacity import grow
 from vase.objective.moments import Moments
@@ -74,14 +77,34 @@ class Learner(LearnerState):
         raise_if_skipped_or_invalid(decision, self.environments, self.detector, self.step)
         moments, events = self._act(decision, images)
         if decision.kind == "same" or first:
-            result = self.update(images)  # replay, loss, update
-            if not result.finite:
-                raise NotFiniteError("its loss or gradient is not finite")
-            self.update_average()
-            self._record(result, images)
-            moments = result.moments
+            present = self._to_learn(images, decision.correlation_time)  # remember
+            if present is not None:
+                result = self.update(present)  # replay, loss, update
+                if not result.finite:
+                    raise NotFiniteError("its loss or gradient is not finite")
+                self.update_average()
+                self._record(result, images)
+                moments = result.moments
         events += self._refresh_snapshot(decision)
         return self._end_step(decision, moments, result, events)
+
+    def _to_learn(self, images: Tensor, correlation_time: float) -> Tensor | None:
+        """Return what a step learns from, [B, C, H, W]; None while too few frames are new.
+
+        That is the batch itself or, where frames depend on one another, images out of the memory.
+        """
+        settings = self.settings.memory
+        if not uses_memory(settings, correlation_time):
+            self.memory = self.memory.emptied()
+            return images
+        if not images.isfinite().all():
+            raise NotFiniteError("its images contain NaN or infinity")
+        self.memory = self.memory.waiting_for_step(images)
+        count = len(self.memory.waiting)
+        if count < settings.frames_per_step:
+            return None
+        self.memory = self.memory.merged(self.generator)
+        return self.memory.draw(count, self.generator)
 
     def update(self, images: Tensor) -> UpdateResult:
         """Replay, loss, and one step of Adam.
@@ -257,6 +280,7 @@ class Learner(LearnerState):
         snapshot from before it, with Adam's moments; without replay its weights stay.
         """
         left = self.environments.current
+        self.memory = self.memory.emptied()  # of the environment that is left
         copy_weights(self)  # for `transaction`, which undoes a step that fails
         if decision.discards:
             self.roll_back()

@@ -21,6 +21,7 @@ from vase.lifelong.weights import (
     grown_optimizer,
     restore_optimizer,
 )
+from vase.lifelong.working_memory import WorkingMemory
 from vase.nets import Architecture, Networks
 from vase.settings import LearnerSettings
 
@@ -30,6 +31,7 @@ Saved = tuple[dict[str, Tensor], dict[str, Tensor], OptimizerState]
 class LearnerState:
     """Networks, their moving average, the snapshot, the optimizer, a detector and records.
 
+    memory: frames of the present environment, which are never saved.
     rollback_optimizer: Adam's moments from when an environment on probation was opened, else None.
     deferred: the latest batches of images [B_i, C, H, W] that wait for a decision.
     """
@@ -63,6 +65,7 @@ class LearnerState:
         self.reservoir = (
             Reservoir(settings.replay.stored_images) if settings.stores_images else None
         )
+        self.memory = WorkingMemory(settings.memory.frames)
         self.deferred: tuple[Tensor, ...] = ()
         self.step = self.skipped = 0
         self.saved: Saved | None = None  # copies of the weights, within a step

@@ -1,7 +1,9 @@
 """A learner's whole state as tensors and JSON, and back: what a checkpoint holds.
 
 Nothing else is needed to go on bit for bit: noise and replayed images are a function of
-(seed, step), and the state of the stream is its position, which is the step.
+(seed, step), and the state of the stream is its position, which is the step. The one exception is
+the working memory, whose frames are never saved: where it is used, a learner that goes on fills it
+anew from the stream.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str
         for name, slots in moments.items()
     } or None
     learner.deferred = tuple(_sequence("deferred", tensors, device))
+    learner.memory = learner.memory.emptied()
     learner.environments = Environments.from_json(record["environments"])
     learner.detector.load_state_dict(with_tensors(record["detector"], tensors))
     if learner.reservoir is not None and record["stored"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -75,6 +76,7 @@ class Recorder:
         self.log_every, self.checkpoint_every = log_every, checkpoint_every
         self.milestones = milestones
         self.trackers = trackers(tracker, folder, learner.step)
+        self.latest: Observation | None = None  # that learnt
 
     def __enter__(self) -> Recorder:
         return self
@@ -127,9 +129,11 @@ class Recorder:
         between = stride(observation.step, self.log_every)
         if observation.step and between > stride(observation.step - 1, self.log_every):
             keep_lines(self.folder.metrics, lambda step: step % between == 0)
+        self.latest = observation if observation.learnt else self.latest
         if observation.step % between == 0:
-            append_lines(self.folder.metrics, [observation.to_json()])
-            self._track(observation)
+            line = with_terms(observation, self.latest)
+            append_lines(self.folder.metrics, [line.to_json()])
+            self._track(line)
 
     def _track(self, observation: Observation) -> None:
         scalars = {
@@ -140,6 +144,25 @@ class Recorder:
         }
         for tracker in self.trackers:
             tracker.scalars(scalars, observation.step)
+
+
+def with_terms(observation: Observation, latest: Observation | None) -> Observation:
+    """Return what is logged of a step: of a batch that waits to be learnt, what was learnt last.
+
+    Small batches wait in the working memory until they are enough for a step. Without this, a log
+    of every tenth step could miss every step that learns.
+    """
+    decision = observation.decision
+    if observation.learnt or latest is None or decision.kind != "same":
+        return observation
+    if latest.decision.environment != decision.environment:
+        return observation
+    return replace(
+        observation,
+        terms=latest.terms,
+        kl_per_latent=latest.kl_per_latent,
+        alpha=latest.alpha,
+    )
 
 
 def resume(folder: RunFolder, learner: Learner) -> str:
