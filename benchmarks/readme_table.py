@@ -6,7 +6,7 @@ from pathlib import Path
 
 from preset_page import SOURCE, Result, results, spread
 
-from vase.bench.page import table
+from vase.bench.page import OURS, named, table
 from vase.training.folder import read_json
 
 START, END = (
@@ -67,8 +67,8 @@ def _note() -> str:
 
 def _detection(folder: Path) -> tuple[list[str], list[list[str]]]:
     """The long suite: what was noticed, when, and what was re-identified."""
-    records = [read_json(path) for path in sorted(folder.glob("suite-seed-*.json"))]
-    scores = [record["detectors"]["feature-statistics"]["scores"] for record in records]
+    records = [named(read_json(path)) for path in sorted(folder.glob("suite-seed-*.json"))]
+    scores = [record["detectors"][OURS]["scores"] for record in records]
     switches, missed, false, returns = (
         sum(score[name] for score in scores) for name in ("switches", "missed", "false", "returns")
     )

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from preset_page import results, section, spread
 
-from vase.bench import ablation_page, disentanglement, exploration, sharing, split, sweep
+from vase.bench import (
+    ablation_page,
+    disentanglement,
+    exploration,
+    frame_page,
+    sharing,
+    split,
+    sweep,
+)
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
@@ -38,8 +46,59 @@ def page(folder: Path) -> str:
             *gpu(folder / "gpu"),
             *digits(folder / "split"),
             *detection(folder / "detect"),
+            *consecutive(folder / "frames"),
+            *in_order(folder / "in_order"),
         ]
     )
+
+
+def consecutive(folder: Path) -> list[str]:
+    """Return the benchmark on consecutive frames, if there are raw files of it."""
+    records = frame_page.read(folder) if folder.is_dir() else []
+    if not records:
+        return []
+    minutes = sum(record["minutes"] for record in records)
+    seeds = max(record["seed"] for record in records) + 1
+    return [
+        "## Change detection on consecutive frames",
+        "Detection alone, nothing is learnt. A delay counts frames of the new domain until the "
+        "alarm, and is also given in correlation times of that domain. `blocks` is the default "
+        "rule, `feature-statistics` the former one; both are asked for one false alarm in "
+        f"9,000,000 frames. Up to {seeds} seeds, {minutes:.0f} minutes of one core. [The streams, "
+        "the scores and the detectors](docs/detection.md#streams-of-consecutive-frames).",
+        "    vase bench detect --frames --clips clips --detectors all",
+        frame_page.markdown(records),
+    ]
+
+
+def in_order(folder: Path) -> list[str]:
+    """Return what is learnt from frames in order, over what is learnt from them shuffled."""
+    found = {path: read_json(path) for path in sorted(folder.glob("*.json"))}
+    if not found:
+        return []
+    rows = []
+    for path, record in found.items():
+        for name, each in record["summary"].items():
+            ratio = each.get("ratio", {})  # none where nothing was taught shuffled beside it
+            identity = ratio.get("identity", {})
+            factors = {name: each for name, each in ratio.items() if name != "identity"}
+            rows.append([
+                path.stem, name, each["seeds"], f"{100 * each['identity']:.1f}",
+                *(f"{identity[key]:.2f}" if identity else "–" for key in ("mean", "min", "max")),
+                ", ".join(f"{key} {each['mean']:.3f}" for key, each in factors.items()) or "–",
+            ])  # fmt: skip
+    head = (
+        "stream", "learnt", "seeds", "identity %", "over shuffled: mean", "least", "most",
+        "R2 over shuffled",
+    )  # fmt: skip
+    return [
+        "## What is learnt from frames in order",
+        "Readouts on independent test images of a model taught from consecutive frames, over those "
+        "of one taught from the same frames shuffled; detection off, so that every frame is "
+        "learnt. [The working memory](docs/method.md).",
+        "    python benchmarks/in_order.py",
+        table(head, rows),
+    ]
 
 
 def ablations(folder: Path) -> list[str]:
@@ -261,9 +320,10 @@ def detection(folder: Path) -> list[str]:
         "Real images on a canvas of 32 x 32, small networks, one thread each. A delay counts the "
         "batches of the new domain before the alarm. `missed + false`: switches without an alarm, "
         "and alarms that no switch explains. The published rule is stopped when it has created "
-        "more than 20 environments, and later switches count as missed; river's detectors run with "
-        "their default parameters on the loss or the latents of a plain model; a dash if they did "
-        "not run. Target run length 100,000, in the null run the default. "
+        "more than 20 environments, and later switches count as missed; river's detectors run "
+        "with their default parameters on the loss or the latents of a plain model; a dash if "
+        "they did not run. Target run length 100,000, in the null run 190,000. A raw file without "
+        "a `rule` is of `feature-statistics`, which was the default before `blocks`. "
         "[The method](docs/detection.md).",
         f"    vase bench detect suite --seeds {seeds}\n"
         "    vase bench detect --detectors all --seeds 2\n"

@@ -188,9 +188,7 @@ def test_the_oracle_is_never_late_and_never_wrong() -> None:
 
 def test_ours_finds_the_toy_s_switches_and_returns(toys: Scenario) -> None:
     visits = toys.visits(0)
-    found = score(
-        visits, Learning("feature-statistics").watch(toys, 0, build.DataOptions()).alarms, 180
-    )
+    found = score(visits, Learning("blocks").watch(toys, 0, build.DataOptions()).alarms, 180)
     assert (found["missed"], found["false"]) == (0, 0)
     assert found["returns_identified"] == 1
     assert found["delay_worst"] <= 6
@@ -226,6 +224,8 @@ def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_watching_alone_decides_what_the_learner_decides(toys: Scenario) -> None:
     """The same scores, deferred batches, alarm and decision, outliers and a new domain included."""
+    former = {**toys.settings, "detection.rule": "feature-statistics"}
+    toys = replace(toys, settings=former)
     settings = toys.config(0)
     stream, learner = opened(toys, settings, build.DataOptions())
     hostile = Glitched(stream, 0.05)
@@ -250,7 +250,7 @@ def test_watching_alone_decides_what_the_learner_decides(toys: Scenario) -> None
 def test_small_and_large_batches_come_to_a_decision(toys: Scenario, batch_size: int) -> None:
     there_and_back = turns("light", "dark", 100, 60)(0)[:4]
     scenario = replace(toys, batch_size=batch_size, schedule=lambda _: there_and_back)
-    alarms = Learning("feature-statistics").watch(scenario, 0, build.DataOptions()).alarms
+    alarms = Learning("blocks").watch(scenario, 0, build.DataOptions()).alarms
     found = score(scenario.visits(0), alarms, 320)
     assert (found["missed"], found["false"]) == (0, 0)
 
@@ -278,7 +278,7 @@ def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
     data = build.DataOptions()
     journey = suite.travel(scenario, 0, data)
-    assert journey.alarms == Learning("feature-statistics").watch(scenario, 0, data).alarms
+    assert journey.alarms == Learning("blocks").watch(scenario, 0, data).alarms
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
     told = suite.forgetting(scenario, 0, data, journey)
     assert set(told["timeline"][-1]["domains"]) == {"light", "dark"}

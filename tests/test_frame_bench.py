@@ -421,7 +421,7 @@ def test_records_make_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     titles = [title for title, _ in frame_page.terminal(frame_page.read(tmp_path))]
     assert titles == [
         "Toys: every detector",
-        "By stream: feature-statistics",
+        "By stream: blocks",
         "What happens to cameras",
     ]
 

@@ -131,7 +131,8 @@ def test_images_are_drawn_without_repetition_if_there_are_enough() -> None:
 def test_it_is_used_where_frames_depend_on_one_another() -> None:
     usual = MemorySettings()
     assert not uses_memory(usual, 1.0)
-    assert uses_memory(usual, 1.1)
+    assert not uses_memory(usual, 1.5)
+    assert uses_memory(usual, 2.0)
     assert uses_memory(MemorySettings(use="always"), 1.0)
     assert not uses_memory(MemorySettings(use="always", frames=0), 100.0)
 

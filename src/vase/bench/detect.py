@@ -25,7 +25,7 @@ from vase.training.checkpoint import write_bytes
 from vase.training.folder import rounded, write_json
 
 KINDS = ("ours", "published", "all")
-OURS = "feature-statistics"
+OURS = "blocks"
 LONG, OUTLIERS = "suite", "glitches"
 
 
@@ -95,6 +95,7 @@ def work(job: Job) -> dict[str, Any]:
         "scenario": job.scenario,
         "why": scenario.why,
         "seed": job.seed,
+        "rule": OURS,
         "visits": [asdict(visit) for visit in visits],
         "detectors": {
             name: {

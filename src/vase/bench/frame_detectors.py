@@ -27,7 +27,7 @@ from vase.domains.canvas import Floats
 from vase.errors import ConfigError
 from vase.nets import Architecture
 
-OURS = ("feature-statistics",)  # rules of `DETECTORS`, the default one first
+OURS = ("blocks", "feature-statistics")  # rules of `DETECTORS`, the default one first
 SHOTS = ("ContentDetector", "AdaptiveDetector", "HashDetector", "ThresholdDetector")
 DRIFTS = ("ADWIN", "KSWIN", "PageHinkley")
 MOVES = ("new", "returned", "reopened")

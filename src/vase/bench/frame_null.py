@@ -8,15 +8,17 @@ is kept, and what a block is, is the detector's affair, so that each has a funct
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vase import build
-from vase.bench import null
+from vase.bench import block_null, null
 from vase.bench.frame_scenarios import (
     LIFETIMES,
     FrameData,
@@ -25,13 +27,19 @@ from vase.bench.frame_scenarios import (
     frames_of,
     sprites,
 )
+from vase.detection.blocks import CHUNK
+from vase.detection.features import random_features
 from vase.domains.canvas import Floats
 from vase.domains.stream import Schedule
 from vase.errors import ConfigError
+from vase.nets import Architecture
 from vase.settings import DetectionSettings, DomainSettings
 
 RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
 FRAMES = 320_000  # of a null stream
+LIVES, WARMUP = 200, 64_000  # sprites of a null stream at least; frames before anything is counted
+ALARMS = 34  # per seed, after which no more are counted: over 100 with three
+SIZE = 8  # features of an AR(1) process
 BATCH_SIZE = 32
 PHIS = (0.0, 0.5, 0.9, 0.99)
 
@@ -56,7 +64,41 @@ def feature_statistics(
     ]
 
 
-REPLAYS: Mapping[str, RunLengths] = {"feature-statistics": feature_statistics}
+def blocks(
+    batches: Batches, settings: DetectionSettings, asked: Sequence[float]
+) -> list[dict[str, float]]:
+    """Count the false alarms of rule `blocks`, which stays where it is."""
+    extractor: torch.nn.Module | None = None
+
+    def features() -> Iterator[NDArray[np.float64]]:
+        nonlocal extractor
+        for images in batches:
+            channels, height, width = images.shape[1:]
+            shape = Architecture(channels=channels, height=height, width=width)
+            extractor = extractor or random_features(shape)
+            yield extractor(torch.from_numpy(images)).double().numpy()
+
+    return _counted(block_null.chunks_of(features()), asked, settings, warmup=WARMUP)
+
+
+def _counted(
+    chunks: Iterator[NDArray[np.float64]],
+    asked: Sequence[float],
+    settings: DetectionSettings,  # noqa: ARG001
+    warmup: int,
+) -> list[dict[str, float]]:
+    found, known = block_null.run_lengths(chunks, asked, ALARMS, warmup)
+    shared = {"block_frames": known.block * CHUNK, "correlation_time": known.correlation_time}
+    return [{**asdict(each), **shared} for each in found]
+
+
+REPLAYS: Mapping[str, RunLengths] = {"blocks": blocks, "feature-statistics": feature_statistics}
+
+
+def features_run_length(phi: float, seed: int) -> list[dict[str, float]]:
+    """Count the false alarms of rule `blocks` on AR(1) features, from the first frame on."""
+    features = block_null.autoregressive(phi, SIZE, seed)
+    return _counted(block_null.chunks_of(features), RATES, DetectionSettings(), warmup=0)
 
 
 def measured_run_length(
@@ -80,12 +122,16 @@ def measured_run_length(
 
 @dataclass(frozen=True)
 class NullScenario:
-    """Streams without any change, by name, for a seed."""
+    """Streams without any change, by name, for a seed.
+
+    phi: of AR(1) features; a detector that can be shown features is shown these.
+    """
 
     name: str
     why: str
     streams: Callable[[int, FrameData], Mapping[str, FrameStream]]
     clips: bool = False
+    phi: float | None = None
 
 
 def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, FrameStream]:
@@ -98,7 +144,8 @@ def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, FrameStr
 def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, FrameStream]:
     """Return moving clothes that live `lifetime` frames each."""
     name = f"bouncing, life {lifetime:,}"
-    return _staying({name: sprites("moving-fashion", lifetime, data)}, seed)
+    frames = max(FRAMES, LIVES * lifetime)
+    return _staying({name: sprites("moving-fashion", lifetime, data)}, seed, frames)
 
 
 def looped(seed: int, data: FrameData) -> dict[str, FrameStream]:
@@ -106,9 +153,9 @@ def looped(seed: int, data: FrameData) -> dict[str, FrameStream]:
     return _staying(clip_domains(data), seed)
 
 
-def _staying(domains: Mapping[str, Any], seed: int) -> dict[str, FrameStream]:
+def _staying(domains: Mapping[str, Any], seed: int, frames: int = FRAMES) -> dict[str, FrameStream]:
     return {
-        name: FrameStream(Schedule.of([(name, FRAMES)]), {name: domain}, seed)
+        name: FrameStream(Schedule.of([(name, frames)]), {name: domain}, seed)
         for name, domain in domains.items()
     }
 
@@ -121,6 +168,7 @@ NULLS: Mapping[str, NullScenario] = {
                 f"null-ar-{phi:g}",
                 f"no change: AR(1) with phi = {phi:g}",
                 partial(autoregressive, phi),
+                phi=phi,
             )
             for phi in PHIS
         ),

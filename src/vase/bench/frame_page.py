@@ -90,7 +90,12 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
         own = [record for record in changing if record["group"] == group]
         shown.append((f"{group}: every detector", detector_table(own)))
     for rule in dict.fromkeys(rule for record in changing for rule in record["ours"]):
-        shown.append((f"By stream: {rule}", stream_table(changing, rule)))
+        shown.append(
+            (
+                f"By stream: {rule}",
+                stream_table([r for r in changing if rule in r["detectors"]], rule),
+            )
+        )
     if changing:
         shown.append((ERRORS, error_table(changing)))
     if hostile := [record for record in records if record.get("expected")]:

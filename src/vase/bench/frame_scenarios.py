@@ -26,10 +26,12 @@ from vase.domains.stream import Schedule, Segment
 from vase.errors import ConfigError
 from vase.settings import DomainSettings
 
+RUN_LENGTH = "9000000 frames"  # between false alarms: 140,000 batches of 64
+
 LIFETIMES = (1, 16, 100, 500, 5000)  # frames that a bouncing sprite lives
 CLIP_SIZES = (1, 8, 32, 64)  # frames of a batch
 CLIP_STAYS, CLIP_FRAMES = 20, (1200, 2401)
-WALK_STAYS, WALK_FRAMES = 33, (1500, 2501)  # each light once, and ten times again
+WALK_STAYS, WALK_FRAMES = 11, (1500, 2501)  # in each light once, and ten times again
 BOUNCING_STAYS, BOUNCING_FRAMES = 12, (4800, 8001)  # of one length a clock would find them all
 LIGHTS: tuple[Light, ...] = ("day", "night", "lamp")
 BOUNCING = ("moving-mnist", "moving-fashion", "fashion")
@@ -109,7 +111,7 @@ class FrameScenario:
     beside: bool = True
     clips: bool = False
     disturbance: Disturbance | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"target_arl": RUN_LENGTH})
 
 
 def stays(
@@ -157,12 +159,11 @@ def clip_domains(data: FrameData) -> dict[str, FrameDomain]:
     }
 
 
-def walk(seed: int, data: FrameData) -> FrameStream:
-    """Return a walk through the room by day, by night, and by the viewer's own lamp."""
-    domains: dict[str, FrameDomain] = {light: _lit(light, data) for light in LIGHTS}
-    return FrameStream(
-        Schedule.of(list(stays(LIGHTS, WALK_STAYS, WALK_FRAMES, seed))), domains, seed
-    )
+def walk(lights: tuple[Light, ...], seed: int, data: FrameData) -> FrameStream:
+    """Return a walk through the room by day, by night, or by the viewer's own lamp."""
+    domains: dict[str, FrameDomain] = {light: _lit(light, data) for light in lights}
+    plan = list(stays(lights, WALK_STAYS * len(lights), WALK_FRAMES, seed))
+    return FrameStream(Schedule.of(plan), domains, seed)
 
 
 def _lit(light: Light, data: FrameData) -> FrameDomain:
@@ -205,9 +206,15 @@ SCENARIOS: Mapping[str, FrameScenario] = {
         ),
         FrameScenario(
             "walk",
-            "a walk through a room by day, by night and by lamp, ten returns to each",
+            "a walk through a room by day and by night, ten returns to each",
             "A walk",
-            walk,
+            partial(walk, LIGHTS[:2]),
+        ),
+        FrameScenario(
+            "walk-lights",
+            "the same by day, by night and by a lamp",
+            "A walk in three lights",
+            partial(walk, LIGHTS),
         ),
         *(
             FrameScenario(

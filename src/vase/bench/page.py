@@ -20,7 +20,8 @@ from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
 
-NAMES = {"feature-statistics": "**ours**", "oracle": "oracle", "published": "published rule"}
+OURS = "ours"  # what the detector of this package is called in a record that was read
+NAMES = {OURS: "**ours**", "oracle": "oracle", "published": "published rule"}
 ALL_HEAD = (
     "detector", "switches", "missed", "false", "per 100,000", "median", "95 %", "worst",
     "returns re-identified",
@@ -30,9 +31,18 @@ LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 
 def read(folder: Path) -> tuple[list[Record], list[Record]]:
     """Return the records of jobs and of null runs in a folder, ordered by file name."""
-    found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    found: list[Record] = [named(read_json(path)) for path in sorted(folder.glob("*.json"))]
     jobs = [record for record in found if "detectors" in record]
     return jobs, [record for record in found if "rates" in record]
+
+
+def named(record: Record) -> Record:
+    """Return a record in which the rule that was ours when it was written is called that."""
+    if "detectors" not in record:
+        return record
+    rule = record.get("rule", "feature-statistics")
+    found = {OURS if name == rule else name: each for name, each in record["detectors"].items()}
+    return {**record, "detectors": found}
 
 
 def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
@@ -101,7 +111,7 @@ def scenario_table(records: Sequence[Record]) -> str:
             for name in names
         }
         every = {name: pooled(numbers(scores)) for name, scores in seen.items() if scores}
-        ours = every["feature-statistics"]
+        ours = every[OURS]
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
@@ -129,7 +139,7 @@ def suite_table(records: Sequence[Record]) -> str:
     )  # fmt: skip
     rows = []
     for record in records:
-        scores = numbers([record["detectors"]["feature-statistics"]["scores"]])[0]
+        scores = numbers([record["detectors"][OURS]["scores"]])[0]
         change = record["forgetting"]["summary"]["identity"]
         rows.append(
             [
@@ -150,7 +160,7 @@ def suite_table(records: Sequence[Record]) -> str:
 
 def suite_sentence(records: Sequence[Record]) -> str:
     """Return a summary of the suite over all seeds."""
-    all_ = pooled(numbers([r["detectors"]["feature-statistics"]["scores"] for r in records]))
+    all_ = pooled(numbers([r["detectors"][OURS]["scores"] for r in records]))
     domains = {visit["domain"] for record in records for visit in record["visits"]}
     change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
     return (
@@ -178,7 +188,7 @@ def outlier_table(records: Sequence[Record]) -> str:
 
 def _known(records: Sequence[Record]) -> int:
     """Return the number of returns that were re-identified."""
-    scores = [record["detectors"]["feature-statistics"]["scores"] for record in records]
+    scores = [record["detectors"][OURS]["scores"] for record in records]
     return sum(round(each["returns"] * (each["returns_identified"] or 0)) for each in scores)
 
 
@@ -248,15 +258,11 @@ def _draw(axes: Axes, record: Record) -> None:
     visits, end = record["visits"], record["visits"][-1]["end"]
     names = dict.fromkeys(visit["domain"] for visit in visits)
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
-    others = [
-        name
-        for name in record["detectors"]
-        if name not in ("oracle", "feature-statistics", "published")
-    ]
-    bands = [name for name in ("feature-statistics", "published") if name in record["detectors"]]
+    others = [name for name in record["detectors"] if name not in ("oracle", OURS, "published")]
+    bands = [name for name in (OURS, "published") if name in record["detectors"]]
     labels = [
         "truth",
-        *({"feature-statistics": "ours", "published": "published rule"}[b] for b in bands),
+        *({OURS: "ours", "published": "published rule"}[b] for b in bands),
         *others,
     ]
     for visit in visits:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vase import registry
 from vase.detection.baselines import OracleDetector, SingleEnvironmentDetector
+from vase.detection.block_detector import BlockDetector
 from vase.detection.detector import FeatureStatisticsDetector
 from vase.detection.features import RandomFeatures, random_features
 from vase.detection.protocol import ChangeDetector, ModelView
@@ -13,6 +14,7 @@ from vase.settings import DetectionSettings
 DetectorClass = Callable[[DetectionSettings, ModelView], ChangeDetector]
 
 DETECTORS: dict[str, DetectorClass] = {
+    "blocks": BlockDetector,
     "feature-statistics": FeatureStatisticsDetector,
     "published": PublishedDetector,
     "atypicality": AtypicalityDetector,
@@ -30,6 +32,7 @@ def detector_class(rule: str) -> DetectorClass:
 __all__ = [
     "DETECTORS",
     "AtypicalityDetector",
+    "BlockDetector",
     "ChangeDetector",
     "DetectionSettings",
     "DetectorClass",

@@ -22,15 +22,16 @@ from torch.nn import functional
 from vase.settings import MemorySettings
 
 GRID = 8  # cells a side of the reduced image by which frames are compared
+DEPENDENT = 2.0  # correlation time from which a batch holds notably less than as many images
 COMPARED = 256  # frames of the memory, drawn at random, among which the redundant ones are sought
 
 
 def uses_memory(settings: MemorySettings, correlation_time: float) -> bool:
     """Return whether a step learns from the memory instead of from its batch.
 
-    correlation_time: of the frames, in frames; at most 1 where they are independent.
+    correlation_time: of the frames, in frames; 1 where they are independent.
     """
-    return settings.frames > 0 and (settings.use == "always" or correlation_time > 1)
+    return settings.frames > 0 and (settings.use == "always" or correlation_time >= DEPENDENT)
 
 
 @dataclass(frozen=True, eq=False)

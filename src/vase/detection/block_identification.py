@@ -1,0 +1,258 @@
+"""Which environment is it? Deferred chunks against the blocks of every known one: pure functions.
+
+    d = median over chunks of (G - median of the environment's own) / (2 n B / (n + B))
+
+in nats per image, as in `identification`, with two differences. Frames that depend on one another
+say less: the standard deviation of d falls with the number of chunks over their integrated
+autocorrelation time, or over the length of a block, if that is more. And what an environment's own
+chunks differ by is no reason to leave it: it is known again up to `tolerance`, or up to
+`z_threshold` standard deviations, whichever is more. With independent frames that is the tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from vase.detection import statistics
+from vase.detection.blocks import (
+    CHUNK,
+    FIRST_BLOCK,
+    SPAN,
+    Array,
+    Axes,
+    BlockStatistics,
+    described,
+    integrated_time,
+    likelihood_ratio,
+)
+from vase.detection.identification import DOUBT, MIN_OWN_SCORES, Candidate
+from vase.records import Decision, DecisionKind
+from vase.settings import DetectionSettings
+
+MIN_CHUNKS = 3  # before any decision
+DEPENDENT = 4.0  # correlation time within chunks from which their means need not agree
+LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
+
+
+@dataclass(frozen=True)
+class BlockEvidence:
+    """What a decision after an alarm rests on.
+
+    candidates: every known environment. current: the present one. images, batches: deferred ones.
+    waited: deferred so far, in batches of 64 images. gradual: whether the alarm was raised by whole
+    blocks. agree: whether the chunks are of one domain. needed: chunks. dependent: whether frames
+    of the present environment are. between: the absent environment with whose
+    mixture the chunks fit, and its share. brief: whether the present environment, a new one, is
+    discarded if it is left now, and why.
+    """
+
+    candidates: tuple[Candidate, ...]
+    current: int
+    images: int
+    batches: int
+    waited: float
+    gradual: bool
+    agree: bool
+    needed: int = MIN_CHUNKS
+    dependent: bool = False
+    between: tuple[int, float] | None = None
+    brief: str = ""
+
+    @property
+    def nearest(self) -> Candidate:
+        """The candidate with the smallest distance."""
+        return min(self.candidates, key=lambda each: each.distance)
+
+    @property
+    def present(self) -> Candidate:
+        """The present environment as a candidate."""
+        return next(each for each in self.candidates if each.environment == self.current)
+
+
+def candidate(environment: int, known: BlockStatistics, chunks: Sequence[Array]) -> Candidate:
+    """How far chunks of features [32, F] are from an environment, and how certain that is."""
+    assert known.axes is not None
+    ratios = likelihood_ratio(known, described(np.stack(chunks), known.axes))
+    usual, spread = usual_ratio(known)
+    images = 2 * effective_images(known)
+    together = max(integrated_time(known.ratios), known.block / FIRST_BLOCK)
+    independent = max(1.0, len(chunks) / together)
+    deviation = spread / images / np.sqrt(independent)
+    return Candidate(environment, (float(np.median(ratios)) - usual) / images, float(deviation))
+
+
+def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
+    """The median of an environment's own ratios, and their standard deviation upwards."""
+    size = known.blocks.shape[1]
+    if len(known.ratios) < MIN_OWN_SCORES:
+        return float(size), max(2 * float(np.sqrt(size)), *known.ratios, 0.0)
+    ratios = np.array(known.ratios)
+    median = float(np.median(ratios))
+    upwards = (float(np.quantile(ratios, 0.95)) - median) / 1.645
+    return median, max(1.4826 * float(np.median(np.abs(ratios - median))), upwards)
+
+
+def effective_images(known: BlockStatistics) -> float:
+    """n B / (n + B) of a chunk."""
+    n = min(known.frames, SPAN)
+    return CHUNK * n / (CHUNK + n)
+
+
+def agreeing(chunks: Sequence[Array], limit: float) -> bool:
+    """Whether chunks of features [32, F] are of one domain.
+
+    By an analysis of variance, as for independent images, whose F ratio is larger by the
+    correlation time where frames depend on one another. Where each hardly differs from the next,
+    that they follow one another is all that can be asked of them.
+    """
+    time = time_within(chunks)
+    if time > DEPENDENT:
+        return True
+    return statistics.f_ratio([torch.from_numpy(chunk) for chunk in chunks]) / time <= limit
+
+
+def time_within(chunks: Sequence[Array]) -> float:
+    """Correlation time of frames within chunks, from steps between neighbours; at least 1.
+
+    tau = (1 + rho) / (1 - rho), rho = 1 - mean squared step / (2 variance), as of an AR(1) process.
+    """
+    steps = np.mean([(np.diff(chunk, axis=0) ** 2).sum(1).mean() for chunk in chunks])
+    variance = np.mean([chunk.var(0, ddof=1).sum() for chunk in chunks])
+    rho = 1 - float(steps) / (2 * float(variance) + 1e-12)
+    return max(1.0, (1 + rho) / max(1 - rho, 1e-6))
+
+
+# ---- mixtures ---------------------------------------------------------------------------------
+
+
+def between(
+    present: BlockStatistics,
+    absent: Mapping[int, BlockStatistics],
+    chunks: Sequence[Array],
+    tolerance: float,
+) -> tuple[int, float] | None:
+    """The absent environment whose mixture with the present one fits chunks, and its share."""
+    assert present.axes is not None
+    descriptors = described(np.stack(chunks), present.axes)
+    usual, _ = usual_ratio(present)
+    size = len(present.axes.mean)
+    for environment, known in absent.items():
+        other = moments_along(present.axes, known)
+        share = _share(present.moments[:size], other[:size], descriptors.mean(0)[:size])
+        mixture = replace(present, moments=(1 - share) * present.moments + share * other)
+        ratios = likelihood_ratio(mixture, descriptors)
+        distance = (float(np.median(ratios)) - usual) / (2 * effective_images(present))
+        if LEAST < share < MOST and distance <= tolerance:
+            return environment, share
+    return None
+
+
+def is_transition(
+    before: BlockStatistics, present: BlockStatistics, chunks: Sequence[Array], tolerance: float
+) -> bool:
+    """Whether an environment is but a mixture of the one before it and what follows it."""
+    assert present.axes is not None
+    size = len(present.axes.mean)
+    first = moments_along(present.axes, before)
+    last = described(np.stack(chunks), present.axes).mean(0)
+    share = _share(first[:size], last[:size], present.moments[:size])
+    mixed = (1 - share) * first + share * last
+    own = np.maximum(present.moments[size:] - present.moments[:size] ** 2, 0) + present.axes.noise
+    both = np.maximum(mixed[size:] - mixed[:size] ** 2, 0) + present.axes.noise
+    apart = (mixed[:size] - present.moments[:size]) ** 2
+    divergence = float(((both + apart) / own - 1 - np.log(both / own)).sum()) / 2
+    return LEAST < share < MOST and divergence <= tolerance
+
+
+def moments_along(axes: Axes, known: BlockStatistics) -> Array:
+    """Mean of a and of a^2, [2 F], of an environment along the axes of another."""
+    assert known.axes is not None
+    size = len(axes.mean)
+    length = np.sqrt((known.axes.scaled**2).sum(0))
+    directions = known.axes.scaled / length
+    mean = known.axes.mean + (known.moments[:size] / length) @ directions.T
+    variance = np.maximum(known.moments[size:] - known.moments[:size] ** 2, 0) / length**2
+    along, shift = directions.T @ axes.scaled, (mean - axes.mean) @ axes.scaled
+    return np.concatenate([shift, variance @ along**2 + shift**2])
+
+
+def _share(first: Array, second: Array, mean: Array) -> float:
+    """How far `mean` is on the way from `first` to `second`, [F] each, between 0 and 1."""
+    apart = second - first
+    return float(np.clip((mean - first) @ apart / max(float(apart @ apart), 1e-12), 0, 1))
+
+
+# ---- the decision -----------------------------------------------------------------------------
+
+
+def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
+    """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
+    nearest, present = evidence.nearest, evidence.current
+    margin = settings.z_threshold * nearest.deviation
+    known = _is_known(nearest, settings)
+    numbers, distances = _numbers(evidence, settings), _distances(evidence, settings)
+
+    def decision(kind: DecisionKind, environment: int, reason: str) -> Decision:
+        return Decision(kind, environment, reason, batches=evidence.batches, numbers=numbers)
+
+    # A bad batch is one; of frames that depend on one another a batch is no more than a moment.
+    batches = 1 if evidence.dependent else settings.min_batches
+    few = evidence.batches < batches or evidence.images < evidence.needed * CHUNK
+    if few or not evidence.agree:
+        return decision("deferred", present, "the deferred batches do not agree with one another")
+    tolerance, sure = settings.tolerance, evidence.images >= settings.max_pooled_images
+    selected = tolerance < evidence.present.distance < DOUBT * tolerance
+    if selected and evidence.batches < 2 * settings.min_batches and margin < tolerance:
+        return decision("deferred", present, "perhaps only the worst of many ordinary batches")
+    unsure = abs(nearest.distance - tolerance) < margin < tolerance
+    unsure |= max(tolerance, margin) < nearest.distance < DOUBT * margin
+    # Its own blocks speak against the present environment, but what they differ by is large.
+    disputed = evidence.gradual and nearest.environment == present
+    disputed = disputed and tolerance < nearest.distance <= margin
+    if (unsure or disputed) and not sure:
+        return decision("deferred", present, f"too near to tell: {distances}")
+    if known and nearest.environment == present:
+        return decision("dismissed", present, f"still the same: {distances}")
+    if known:
+        return decision("returned", nearest.environment, f"known from before: {distances}")
+    if evidence.between is not None and evidence.waited < settings.max_wait:
+        other, share = evidence.between
+        reason = f"on the way to environment {other}: {share:.0%} of the images look like it"
+        return decision("deferred", present, reason)
+    if evidence.images < settings.min_images:
+        return decision("deferred", present, "like no known environment; too few images to learn")
+    if evidence.brief:
+        reason = f"started again, since what was opened {evidence.brief}: {distances}"
+        return decision("reopened", present, reason)
+    return decision("new", len(evidence.candidates), f"like no known environment: {distances}")
+
+
+def _is_known(each: Candidate, settings: DetectionSettings) -> bool:
+    return each.distance <= max(settings.tolerance, settings.z_threshold * each.deviation)
+
+
+def _numbers(evidence: BlockEvidence, settings: DetectionSettings) -> dict[str, Any]:
+    each = evidence.candidates
+    return {
+        "images": evidence.images,
+        "batches": evidence.batches,
+        "tolerance_nats": settings.tolerance,
+        "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
+        "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
+    }
+
+
+def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:
+    """The two nearest environments, and what is allowed, in words."""
+    ranked = sorted(evidence.candidates, key=lambda each: each.distance)[:2]
+    parts = [
+        f"{each.distance:.2f} nats from environment {each.environment} "
+        f"({max(settings.tolerance, settings.z_threshold * each.deviation):.2g} are allowed)"
+        for each in ranked
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,223 @@
+"""A sequential test on blocks of frames: has the distribution changed? Pure functions.
+
+Two e-detectors (Shin, Ramdas, Rinaldo 2022) of the Shiryaev-Roberts kind, M <- e (M + 1), of which
+the alarm takes the weighted sum: M - t is a martingale for each while nothing changes, and so for
+both together, whatever they have to do with one another.
+
+gradual    once per block: e = (n + 1) / (r H) of the block's rank r among the n latest ones, as in
+           `sequential`. Exact for blocks that are exchangeable, of any distribution. Many weak
+           signs add up.
+abrupt     at every chunk, for hard cuts: e = 1 / (p log(q / SMALLEST)) for p < q, of the worst
+           chunk of the block so far. Among n values, the j-th largest stands for the rank,
+           q = j / (n + 1), and beyond it the tail is taken to fall like a power,
+           p = q (g / g_j) ** -TAIL. Two values are judged so, and their e-values averaged: the
+           ratio g of the worst chunk, among the worst ones of the n latest blocks; and the largest
+           step from one frame to the next, among those of the n latest chunks, with p times the
+           chunks of a block. Real cuts are far beyond; one or two chunks decide.
+
+The assumptions beyond exchangeable blocks are that tail, and that the largest steps of chunks are
+exchangeable. The tail makes the abrupt part conservative where it is lighter, which is why it gets
+a quarter of the weight only. An alarm by a cut is but a question: what follows it decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from vase.detection.blocks import (
+    CHUNK,
+    FIRST_BLOCK,
+    Array,
+    BlockStatistics,
+    rank_among,
+    total_variance,
+)
+from vase.settings import OVERSHOOT, DetectionSettings
+
+TAIL = 4.0  # power at which the ratios' tail falls, at least
+SMALLEST = 1e-8  # p-values are not believed beyond
+ABRUPT = 0.25  # weight of the abrupt part
+SHARE = 16  # one in so many of the worst ratios may be an outlier
+MIN_RANKED = 3  # blocks from which ranks are taken
+MIN_STEPS = 8  # chunks from which the largest step is judged
+SMALL_STEP = 0.1  # of the total variance: a smaller step is no cut
+IMPROBABLE = 0.003  # p-value of a chunk that is deferred at once
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTest:
+    """gradual, abrupt: the two statistics M. chunks, worst, step: of the present block so far."""
+
+    gradual: float = 0.0
+    abrupt: float = 0.0
+    chunks: tuple[Array, ...] = ()
+    worst: float = 0.0
+    step: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What a chunk is judged by: its descriptor [2 F], its ratio G, and its largest step."""
+
+    descriptor: Array
+    ratio: float
+    step: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """On a chunk.
+
+    improbable: by itself. block_improbable: its block is, which it ends, or the block speaks
+    against the environment after others that did so strongly. suspicious: whether those did.
+    alarm: whether it is raised. gradual: whether the gradual part alone would raise it. complete:
+    whether the chunk ends a block. statistic: the weighted sum of both M, over the threshold.
+    """
+
+    improbable: bool
+    block_improbable: bool
+    suspicious: bool
+    alarm: bool
+    gradual: bool
+    complete: bool
+    statistic: float
+
+
+def next_test(
+    test: BlockTest,
+    known: BlockStatistics,
+    chunk: Chunk,
+    run_length: float,
+    settings: DetectionSettings,
+) -> tuple[BlockTest, Verdict]:
+    """Return the test after one more chunk, and the verdict.
+
+    run_length: the mean number of frames between false alarms.
+    """
+    threshold = alarm_threshold(run_length / (known.block * CHUNK))
+    evidence = evidence_of(test, known, chunk)
+    gradual, abrupt = accumulated(test, evidence, threshold)
+    unlikely = False
+    if evidence.p is not None:
+        least = max(settings.hold_p_value, 1 / (1 + settings.window))
+        unlikely = known.block == FIRST_BLOCK and evidence.p <= least
+        unlikely |= evidence.gradual >= 1 and gradual >= np.sqrt(threshold)
+    statistic = weighted(gradual, abrupt)
+    verdict = Verdict(
+        improbable=min(tail_probability(known, chunk.ratio), step_probability(known, chunk.step))
+        <= IMPROBABLE,
+        block_improbable=unlikely,
+        suspicious=gradual >= np.sqrt(threshold),
+        alarm=statistic >= threshold,
+        gradual=gradual >= threshold,
+        complete=evidence.complete,
+        statistic=statistic / threshold,
+    )
+    if evidence.complete:
+        return BlockTest(gradual, abrupt), verdict
+    now = (evidence.chunks, evidence.worst, evidence.step)
+    return BlockTest(test.gradual, test.abrupt, *now), verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """The e-values after a chunk. chunks, worst, step: of the block. p: of it, if it is ranked.
+
+    gradual is 1 where no block was ranked.
+    """
+
+    chunks: tuple[Array, ...]
+    worst: float
+    step: float
+    complete: bool
+    abrupt: float
+    gradual: float = 1.0
+    p: float | None = None
+
+
+def evidence_of(test: BlockTest, known: BlockStatistics, chunk: Chunk) -> Evidence:
+    """The e-values of a block with one more chunk."""
+    chunks, complete = (*test.chunks, chunk.descriptor), len(test.chunks) + 1 >= known.block
+    worst, step = max(test.worst, chunk.ratio), max(test.step, chunk.step)
+    abrupt = abrupt_e_value(known, worst, step)
+    if not complete or len(known.blocks) < MIN_RANKED:
+        return Evidence(chunks, worst, step, complete, abrupt)
+    rank, count = rank_among(known, np.mean(chunks, 0))
+    e = (count + 1) / (rank * harmonic(count + 1))
+    return Evidence(chunks, worst, step, complete, abrupt, e, rank / (count + 1))
+
+
+def accumulated(test: BlockTest, evidence: Evidence, threshold: float) -> tuple[float, float]:
+    """Both statistics M <- e (M + 1), the gradual one only where a block was ranked."""
+    most = 10 * threshold / ABRUPT
+    gradual = test.gradual
+    if evidence.p is not None:
+        gradual = min(evidence.gradual * (gradual + 1), most)
+    return gradual, min(evidence.abrupt * (test.abrupt + 1), most)
+
+
+def weighted(gradual: float, abrupt: float) -> float:
+    """The statistic of which the alarm is raised."""
+    return (1 - ABRUPT) * gradual + ABRUPT * abrupt
+
+
+def alarm_threshold(blocks: float) -> float:
+    """The threshold for a mean number of blocks between false alarms."""
+    return max(10.0, blocks) / OVERSHOOT
+
+
+def abrupt_e_value(known: BlockStatistics, worst: float, step: float = 0.0) -> float:
+    """e of the worst ratio and the largest step of a block so far."""
+    ratio = _tail_e_value(tail_probability(known, worst), _tail_share(len(known.worst)))
+    p = step_probability(known, step) * known.block  # of any of its chunks
+    return (ratio + _tail_e_value(p, _tail_share(len(known.steps)))) / 2
+
+
+def _tail_e_value(p: float, q: float) -> float:
+    """1 / (p log(q / SMALLEST)) for p < q, whose mean is 1 for uniform p; else 0."""
+    return 1 / (max(p, SMALLEST) * float(np.log(q / SMALLEST))) if p < q else 0.0
+
+
+def tail_probability(known: BlockStatistics, ratio: float) -> float:
+    """p of a chunk's ratio among the worst ones of blocks."""
+    # Not below what independent frames give: where nothing moves, any move would be improbable.
+    return _beyond(ratio, known.worst, 1.25 * known.blocks.shape[1])
+
+
+def step_probability(known: BlockStatistics, step: float) -> float:
+    """p of a chunk's largest step among those of chunks; 1 while there are few."""
+    if len(known.steps) < MIN_STEPS:
+        return 1.0
+    return _beyond(step, known.steps, SMALL_STEP * total_variance(known))
+
+
+def usual_step(known: BlockStatistics) -> float:
+    """The largest step that is usual within a chunk; infinite while few are known."""
+    if len(known.steps) < MIN_STEPS:
+        return float("inf")
+    return max(_start(known.steps), SMALL_STEP * total_variance(known))
+
+
+def _start(values: Sequence[float]) -> float:
+    """The j-th largest of the values, at which the tail begins."""
+    return sorted(values)[-1 - len(values) // SHARE]
+
+
+def _beyond(value: float, values: Sequence[float], least: float) -> float:
+    """q (value / v_j) ** -TAIL beyond v_j, the j-th largest of the values or `least`; else 1."""
+    start = max(_start(values), least)
+    return _tail_share(len(values)) * (value / start) ** -TAIL if value > start else 1.0
+
+
+def _tail_share(count: int) -> float:
+    return (1 + count // SHARE) / (count + 1)
+
+
+@lru_cache(maxsize=1024)
+def harmonic(count: int) -> float:
+    """1 + 1/2 + ... + 1/count."""
+    return float(np.sum(1 / np.arange(1, count + 1)))

@@ -1,0 +1,230 @@
+"""The settings of the learner: objective, detection, memory, masks, replay, optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from vase.settings.section import RunLength, Section, run_length_frames
+
+Distance = Literal["kl", "wasserstein"]
+Source = Literal["marginal", "prior"]
+Precision = Literal["32-true", "bf16-mixed"]
+
+OVERSHOOT = 2.6  # mean of M at the alarm over the threshold; simulated in tests/test_detection.py
+
+
+class ObjectiveSettings(Section):
+    """The loss of present images; the weights of replay are in `replay`."""
+
+    kind: Literal["capacity", "vae"] = Field(
+        "capacity",
+        description="`capacity` controls the KL by a capacity C; `vae` is the plain evidence lower "
+        "bound (beta = 1), which the paper calls entangled. The settings below, up to `two_sided`, "
+        "belong to `capacity`.",
+    )
+    gamma: PositiveFloat = Field(10.0, description="weight of the squared penalty, in 1/nats")
+    beta: NonNegativeFloat = Field(0.3, description="loss per nat of KL below C")
+    c_start: NonNegativeFloat = Field(12.0, description="C of the first environment, in nats")
+    c_increment: NonNegativeFloat = Field(0.02, description="growth of C, in nats per step")
+    c_max: PositiveFloat = Field(60.0, description="largest C, in nats")
+    c_slack: PositiveFloat = Field(
+        1.0, description="C grows while it is at most this far above the averaged KL, in nats"
+    )
+    ema_steps: PositiveFloat = Field(50.0, description="steps over which the KL is averaged")
+    two_sided: bool = Field(
+        False, description="charge gamma (KL - C)^2 below C too, without beta, as published"
+    )
+    classifier_weight: NonNegativeFloat = Field(
+        1.0, description="weight of the cross-entropy of the environment classifier"
+    )
+    terms: Mapping[str, FiniteFloat] = Field(
+        {}, description="further loss terms: `module:function` to weight; see docs/extend/loss.md"
+    )
+
+
+class DetectionSettings(Section):
+    """When has the domain changed, and to which environment?
+
+    The settings after `rule` belong to the rules `blocks`, the default, and `feature-statistics`,
+    unless they say so.
+    """
+
+    rule: str = Field(
+        "blocks",
+        description="the change detector: `blocks` (consecutive frames or independent images), "
+        "`feature-statistics` (independent images only), `published` (kappa and masks), "
+        "`atypicality`, `oracle`, `none` (one environment for ever: the letter S is off), or "
+        "`module:Class`",
+    )
+    target_arl: RunLength = Field(
+        140_000.0,
+        description="average run length between two false alarms: a number of batches, or text "
+        "such as `30 days`, `12 hours` or `1000000 frames`",
+    )
+    frames_per_second: PositiveFloat = Field(
+        30.0, description="of the stream, for a `target_arl` that is a time"
+    )
+    window: Annotated[int, Field(ge=16)] = Field(
+        256, description="latest scores of an environment that form the null distribution"
+    )
+    span: PositiveInt = Field(
+        8192, description="images over which an environment's feature statistics are averaged"
+    )
+    hold_p_value: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="a batch with at most this p-value is deferred at once"
+    )
+    tolerance: PositiveFloat = Field(
+        0.6, description="distance up to which images belong to an environment, in nats per image"
+    )
+    z_threshold: NonNegativeFloat = Field(
+        3.0, description="standard deviations that a distance must be away from `tolerance`"
+    )
+    min_batches: PositiveInt = Field(3, description="deferred batches before any decision")
+    min_images: PositiveInt = Field(192, description="deferred images before a new environment")
+    max_pooled_images: PositiveInt = Field(
+        512, description="latest deferred images on which a decision rests, at most (every rule)"
+    )
+    max_f_ratio: PositiveFloat = Field(
+        3.0, description="F ratio up to which deferred batches are taken to be of one domain"
+    )
+    max_wait: PositiveInt = Field(
+        64, description="deferred batches after which a mixture counts as a new environment"
+    )
+    probation: NonNegativeInt = Field(
+        64,
+        description="rule `feature-statistics`: batches that a new environment must last, or it is "
+        "discarded",
+    )
+    min_visit: NonNegativeFloat = Field(
+        8.0,
+        description="rule `blocks`: effective images (frames over their correlation time) that a "
+        "new environment must last, or it is discarded",
+    )
+    max_transition: NonNegativeFloat = Field(
+        4096.0,
+        description="rule `blocks`: effective images up to which a new environment is discarded if "
+        "it turns out to be a mixture of the one before and the one after it",
+    )
+    kappa: PositiveFloat = Field(
+        1.5, description="rule `published`: a batch fits up to this factor of the recorded loss"
+    )
+    options: Mapping[str, Any] = Field({}, description="settings of a detector of your own")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether environments are inferred at all (the letter S)."""
+        return self.rule != "none"
+
+    @property
+    def threshold(self) -> float:
+        """The value of the Shiryaev-Roberts statistic M at which the alarm is raised.
+
+        Of a run length in frames or in time: for batches of 64 images.
+        """
+        return self.frames_between_alarms(64) / 64 / OVERSHOOT
+
+    def frames_between_alarms(self, batch_size: int) -> float:
+        """The average run length in frames."""
+        if isinstance(self.target_arl, str):
+            return run_length_frames(self.target_arl, self.frames_per_second)
+        return self.target_arl * batch_size
+
+
+class MemorySettings(Section):
+    """A working memory of the present environment, for frames that depend on one another.
+
+    It is emptied when the environment is left, and never saved.
+    """
+
+    use: Literal["auto", "always"] = Field(
+        "auto",
+        description="`auto` learns from the memory while the change detector finds that frames "
+        "depend on one another; `always` does so whatever it finds",
+    )
+    frames: NonNegativeInt = Field(4096, description="frames that are kept at most; 0: no memory")
+    frames_per_step: PositiveInt = Field(
+        32, description="new frames after which a step learns from as many of the memory, at least"
+    )
+
+
+class MaskSettings(Section):
+    """Which latents a new environment may use (the letter A of the paper's ablations)."""
+
+    enabled: bool = Field(True, description="mask atypical latents in a new environment")
+    threshold: PositiveFloat = Field(
+        0.5, description="lambda: latents with an atypicality of so many nats or more are masked"
+    )
+
+
+class ReplaySettings(Section):
+    """How the past is replayed (the letter D of the paper's ablations)."""
+
+    enabled: bool = Field(True, description="replay the past at all")
+    method: Literal["proximity", "replay"] = Field(
+        "proximity",
+        description="`proximity` keeps encoder and decoder near the snapshot on replayed images; "
+        "`replay` learns replayed images as if they were present ones",
+    )
+    ratio: Annotated[float, Field(gt=0, le=4)] = Field(
+        0.5, description="replayed images per present image"
+    )
+    source: Source = Field(
+        "marginal",
+        description="where latents are drawn: from the environment's own marginals, or the prior",
+    )
+    encoder_weight: NonNegativeFloat = Field(1.0, description="weight of the encoder's proximity")
+    decoder_weight: NonNegativeFloat = Field(1.0, description="weight of the decoder's proximity")
+    distance: Distance = Field(
+        "kl", description="of posteriors: `kl` in nats, or `wasserstein` (squared 2-Wasserstein)"
+    )
+    snapshot_every: NonNegativeInt = Field(
+        0, description="steps between snapshots; 0: only where the environment changes"
+    )
+    stored_images: NonNegativeInt = Field(
+        0, description="images to store and replay in place of generated ones; a baseline"
+    )
+
+    def count(self, present: int) -> int:
+        """Number of replayed images per batch of `present` images."""
+        return max(1, round(self.ratio * present))
+
+
+class OptimizerSettings(Section):
+    """Adam, and the moving average of the weights."""
+
+    learning_rate: PositiveFloat = Field(1e-3, description="of Adam")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="decay of the exponential moving average (EMA) of the weights, per step"
+    )
+    max_grad_norm: PositiveFloat = Field(200.0, description="gradients are clipped to this norm")
+
+
+class LearnerSettings(Section):
+    """Everything that makes one learner differ from another, apart from its architecture.
+
+    The letters of the paper's ablations: S is `detection.rule` other than "none", D is
+    `replay.enabled`, A is `masks.enabled`.
+    """
+
+    objective: ObjectiveSettings = ObjectiveSettings()
+    detection: DetectionSettings = DetectionSettings()
+    memory: MemorySettings = MemorySettings()
+    masks: MaskSettings = MaskSettings()
+    replay: ReplaySettings = ReplaySettings()
+    training: OptimizerSettings = OptimizerSettings()
+
+    @property
+    def stores_images(self) -> bool:
+        """Whether images are stored: only without detection, and never by VASE itself."""
+        replay = self.replay
+        return replay.enabled and replay.stored_images > 0 and not self.detection.enabled

@@ -1,0 +1,385 @@
+"""Rule `blocks`: its statistic, its test and its decisions, against closed forms and properties."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.stats import chi2
+
+from vase.bench.block_null import (
+    autoregressive,
+    chunks_of,
+    evidence_of_block,
+    run_lengths,
+    steps_of,
+)
+from vase.bench.null import NoModel
+from vase.detection import BlockDetector, blocks
+from vase.detection import block_identification as identification
+from vase.detection.block_test import (
+    ABRUPT,
+    SMALLEST,
+    TAIL,
+    BlockTest,
+    Chunk,
+    abrupt_e_value,
+    accumulated,
+    evidence_of,
+    step_probability,
+    tail_probability,
+    usual_step,
+    weighted,
+)
+from vase.detection.blocks import (
+    CHUNK,
+    BlockStatistics,
+    described,
+    largest_step,
+    likelihood_ratio,
+    with_chunks,
+)
+from vase.domains.autoregressive import AutoregressiveDomain
+from vase.nets import Architecture
+from vase.records import Decision
+from vase.settings import DetectionSettings, run_length_frames
+
+SIZE = 6
+
+
+def chunks(phi: float, frames: int, seed: int = 0, *, shift: float = 0.0, size: int = SIZE):
+    """Features of an AR(1) process, [m, 32, size]."""
+    series = next(autoregressive(phi, size, seed, part=frames)) + shift
+    return series.reshape(-1, CHUNK, size)
+
+
+def seen(phi: float, frames: int, seed: int = 0) -> BlockStatistics:
+    return with_chunks(BlockStatistics(), chunks(phi, frames, seed))
+
+
+# ---- the statistic ----------------------------------------------------------------------------
+
+
+def test_the_ratio_is_that_of_its_definition() -> None:
+    """Where the chunk varies more than usual: G is the textbook likelihood ratio, axis by axis."""
+    known = seen(0.0, 8192)
+    assert known.axes is not None
+    chunk = 2 * chunks(0.0, CHUNK, 7)[0] + 0.3
+    along = np.clip((chunk - known.axes.mean) @ known.axes.scaled, -5, 5)
+    n, total = min(known.frames, blocks.SPAN), 0.0
+    for k in range(SIZE):
+        own = known.moments[SIZE + k] - known.moments[k] ** 2 + known.axes.noise[k]
+        mean, variance = along[:, k].mean(), along[:, k].var() + known.axes.noise[k]
+        assert variance > own
+        centre = (CHUNK * mean + n * known.moments[k]) / (CHUNK + n)
+        both = CHUNK * (variance + (mean - centre) ** 2) + n * (
+            own + (known.moments[k] - centre) ** 2
+        )
+        both /= CHUNK + n
+        total += (CHUNK + n) * np.log(both) - CHUNK * np.log(variance) - n * np.log(own)
+    assert float(likelihood_ratio(known, described(chunk, known.axes))) == pytest.approx(total)
+
+
+def test_a_chunk_in_which_nothing_moves_is_no_news_where_that_is_usual() -> None:
+    """A scene that now moves and now stands still: the variance within a chunk may be tiny."""
+    moving = chunks(0.0, 8192, size=SIZE)
+    still = np.repeat(moving[:, :1], CHUNK, axis=1) + 1e-3 * chunks(0.0, 8192, 1)
+    both = np.concatenate([still[::2], moving[1::2]])[np.random.default_rng(0).permutation(256)]
+    at_times, never = with_chunks(BlockStatistics(), both), with_chunks(BlockStatistics(), moving)
+    assert at_times.axes is not None
+    assert never.axes is not None
+    usual = float(likelihood_ratio(at_times, described(still[1], at_times.axes)))
+    strange = float(likelihood_ratio(never, described(still[1], never.axes)))
+    assert usual < 0.2 * strange
+
+
+def test_the_correlation_time_is_that_of_the_process() -> None:
+    for phi in (0.0, 0.5, 0.9):
+        time = seen(phi, 4096).correlation_time
+        assert time == pytest.approx((1 + phi) / (1 - phi), rel=0.2)
+
+
+def test_moments_along_the_axes_of_another_environment() -> None:
+    """What is known of one environment, turned into another's axes, is what its frames say."""
+    generator = np.random.default_rng(0)
+    mixing = generator.standard_normal((SIZE, SIZE))
+    one, other = seen(0.0, 8192), with_chunks(BlockStatistics(), chunks(0, 8192, 2) @ mixing + 0.5)
+    assert one.axes is not None
+    along = (chunks(0, 8192, 2).reshape(-1, SIZE) @ mixing + 0.5 - one.axes.mean) @ one.axes.scaled
+    direct = np.concatenate([along.mean(0), (along**2).mean(0)])
+    found = identification.moments_along(one.axes, other)
+    assert np.allclose(found[:SIZE], direct[:SIZE], atol=0.15)
+    assert np.allclose(found[SIZE:], direct[SIZE:], rtol=0.12)
+
+
+# ---- blocks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_the_rank_of_a_block_is_uniform_whatever_its_distribution(count: int) -> None:
+    """Chi-square of the ranks of heavy-tailed blocks, few or many: at the level of 1 in 1,000."""
+    generator = np.random.default_rng(count)
+    counts = np.zeros(count + 1)
+    for _ in range(4000):
+        draws = generator.standard_t(2, (count + 1, 5)) * generator.lognormal(size=(count + 1, 1))
+        scores = blocks.conformal_scores(draws)
+        counts[int((scores[:-1] >= scores[-1]).sum())] += 1
+    expected = 4000 / (count + 1)
+    assert ((counts - expected) ** 2 / expected).sum() < chi2.ppf(0.999, count)
+
+
+def test_blocks_grow_until_they_are_nearly_independent_and_no_further() -> None:
+    assert seen(0.0, 32_768).block == blocks.FIRST_BLOCK
+    known = seen(0.99, 131_072)
+    length = known.block * CHUNK
+    assert 200 <= length <= 1600  # one to eight times the correlation time of 199 frames
+    neighbours = np.corrcoef(known.blocks[:-1, 0], known.blocks[1:, 0])[0, 1]
+    assert neighbours < 0.45
+
+
+def test_what_always_shows_the_same_is_not_correlated() -> None:
+    """A stuck camera: all blocks are equal, and that is no reason to lengthen them."""
+    known = with_chunks(BlockStatistics(), np.zeros((400, CHUNK, SIZE)))
+    assert known.block == blocks.FIRST_BLOCK
+    assert not blocks.dependent(known.blocks)
+
+
+def test_chunks_one_by_one_or_together() -> None:
+    """Recording is the same up to how often moments are refreshed."""
+    every = chunks(0.9, 16_384)
+    together, single = with_chunks(BlockStatistics(), every), BlockStatistics()
+    for chunk in every:
+        single = with_chunks(single, chunk[None])
+    assert together.block == single.block
+    assert np.allclose(together.blocks, single.blocks)
+    assert np.allclose(together.moments, single.moments, atol=0.15)
+
+
+# ---- the test ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.9])
+def test_the_run_length_is_the_one_asked_for(phi: float) -> None:
+    """A false alarm in 50 and in 100 blocks, dependent frames or not; from the first frame on."""
+    found, _ = run_lengths(chunks_of(autoregressive(phi, SIZE, 3)), [50, 100], most=60)
+    for each in found:
+        assert 0.75 <= each.ratio <= 2.5
+
+
+def test_abrupt_e_values_have_a_mean_of_at_most_one() -> None:
+    """If the tail is the power that is assumed, and blocks are exchangeable, the mean is one."""
+    generator, total, count = np.random.default_rng(0), 0.0, 20_000
+    for _ in range(count):
+        ratios = 1e4 * generator.pareto(TAIL, 21) + 1e4
+        known = BlockStatistics(blocks=np.zeros((20, 4)), worst=tuple(ratios[:-1].tolist()))
+        total += 2 * min(
+            abrupt_e_value(known, float(ratios[-1])), 50
+        )  # its own tail has no variance
+    assert 0.1 < total / count < 1.1
+
+
+def test_the_tail_begins_at_the_worst_chunks_but_for_outliers() -> None:
+    worst = tuple(1000.0 * k for k in range(1, 33))  # 32 blocks: the third largest
+    known = BlockStatistics(blocks=np.zeros((32, 4)), worst=worst)
+    assert tail_probability(known, 29_000) == 1
+    assert tail_probability(known, 60_000) == pytest.approx(3 / 33 / 2**TAIL)
+    expected = 33 / 3 * 2**TAIL / np.log(3 / 33 / SMALLEST)
+    assert abrupt_e_value(known, 60_000) == pytest.approx(expected / 2)  # and no step
+    assert abrupt_e_value(known, 29_000) == 0
+
+
+def test_two_chunks_of_something_else_are_an_alarm_however_short_the_past() -> None:
+    known = seen(0.9, 1024)
+    other = chunks(0.9, 2 * CHUNK * known.block, 5, shift=30.0)
+    test, alarm = BlockTest(), False
+    for block in other.reshape(2, known.block, CHUNK, SIZE):
+        evidence = evidence_of_block(known, block)
+        gradual, abrupt = accumulated(test, evidence, 1e5)
+        alarm |= weighted(gradual, abrupt) >= 1e5
+        test = BlockTest(gradual, abrupt)
+    assert alarm
+    assert weighted(0, 4.0) == 4 * ABRUPT
+
+
+def test_a_step_like_no_other_is_a_cut_and_the_largest_usual_one_is_not() -> None:
+    """Smooth frames, then the same ones from another place; steps of noise say nothing."""
+    smooth = chunks(0.999, 8192)
+    known = with_chunks(BlockStatistics(), smooth, steps_of(list(smooth), None))
+    assert step_probability(known, 2 * usual_step(known)) < step_probability(known, 0.0) == 1
+    jump = float(((smooth[0][0] - 10 - smooth[0][1]) ** 2).sum())
+    assert abrupt_e_value(known, 0.0, jump) > 1e3
+    noise = chunks(0.0, 8192)
+    known = with_chunks(BlockStatistics(), noise, steps_of(list(noise), None))
+    other = steps_of(list(chunks(0.0, 320, 4)), None)
+    assert min(step_probability(known, step) for step in other) > 0.01
+
+
+def test_evidence_at_the_end_of_a_block_is_that_chunk_by_chunk() -> None:
+    known, block = seen(0.99, 8192), chunks(0.99, 16 * CHUNK * 8, 9)
+    block, test, last, steps = block[: known.block], BlockTest(), None, []
+    assert known.axes is not None
+    for chunk in block:
+        descriptor, step = described(chunk, known.axes), largest_step(chunk, last)
+        ratio = float(likelihood_ratio(known, descriptor))
+        evidence = evidence_of(test, known, Chunk(descriptor, ratio, step))
+        test = BlockTest(chunks=evidence.chunks, worst=evidence.worst, step=evidence.step)
+        last = chunk[-1]
+        steps.append(step)
+    assert steps_of(list(block), None) == pytest.approx(steps)
+    found = evidence_of_block(known, block, max(steps))
+    assert evidence.complete
+    assert (found.gradual, found.abrupt, found.p) == (
+        evidence.gradual,
+        pytest.approx(evidence.abrupt),
+        evidence.p,
+    )
+
+
+# ---- the detector -----------------------------------------------------------------------------
+
+PIXELS = 16
+
+
+def detector(**settings: object) -> BlockDetector:
+    model = NoModel(Architecture(channels=PIXELS, height=1, width=1))
+    changed = {"target_arl": "1000000 frames", **settings}
+    return BlockDetector(DetectionSettings(**changed), model)  # type: ignore[arg-type]
+
+
+def frames(phi: float, shift: float, start: int, count: int) -> torch.Tensor:
+    domain = AutoregressiveDomain("x", phi=phi, size=PIXELS, shift=shift)
+    return torch.from_numpy(domain.frames(np.arange(start, start + count), 0)[0])
+
+
+def stays(*parts: tuple[float, int], phi: float = 0.9) -> torch.Tensor:
+    """Frames of stays of (shift, frames), on one clock."""
+    start, found = 0, []
+    for shift, count in parts:
+        found.append(frames(phi, shift, start, count))
+        start += count
+    return torch.cat(found)
+
+
+def moves(images: torch.Tensor, batch: int, watching: BlockDetector) -> list[tuple[int, Decision]]:
+    """All decisions but "same" and "deferred", with the frame at which they fell."""
+    found = []
+    for end in range(batch, len(images) + 1, batch):
+        decision = watching.update(images[end - batch : end])
+        if decision.kind not in ("same", "deferred"):
+            found.append((end, decision))
+    return found
+
+
+def test_batches_of_any_size_give_the_same_decisions() -> None:
+    """There and back, phi = 0.9: noticed within 5 correlation times, known again, none false."""
+    images = stays((0, 2048), (3, 2048), (0, 2048), (3, 2048))
+    kept = None
+    for batch in (1, 8, 32):
+        found = moves(images, batch, detector())
+        what = [(d.kind, d.environment) for _, d in found]
+        assert what == [("new", 0), ("new", 1), ("returned", 0), ("returned", 1)]
+        at = [-(-end // CHUNK) for end, _ in found[1:]]
+        kept = kept or at
+        assert at == kept
+    assert all(32 * end - 2048 * k <= 256 for end, k in zip(kept or (), (1, 2, 3), strict=True))
+
+
+def test_a_detector_that_was_saved_goes_on_as_it_would_have() -> None:
+    images = stays((0, 2000), (3, 500), (0, 500))
+    whole, first, second = detector(), detector(), detector()
+    expected = moves(images, 40, whole)
+    found = moves(images[:2080], 40, first)  # while it waits
+    assert first.wait.chunks
+    second.load_state_dict(first.state_dict())
+    found += [(end + 2080, each) for end, each in moves(images[2080:], 40, second)]
+    assert found == expected
+
+
+def test_a_passing_visit_is_not_kept_and_a_longer_one_is() -> None:
+    """By effective images: phi = 0.9 has 19 frames to one of them."""
+    images = stays((0, 2048), (3, 640), (0, 1024))
+    kinds = [(d.kind, d.discards) for _, d in moves(images, 32, detector(min_visit=8))]
+    assert kinds == [("new", False), ("new", False), ("returned", False)]
+    kinds = [(d.kind, d.discards) for _, d in moves(images, 32, detector(min_visit=400))]
+    assert kinds == [("new", False), ("new", False), ("returned", True)]
+
+
+def test_a_mixture_of_what_was_before_and_comes_after_is_a_transition() -> None:
+    """Frames of two domains at random, half and half; a domain of its own is none."""
+    first, last = chunks(0, 4096, 1), chunks(0, 4096, 2, shift=2.0)
+    half = np.random.default_rng(0).random((128, CHUNK, 1)) < 0.5
+    before, mixed, own = (
+        with_chunks(BlockStatistics(), each)
+        for each in (first, np.where(half, first, last), chunks(0, 4096, 3, shift=-2.0))
+    )
+    assert identification.is_transition(before, mixed, list(last[:6]), 0.6)
+    assert not identification.is_transition(before, own, list(last[:6]), 0.6)
+    found = identification.between(
+        before,
+        {4: with_chunks(BlockStatistics(), last)},
+        list(np.where(half, first, last)[:16]),
+        0.6,
+    )
+    assert found is not None
+    assert found[0] == 4
+    assert found[1] == pytest.approx(0.5, abs=0.1)
+    assert identification.between(before, {4: own}, list(last[:6]), 0.6) is None
+
+
+def test_slow_drift_is_followed() -> None:
+    """A shift of one standard deviation over 40,000 frames: the same environment."""
+    images = frames(0.9, 0, 0, 40_000)
+    slow = torch.linspace(0, 0.1, 40_000)[:, None, None, None]
+    assert [d.kind for _, d in moves(images + slow, 64, detector())] == ["new"]
+
+
+def test_a_stuck_camera_is_no_other_environment_and_leaves_no_trace() -> None:
+    """However unusual the frame is at which it stops."""
+    images = frames(0.9, 0, 0, 8192)
+    stop = 4096 + int(images[4096:5120].sum((1, 2, 3)).argmax())
+    held = images[[stop - 1]].expand(2048, -1, -1, -1)
+    watching = detector()
+    found = moves(torch.cat([images[:stop], held, images[stop:]]), 64, watching)
+    assert [decision.kind for _, decision in found] == ["new"]
+    assert watching.environments[0].frames <= 8192 + CHUNK
+
+
+def test_frames_that_are_not_finite_are_skipped_and_change_nothing() -> None:
+    watching = detector()
+    moves(frames(0.9, 0, 0, 1000), 8, watching)
+    before = watching.state_dict()
+    assert watching.update(torch.full((8, PIXELS, 1, 1), float("nan"))).kind == "skipped"
+    after = watching.state_dict()
+    assert torch.equal(before["pending"], after["pending"])
+    assert before["environments"]["0"]["frames"] == after["environments"]["0"]["frames"]
+
+
+def test_what_is_kept_does_not_grow() -> None:
+    watching = detector()
+    for start in range(0, 60_000, 6000):
+        moves(frames(0.9, 0, start, 6000), 60, watching)
+    known = watching.environments[0]
+    assert not known.first
+    assert len(known.blocks) <= blocks.KEPT
+    assert len(known.ratios) <= blocks.KEPT
+    assert len(known.partial) < known.block
+
+
+# ---- the run length ---------------------------------------------------------------------------
+
+
+def test_a_run_length_in_time_or_frames() -> None:
+    assert run_length_frames("30 days", 30) == 30 * 86400 * 30
+    assert run_length_frames("1 hour", 10) == 36_000
+    assert run_length_frames("5,000 frames", 99) == 5000
+    assert DetectionSettings(target_arl=100).frames_between_alarms(64) == 6400
+    timed = DetectionSettings(target_arl="2 minutes", frames_per_second=5)
+    assert timed.frames_between_alarms(64) == 600
+    for bad in ("soon", "3", "3 fortnights", "-1 day", "0 frames", "inf days"):
+        with pytest.raises(ValidationError, match="is no run length"):
+            DetectionSettings(target_arl=bad)
+
+
+def test_a_decision_tells_the_correlation_time() -> None:
+    watching = detector()
+    found = [watching.update(frames(0.9, 0, k, 64)) for k in range(0, 4096, 64)]
+    assert found[-1].correlation_time == pytest.approx(19, rel=0.3)
