@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -27,6 +27,16 @@ from vase.training.folder import rounded, write_json
 KINDS = ("ours", "published", "all")
 OURS = "blocks"
 LONG, OUTLIERS = "suite", "glitches"
+
+
+class HasFile(Protocol):
+    """A job that names its raw file."""
+
+    @property
+    def file(self) -> str: ...
+
+
+JobT = TypeVar("JobT", bound=HasFile)
 
 
 @dataclass(frozen=True)
@@ -115,10 +125,25 @@ def run(
     todo: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
+    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
+
+
+def write_records(
+    work: Callable[[JobT], Mapping[str, Any]],
+    todo: Sequence[JobT],
+    out: Path,
+    workers: int,
+    tell: Callable[[str], None],
+    sentence: Callable[[Mapping[str, Any]], str],
+) -> list[Mapping[str, Any]]:
+    """Run `work` on jobs side by side, and write the record of each as its raw file.
+
+    sentence: what is told of a record.
+    """
     out.mkdir(parents=True, exist_ok=True)
     progress, records = engine.Progress(len(todo)), []
     with engine.executor(workers) as pool:
-        for job, outcome in engine.completed(work, [_mute(job) for job in todo], pool):
+        for job, outcome in engine.completed(work, todo, pool):
             if isinstance(outcome, Exception):
                 raise outcome
             record = rounded(defined(outcome))

@@ -65,7 +65,9 @@ def feature_statistics(
 
 
 def blocks(
-    batches: Batches, settings: DetectionSettings, asked: Sequence[float]
+    batches: Batches,
+    settings: DetectionSettings,  # noqa: ARG001
+    asked: Sequence[float],
 ) -> list[dict[str, float]]:
     """Count the false alarms of rule `blocks`, which stays where it is."""
     extractor: torch.nn.Module | None = None
@@ -78,14 +80,11 @@ def blocks(
             extractor = extractor or random_features(shape)
             yield extractor(torch.from_numpy(images)).double().numpy()
 
-    return _counted(block_null.chunks_of(features()), asked, settings, warmup=WARMUP)
+    return _counted(block_null.chunks_of(features()), asked, WARMUP)
 
 
 def _counted(
-    chunks: Iterator[NDArray[np.float64]],
-    asked: Sequence[float],
-    settings: DetectionSettings,  # noqa: ARG001
-    warmup: int,
+    chunks: Iterator[NDArray[np.float64]], asked: Sequence[float], warmup: int
 ) -> list[dict[str, float]]:
     found, known = block_null.run_lengths(chunks, asked, ALARMS, warmup)
     shared = {"block_frames": known.block * CHUNK, "correlation_time": known.correlation_time}
@@ -98,7 +97,7 @@ REPLAYS: Mapping[str, RunLengths] = {"blocks": blocks, "feature-statistics": fea
 def features_run_length(phi: float, seed: int) -> list[dict[str, float]]:
     """Count the false alarms of rule `blocks` on AR(1) features, from the first frame on."""
     features = block_null.autoregressive(phi, SIZE, seed)
-    return _counted(block_null.chunks_of(features), RATES, DetectionSettings(), warmup=0)
+    return _counted(block_null.chunks_of(features), RATES, warmup=0)
 
 
 def measured_run_length(

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from vase import build
-from vase.bench import engine, frame_page, provenance
-from vase.bench.detect import defined
+from vase.bench import frame_page, provenance
+from vase.bench.detect import write_records
 from vase.bench.frame_detectors import (
     OURS,
     FrameDetector,
@@ -60,7 +60,6 @@ from vase.errors import ConfigError
 from vase.report import style
 from vase.settings import DetectionSettings
 from vase.training.checkpoint import write_bytes
-from vase.training.folder import rounded, write_json
 
 KINDS = ("ours", "all")
 SHOWN = 500  # alarms of a detector that a raw file lists, evenly thinned; the scores are of all
@@ -232,17 +231,7 @@ def run(
     todo: Sequence[FrameJob], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
-    out.mkdir(parents=True, exist_ok=True)
-    progress, records = engine.Progress(len(todo)), []
-    with engine.executor(workers) as pool:
-        for job, outcome in engine.completed(work, [_mute(job) for job in todo], pool):
-            if isinstance(outcome, Exception):
-                raise outcome
-            record = rounded(defined(outcome))
-            write_json(out / job.file, record)
-            records.append(record)
-            tell(progress.step(sentence(record)))
-    return records
+    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
 
 
 def write_page(out: Path) -> list[Path]:

@@ -122,9 +122,6 @@ class BlockDetector:
         known, newest = self.environments[self.current], self.current == len(self.environments) - 1
         return self.current > 0 and newest and known.effective_images < self.settings.max_transition
 
-    def prepare(self) -> None:
-        """Nothing can be computed ahead."""
-
     # ---- detecting -----------------------------------------------------------------------------
 
     def _take(self, chunk: Array, run_length: float) -> None:

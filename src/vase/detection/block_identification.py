@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +29,14 @@ from vase.detection.blocks import (
     integrated_time,
     likelihood_ratio,
 )
-from vase.detection.identification import DOUBT, MIN_OWN_SCORES, Candidate
-from vase.records import Decision, DecisionKind
+from vase.detection.identification import (
+    DOUBT,
+    MIN_OWN_SCORES,
+    Candidate,
+    Comparison,
+    concluded,
+)
+from vase.records import Decision
 from vase.settings import DetectionSettings
 
 MIN_CHUNKS = 3  # before any decision
@@ -40,21 +45,16 @@ LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 
 
 @dataclass(frozen=True)
-class BlockEvidence:
-    """What a decision after an alarm rests on.
+class BlockEvidence(Comparison):
+    """What a decision of rule `blocks` rests on.
 
-    candidates: every known environment. current: the present one. images, batches: deferred ones.
     waited: deferred so far, in batches of 64 images. gradual: whether the alarm was raised by whole
     blocks. agree: whether the chunks are of one domain. needed: chunks. dependent: whether frames
-    of the present environment are. between: the absent environment with whose
-    mixture the chunks fit, and its share. brief: whether the present environment, a new one, is
-    discarded if it is left now, and why.
+    of the present environment are. between: the absent environment with whose mixture the chunks
+    fit, and its share. brief: whether the present environment, a new one, is discarded if it is
+    left now, and why.
     """
 
-    candidates: tuple[Candidate, ...]
-    current: int
-    images: int
-    batches: int
     waited: float
     gradual: bool
     agree: bool
@@ -62,16 +62,6 @@ class BlockEvidence:
     dependent: bool = False
     between: tuple[int, float] | None = None
     brief: str = ""
-
-    @property
-    def nearest(self) -> Candidate:
-        """The candidate with the smallest distance."""
-        return min(self.candidates, key=lambda each: each.distance)
-
-    @property
-    def present(self) -> Candidate:
-        """The present environment as a candidate."""
-        return next(each for each in self.candidates if each.environment == self.current)
 
 
 def candidate(environment: int, known: BlockStatistics, chunks: Sequence[Array]) -> Candidate:
@@ -195,56 +185,35 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     nearest, present = evidence.nearest, evidence.current
     margin = settings.z_threshold * nearest.deviation
     known = _is_known(nearest, settings)
-    numbers, distances = _numbers(evidence, settings), _distances(evidence, settings)
+    numbers = evidence.numbers(settings.tolerance)
+    distances = _distances(evidence, settings)
 
-    def decision(kind: DecisionKind, environment: int, reason: str) -> Decision:
-        return Decision(kind, environment, reason, batches=evidence.batches, numbers=numbers)
+    def deferred(reason: str) -> Decision:
+        return Decision("deferred", present, reason, batches=evidence.batches, numbers=numbers)
 
     # A bad batch is one; of frames that depend on one another a batch is no more than a moment.
     batches = 1 if evidence.dependent else settings.min_batches
     few = evidence.batches < batches or evidence.images < evidence.needed * CHUNK
     if few or not evidence.agree:
-        return decision("deferred", present, "the deferred batches do not agree with one another")
+        return deferred("the deferred batches do not agree with one another")
     tolerance, sure = settings.tolerance, evidence.images >= settings.max_pooled_images
     selected = tolerance < evidence.present.distance < DOUBT * tolerance
     if selected and evidence.batches < 2 * settings.min_batches and margin < tolerance:
-        return decision("deferred", present, "perhaps only the worst of many ordinary batches")
+        return deferred("perhaps only the worst of many ordinary batches")
     unsure = abs(nearest.distance - tolerance) < margin < tolerance
     unsure |= max(tolerance, margin) < nearest.distance < DOUBT * margin
     # Its own blocks speak against the present environment, but what they differ by is large.
     disputed = evidence.gradual and nearest.environment == present
     disputed = disputed and tolerance < nearest.distance <= margin
     if (unsure or disputed) and not sure:
-        return decision("deferred", present, f"too near to tell: {distances}")
-    if known and nearest.environment == present:
-        return decision("dismissed", present, f"still the same: {distances}")
-    if known:
-        return decision("returned", nearest.environment, f"known from before: {distances}")
-    if evidence.between is not None and evidence.waited < settings.max_wait:
-        other, share = evidence.between
-        reason = f"on the way to environment {other}: {share:.0%} of the images look like it"
-        return decision("deferred", present, reason)
-    if evidence.images < settings.min_images:
-        return decision("deferred", present, "like no known environment; too few images to learn")
-    if evidence.brief:
-        reason = f"started again, since what was opened {evidence.brief}: {distances}"
-        return decision("reopened", present, reason)
-    return decision("new", len(evidence.candidates), f"like no known environment: {distances}")
+        return deferred(f"too near to tell: {distances}")
+    waits = evidence.between if evidence.waited < settings.max_wait else None
+    discarded = evidence.brief and f"what was opened {evidence.brief}"
+    return concluded(evidence, known, waits, discarded, distances, settings)
 
 
 def _is_known(each: Candidate, settings: DetectionSettings) -> bool:
     return each.distance <= max(settings.tolerance, settings.z_threshold * each.deviation)
-
-
-def _numbers(evidence: BlockEvidence, settings: DetectionSettings) -> dict[str, Any]:
-    each = evidence.candidates
-    return {
-        "images": evidence.images,
-        "batches": evidence.batches,
-        "tolerance_nats": settings.tolerance,
-        "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
-        "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
-    }
 
 
 def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:

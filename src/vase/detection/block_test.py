@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -36,6 +35,7 @@ from vase.detection.blocks import (
     rank_among,
     total_variance,
 )
+from vase.detection.sequential import e_value
 from vase.settings import OVERSHOOT, DetectionSettings
 
 TAIL = 4.0  # power at which the ratios' tail falls, at least
@@ -147,7 +147,7 @@ def evidence_of(test: BlockTest, known: BlockStatistics, chunk: Chunk) -> Eviden
     if not complete or len(known.blocks) < MIN_RANKED:
         return Evidence(chunks, worst, step, complete, abrupt)
     rank, count = rank_among(known, np.mean(chunks, 0))
-    e = (count + 1) / (rank * harmonic(count + 1))
+    e = e_value(rank, count)
     return Evidence(chunks, worst, step, complete, abrupt, e, rank / (count + 1))
 
 
@@ -185,14 +185,13 @@ def _tail_e_value(p: float, q: float) -> float:
 def tail_probability(known: BlockStatistics, ratio: float) -> float:
     """p of a chunk's ratio among the worst ones of blocks."""
     # Not below what independent frames give: where nothing moves, any move would be improbable.
-    return _beyond(ratio, known.worst, 1.25 * known.blocks.shape[1])
+    start = max(_start(known.worst), 1.25 * known.blocks.shape[1])
+    return _beyond(ratio, start, len(known.worst))
 
 
 def step_probability(known: BlockStatistics, step: float) -> float:
     """p of a chunk's largest step among those of chunks; 1 while there are few."""
-    if len(known.steps) < MIN_STEPS:
-        return 1.0
-    return _beyond(step, known.steps, SMALL_STEP * total_variance(known))
+    return _beyond(step, usual_step(known), len(known.steps))
 
 
 def usual_step(known: BlockStatistics) -> float:
@@ -207,17 +206,10 @@ def _start(values: Sequence[float]) -> float:
     return sorted(values)[-1 - len(values) // SHARE]
 
 
-def _beyond(value: float, values: Sequence[float], least: float) -> float:
-    """q (value / v_j) ** -TAIL beyond v_j, the j-th largest of the values or `least`; else 1."""
-    start = max(_start(values), least)
-    return _tail_share(len(values)) * (value / start) ** -TAIL if value > start else 1.0
+def _beyond(value: float, start: float, count: int) -> float:
+    """q (value / start) ** -TAIL beyond the start of the tail of `count` values; else 1."""
+    return _tail_share(count) * (value / start) ** -TAIL if value > start else 1.0
 
 
 def _tail_share(count: int) -> float:
     return (1 + count // SHARE) / (count + 1)
-
-
-@lru_cache(maxsize=1024)
-def harmonic(count: int) -> float:
-    """1 + 1/2 + ... + 1/count."""
-    return float(np.sum(1 / np.arange(1, count + 1)))

@@ -58,30 +58,52 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a decision rests on.
+class Comparison:
+    """Deferred images against every known environment: what any decision rests on.
 
     candidates: one per known environment. current: the present environment. images, batches: how
-    many deferred ones agree with one another. waited: batches deferred so far. between: the known
-    environment with which the images look like a mixture, and its share. on_probation: whether the
-    present environment is so new that it can still be discarded.
+    many deferred ones were compared.
     """
 
     candidates: tuple[Candidate, ...]
     current: int
     images: int
     batches: int
-    waited: int
-    between: tuple[int, float] | None = None
-    on_probation: bool = False
 
     @property
     def nearest(self) -> Candidate:
+        """The candidate with the smallest distance."""
         return min(self.candidates, key=lambda candidate: candidate.distance)
 
     @property
     def present(self) -> Candidate:
+        """The present environment as a candidate."""
         return next(known for known in self.candidates if known.environment == self.current)
+
+    def numbers(self, tolerance: float) -> dict[str, Any]:
+        """The evidence of an event, in nats per image."""
+        each = self.candidates
+        return {
+            "images": self.images,
+            "batches": self.batches,
+            "tolerance_nats": tolerance,
+            "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
+            "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
+        }
+
+
+@dataclass(frozen=True)
+class Evidence(Comparison):
+    """What a decision of rule `feature-statistics` rests on.
+
+    images, batches: those that agree with one another. waited: batches deferred so far. between:
+    the known environment with which the images look like a mixture, and its share. on_probation:
+    whether the present environment is so new that it can still be discarded.
+    """
+
+    waited: int
+    between: tuple[int, float] | None = None
+    on_probation: bool = False
 
 
 def collect_evidence(
@@ -142,34 +164,58 @@ def usual_score(known: EnvironmentStatistics) -> tuple[float, float]:
 def identify(evidence: Evidence, settings: DetectionSettings) -> Decision:
     """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
     nearest, present = evidence.nearest, evidence.current
-    known, numbers = nearest.distance <= settings.tolerance, _numbers(evidence, settings)
+    known, numbers = nearest.distance <= settings.tolerance, evidence.numbers(settings.tolerance)
     distances = _distances(evidence, settings)
+
+    def deferred(reason: str) -> Decision:
+        return Decision("deferred", present, reason, batches=evidence.batches, numbers=numbers)
+
+    if evidence.batches < settings.min_batches:
+        return deferred("the deferred batches do not agree with one another")
+    selected = settings.tolerance < evidence.present.distance < DOUBT * settings.tolerance
+    if selected and evidence.batches < 2 * settings.min_batches:
+        return deferred("perhaps only the worst of many ordinary batches")
+    unsure = abs(nearest.distance - settings.tolerance) < settings.z_threshold * nearest.deviation
+    pool = settings.max_pooled_images - evidence.images // evidence.batches
+    if unsure and evidence.images < pool:
+        return deferred(f"too near to tell: {distances}")
+    started = "it did not outlast its probation" if evidence.on_probation else ""
+    waits = evidence.between if evidence.waited < settings.max_wait else None
+    return concluded(evidence, known, waits, started, distances, settings)
+
+
+def concluded(
+    evidence: Comparison,
+    known: bool,
+    between: tuple[int, float] | None,
+    discarded: str,
+    distances: str,
+    settings: DetectionSettings,
+) -> Decision:
+    """Decide on images that were compared for long enough.
+
+    known: whether they are of the nearest environment. between: the environment, and its share, of
+    a mixture whose end is still waited for. discarded: why the present environment does not stay.
+    distances: in words.
+    """
+    nearest, present = evidence.nearest.environment, evidence.current
+    numbers = evidence.numbers(settings.tolerance)
 
     def decision(kind: DecisionKind, environment: int, reason: str) -> Decision:
         return Decision(kind, environment, reason, batches=evidence.batches, numbers=numbers)
 
-    if evidence.batches < settings.min_batches:
-        return decision("deferred", present, "the deferred batches do not agree with one another")
-    selected = settings.tolerance < evidence.present.distance < DOUBT * settings.tolerance
-    if selected and evidence.batches < 2 * settings.min_batches:
-        return decision("deferred", present, "perhaps only the worst of many ordinary batches")
-    unsure = abs(nearest.distance - settings.tolerance) < settings.z_threshold * nearest.deviation
-    pool = settings.max_pooled_images - evidence.images // evidence.batches
-    if unsure and evidence.images < pool:
-        return decision("deferred", present, f"too near to tell: {distances}")
-    if known and nearest.environment == present:
+    if known and nearest == present:
         return decision("dismissed", present, f"still the same: {distances}")
     if known:
-        return decision("returned", nearest.environment, f"known from before: {distances}")
-    if evidence.between is not None and evidence.waited < settings.max_wait:
-        other, share = evidence.between
+        return decision("returned", nearest, f"known from before: {distances}")
+    if between is not None:
+        other, share = between
         reason = f"on the way to environment {other}: {share:.0%} of the images look like it"
         return decision("deferred", present, reason)
     if evidence.images < settings.min_images:
         return decision("deferred", present, "like no known environment; too few images to learn")
-    if evidence.on_probation:
-        reason = f"started again, since it did not outlast its probation: {distances}"
-        return decision("reopened", present, reason)
+    if discarded:
+        return decision("reopened", present, f"started again, since {discarded}: {distances}")
     return decision("new", len(evidence.candidates), f"like no known environment: {distances}")
 
 
@@ -195,17 +241,6 @@ def _candidate(
     images = 2 * statistics.effective_images(len(features), known)
     ratio = statistics.likelihood_ratio(features, known)
     return Candidate(environment, (ratio - usual) / images, spread / images)
-
-
-def _numbers(evidence: Evidence, settings: DetectionSettings) -> dict[str, Any]:
-    each = evidence.candidates
-    return {
-        "images": evidence.images,
-        "batches": evidence.batches,
-        "tolerance_nats": settings.tolerance,
-        "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
-        "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
-    }
 
 
 def _distances(evidence: Evidence, settings: DetectionSettings) -> str:

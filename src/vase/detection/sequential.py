@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,7 +51,13 @@ def rank(score: float, null: Sequence[float]) -> int:
 
 def e_value(r: int, n: int) -> float:
     """e = (n + 1) / ( r H ), with mean 1 over the n + 1 ranks."""
-    return (n + 1) / (r * float(np.sum(1 / np.arange(1, n + 2))))
+    return (n + 1) / (r * harmonic(n + 1))
+
+
+@lru_cache(maxsize=1024)
+def harmonic(count: int) -> float:
+    """1 + 1/2 + ... + 1/count."""
+    return float(np.sum(1 / np.arange(1, count + 1)))
 
 
 def next_state(
