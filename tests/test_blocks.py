@@ -136,6 +136,26 @@ def test_blocks_grow_until_they_are_nearly_independent_and_no_further() -> None:
     assert neighbours < 0.45
 
 
+def test_chance_alone_does_not_lengthen_blocks_for_ever() -> None:
+    """Of 8,000 series of independent blocks, these eight look dependent to who asks only once."""
+    for seed in (1038, 1460, 2707, 2757, 2862, 6435, 7303, 7800):
+        series = np.random.default_rng(seed).standard_normal((blocks.KEPT, 4))
+        assert blocks.dependent(series)
+        assert not blocks.dependent(series, 1_000_000)
+    walk = np.cumsum(np.random.default_rng(0).standard_normal((blocks.KEPT, 4)), 0)
+    assert blocks.dependent(walk, 1_000_000)
+
+
+def test_more_chunks_at_once_than_are_averaged_count_alike() -> None:
+    known = seen(0.0, 8192)
+    many = chunks(0.0, 32 * 600, seed=1)
+    found = with_chunks(known, many)
+    assert known.axes is not None
+    expected = blocks.described(many, known.axes)
+    np.testing.assert_allclose(found.moments, expected.mean(0))
+    assert np.abs(found.spread).max() < 1
+
+
 def test_what_always_shows_the_same_is_not_correlated() -> None:
     """A stuck camera: all blocks are equal, and that is no reason to lengthen them."""
     known = with_chunks(BlockStatistics(), np.zeros((400, CHUNK, SIZE)))

@@ -253,7 +253,7 @@ def _with_descriptors(known: BlockStatistics, chunks: Array) -> BlockStatistics:
     assert known.axes is not None
     descriptors = described(chunks, known.axes)
     ratios, frames = likelihood_ratio(known, descriptors), known.frames + len(chunks) * CHUNK
-    share = len(chunks) * CHUNK / min(frames, SPAN)
+    share = min(1.0, len(chunks) * CHUNK / min(frames, SPAN))
     moments = (1 - share) * known.moments + share * descriptors.mean(0)
     known = replace(known, moments=moments, frames=frames)
     return _in_blocks(_with_spread(known, descriptors), descriptors, ratios)
@@ -261,7 +261,7 @@ def _with_descriptors(known: BlockStatistics, chunks: Array) -> BlockStatistics:
 
 def _with_spread(known: BlockStatistics, descriptors: Array) -> BlockStatistics:
     ratios, chunks = _log_ratio(known, descriptors), known.chunks + len(descriptors)
-    share = len(descriptors) / min(chunks, KEPT)
+    share = min(1.0, len(descriptors) / min(chunks, KEPT))
     now = np.stack([ratios.mean(0), (ratios**2).mean(0)])
     return replace(known, spread=(1 - share) * known.spread + share * now, chunks=chunks)
 
@@ -289,33 +289,35 @@ def _in_blocks(known: BlockStatistics, descriptors: Array, ratios: Array) -> Blo
 
 def with_longer_blocks(known: BlockStatistics) -> BlockStatistics:
     """Join blocks in pairs if each still says much of the next; else as they are."""
-    count = len(known.blocks)
-    due = known.frames // (known.block * CHUNK) % ASKED == 0
-    if count < MIN_BLOCKS or not due or known.block >= LONGEST_BLOCK:
+    count, seen = len(known.blocks), known.frames // (known.block * CHUNK)
+    if count < MIN_BLOCKS or seen % ASKED or known.block >= LONGEST_BLOCK:
         return known
-    if not dependent(known.blocks):
+    if not dependent(known.blocks, seen):
         return known
     pairs = known.blocks[count % 2 :].reshape(-1, 2, known.blocks.shape[1])
     worst = np.array(known.worst[count % 2 :]).reshape(-1, 2).max(1)
     return replace(known, block=2 * known.block, blocks=pairs.mean(1), worst=tuple(worst.tolist()))
 
 
-def dependent(blocks: Array) -> bool:
+def dependent(blocks: Array, seen: int = 0) -> bool:
     """Whether a block [n, D] still says much of the next one.
 
     Either the descriptors do, on average over what describes them, or the ranks of the scores: by
-    their lag-1 correlation, or by the variance of sums of four; by four standard errors.
+    their lag-1 correlation, or by the variance of sums of four; by four standard errors. Among ever
+    more blocks `seen` chance alone would find such a one, so that more are asked for, in step with
+    the root of the logarithm: then the chances of all questions together stay small.
     """
     count = len(blocks)
+    errors = np.sqrt(16 + 8 * np.log(max(1.0, seen / KEPT)))
     scaled = (blocks - blocks.mean(0)) / (blocks.std(0) + 1e-9)
     if float((scaled[1:] * scaled[:-1]).mean()) > MAX_CORRELATION:
         return True
     ranks = rankdata(conformal_scores(blocks))
     ranks = (ranks - ranks.mean()) / max(ranks.std(), 1e-9)
-    if float((ranks[1:] * ranks[:-1]).mean()) > 4 / np.sqrt(count):
+    if float((ranks[1:] * ranks[:-1]).mean()) > errors / np.sqrt(count):
         return True
     sums = ranks[: count // 4 * 4].reshape(-1, 4).sum(1)
-    return count >= 64 and float(sums.var()) / 4 > 1 + 4 * np.sqrt(4.5 / count)
+    return count >= 64 and float(sums.var()) / 4 > 1 + errors * np.sqrt(4.5 / count)
 
 
 def correlation_time(features: Array, axes: Axes) -> float:
