@@ -36,11 +36,11 @@ from vase.nets import Architecture
 from vase.settings import DetectionSettings, DomainSettings
 
 RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
-FRAMES = 320_000  # of a null stream
-LIVES, WARMUP = 200, 64_000  # sprites of a null stream at least; frames before anything is counted
+FRAMES = 320_000  # of a null stream; of one of sprites, which never repeats itself, more
+SPRITE_FRAMES, WARMUP = 2_000_000, 64_000  # and frames before anything is counted
 ALARMS = 34  # per seed, after which no more are counted: over 100 with three
 SIZE = 8  # features of an AR(1) process
-BATCH_SIZE = 32
+BATCH_SIZE, AT_ONCE = 32, 256  # of the rule that judges batches; of frames that are drawn
 PHIS = (0.0, 0.5, 0.9, 0.99)
 
 Batches = Iterable[Floats]
@@ -51,7 +51,8 @@ def feature_statistics(
     batches: Batches, settings: DetectionSettings, asked: Sequence[float]
 ) -> list[dict[str, float]]:
     """Replay the ranks of rule `feature-statistics`: a block is a batch."""
-    images: Iterator[torch.Tensor] = map(torch.from_numpy, batches)
+    several = islice(batches, FRAMES // AT_ONCE)  # its ranks are slow
+    images = (part for each in several for part in torch.split(torch.from_numpy(each), BATCH_SIZE))
     seen = islice(null.watch(images, settings), null.WARMUP - 1, None)
     scores = [each.score for each in seen]
     return [
@@ -143,8 +144,7 @@ def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, FrameStr
 def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, FrameStream]:
     """Return moving clothes that live `lifetime` frames each."""
     name = f"bouncing, life {lifetime:,}"
-    frames = max(FRAMES, LIVES * lifetime)
-    return _staying({name: sprites("moving-fashion", lifetime, data)}, seed, frames)
+    return _staying({name: sprites("moving-fashion", lifetime, data)}, seed, SPRITE_FRAMES)
 
 
 def looped(seed: int, data: FrameData) -> dict[str, FrameStream]:

@@ -30,7 +30,7 @@ from vase.bench.frame_detectors import (
 )
 from vase.bench.frame_hostile import as_expected
 from vase.bench.frame_null import (
-    BATCH_SIZE,
+    AT_ONCE,
     NULLS,
     NullScenario,
     features_run_length,
@@ -132,7 +132,7 @@ def null_record(job: FrameJob) -> dict[str, Any]:
     def measured(rule: str, stream: FrameStream) -> list[dict[str, float]]:
         if scenario.phi is not None and rule == "blocks":
             return features_run_length(scenario.phi, job.seed)
-        return measured_run_length(batches(stream, BATCH_SIZE), DetectionSettings(rule=rule))
+        return measured_run_length(batches(stream, AT_ONCE), DetectionSettings(rule=rule))
 
     streams = scenario.streams(job.seed, job.data)
     return {

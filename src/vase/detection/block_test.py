@@ -11,9 +11,10 @@ abrupt     at every chunk, for hard cuts: e = 1 / (p log(q / SMALLEST)) for p < 
            chunk of the block so far. Among n values, the j-th largest stands for the rank,
            q = j / (n + 1), and beyond it the tail is taken to fall like a power,
            p = q (g / g_j) ** -TAIL. Two values are judged so, and their e-values averaged: the
-           ratio g of the worst chunk, among the worst ones of the n latest blocks; and the largest
-           step from one frame to the next, among those of the n latest chunks, with p times the
-           chunks of a block. Real cuts are far beyond; one or two chunks decide.
+           ratio g of the worst chunk, among the worst ones of the n latest blocks, of which a few
+           may be outliers; and the largest step from one frame to the next, among those of the n
+           latest chunks, j = 1, with p times the chunks of a block: an environment may have cuts of
+           its own, however seldom. Real cuts are far beyond; one or two chunks decide.
 
 The assumptions beyond exchangeable blocks are that tail, and that the largest steps of chunks are
 exchangeable. The tail makes the abrupt part conservative where it is lighter, which is why it gets
@@ -174,7 +175,7 @@ def abrupt_e_value(known: BlockStatistics, worst: float, step: float = 0.0) -> f
     """e of the worst ratio and the largest step of a block so far."""
     ratio = _tail_e_value(tail_probability(known, worst), _tail_share(len(known.worst)))
     p = step_probability(known, step) * known.block  # of any of its chunks
-    return (ratio + _tail_e_value(p, _tail_share(len(known.steps)))) / 2
+    return (ratio + _tail_e_value(p, 1 / (len(known.steps) + 1))) / 2
 
 
 def _tail_e_value(p: float, q: float) -> float:
@@ -186,19 +187,19 @@ def tail_probability(known: BlockStatistics, ratio: float) -> float:
     """p of a chunk's ratio among the worst ones of blocks."""
     # Not below what independent frames give: where nothing moves, any move would be improbable.
     start = max(_start(known.worst), 1.25 * known.blocks.shape[1])
-    return _beyond(ratio, start, len(known.worst))
+    return _beyond(ratio, start, _tail_share(len(known.worst)))
 
 
 def step_probability(known: BlockStatistics, step: float) -> float:
     """p of a chunk's largest step among those of chunks; 1 while there are few."""
-    return _beyond(step, usual_step(known), len(known.steps))
+    return _beyond(step, usual_step(known), 1 / (len(known.steps) + 1))
 
 
 def usual_step(known: BlockStatistics) -> float:
-    """The largest step that is usual within a chunk; infinite while few are known."""
+    """The largest step within the latest chunks; infinite while few are known."""
     if len(known.steps) < MIN_STEPS:
         return float("inf")
-    return max(_start(known.steps), SMALL_STEP * total_variance(known))
+    return max(*known.steps, SMALL_STEP * total_variance(known))
 
 
 def _start(values: Sequence[float]) -> float:
@@ -206,9 +207,9 @@ def _start(values: Sequence[float]) -> float:
     return sorted(values)[-1 - len(values) // SHARE]
 
 
-def _beyond(value: float, start: float, count: int) -> float:
-    """q (value / start) ** -TAIL beyond the start of the tail of `count` values; else 1."""
-    return _tail_share(count) * (value / start) ** -TAIL if value > start else 1.0
+def _beyond(value: float, start: float, share: float) -> float:
+    """q (value / start) ** -TAIL beyond the start of the tail of a `share` q of values; else 1."""
+    return share * (value / start) ** -TAIL if value > start else 1.0
 
 
 def _tail_share(count: int) -> float:
