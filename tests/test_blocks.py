@@ -1,5 +1,7 @@
 """Rule `blocks`: its statistic, its test and its decisions, against closed forms and properties."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -231,6 +233,27 @@ def test_a_step_like_no_other_is_a_cut_and_the_largest_usual_one_is_not() -> Non
     known = with_chunks(BlockStatistics(), noise, steps_of(list(noise), None))
     other = steps_of(list(chunks(0.0, 320, 4)), None)
     assert min(step_probability(known, step) for step in other) > 0.01
+
+
+@pytest.mark.parametrize("every", [3, 15, 16, 17, 40, 150, 255])
+def test_an_environment_may_have_cuts_of_its_own_however_seldom(every: int) -> None:
+    """Whatever share of its chunks holds one: another such is no news, one far beyond is."""
+    generator = np.random.default_rng(every)
+    steps = np.full(blocks.KEPT, 0.01)
+    steps[::every] = generator.uniform(2, 12, len(steps[::every]))  # times SIZE, its variance
+    known = replace(seen(0.0, 8192), steps=tuple(SIZE * steps))
+    assert step_probability(known, SIZE * 12.0) > 1e-4
+    assert abrupt_e_value(known, 0.0, SIZE * 12.0) < 100
+    assert abrupt_e_value(known, 0.0, SIZE * 100.0) > 1e4
+
+
+def test_blocks_of_which_neighbours_share_a_sprite_are_joined() -> None:
+    """A moving average of two: a correlation of a fifth among many blocks."""
+    noise = np.random.default_rng(0).standard_normal((blocks.KEPT + 1, 8))
+    shared = noise[1:] + 0.21 * noise[:-1]
+    assert blocks.dependent(shared)
+    assert not blocks.dependent(shared[:32])
+    assert not blocks.dependent(noise)
 
 
 def test_evidence_at_the_end_of_a_block_is_that_chunk_by_chunk() -> None:

@@ -51,9 +51,9 @@ def feature_statistics(
     batches: Batches, settings: DetectionSettings, asked: Sequence[float]
 ) -> list[dict[str, float]]:
     """Replay the ranks of rule `feature-statistics`: a block is a batch."""
-    several = islice(batches, FRAMES // AT_ONCE)  # its ranks are slow
-    images = (part for each in several for part in torch.split(torch.from_numpy(each), BATCH_SIZE))
-    seen = islice(null.watch(images, settings), null.WARMUP - 1, None)
+    images = (part for each in batches for part in torch.split(torch.from_numpy(each), BATCH_SIZE))
+    few = islice(images, FRAMES // BATCH_SIZE)  # its ranks are slow
+    seen = islice(null.watch(few, settings), null.WARMUP - 1, None)
     scores = [each.score for each in seen]
     return [
         {

@@ -12,11 +12,12 @@ abrupt     at every chunk, for hard cuts: e = 1 / (p log(q / SMALLEST)) for p < 
            q = j / (n + 1), and beyond it the tail is taken to fall like a power,
            p = q (g / g_j) ** -TAIL. Two values are judged so, and their e-values averaged: the
            ratio g of the worst chunk, among the worst ones of the n latest blocks, of which a few
-           may be outliers; and the largest step from one frame to the next, among those of the n
-           latest chunks, j = 1, with p times the chunks of a block: an environment may have cuts of
-           its own, however seldom. Real cuts are far beyond; one or two chunks decide.
+           may be outliers; and the largest step from one frame to the next, beyond that of the n
+           latest chunks, j = 1, and beyond what any two frames of the environment differ by, with
+           p times the chunks of a block: an environment may have cuts of its own, however seldom.
+           Real cuts are far beyond; one or two chunks decide.
 
-The assumptions beyond exchangeable blocks are that tail, and that the largest steps of chunks are
+The assumptions beyond exchangeable blocks are those tails, and that the largest steps of chunks are
 exchangeable. The tail makes the abrupt part conservative where it is lighter, which is why it gets
 a quarter of the weight only. An alarm by a cut is but a question: what follows it decides.
 """
@@ -45,7 +46,8 @@ ABRUPT = 0.25  # weight of the abrupt part
 SHARE = 16  # one in so many of the worst ratios may be an outlier
 MIN_RANKED = 3  # blocks from which ranks are taken
 MIN_STEPS = 8  # chunks from which the largest step is judged
-SMALL_STEP = 0.1  # of the total variance: a smaller step is no cut
+OWN_CUT = 6.0  # times the total variance: thrice the mean squared step to any frame of its own
+STEP_TAIL = 8.0  # and of the steps
 IMPROBABLE = 0.003  # p-value of a chunk that is deferred at once
 
 
@@ -192,14 +194,14 @@ def tail_probability(known: BlockStatistics, ratio: float) -> float:
 
 def step_probability(known: BlockStatistics, step: float) -> float:
     """p of a chunk's largest step among those of chunks; 1 while there are few."""
-    return _beyond(step, usual_step(known), 1 / (len(known.steps) + 1))
+    return _beyond(step, usual_step(known), 1 / (len(known.steps) + 1), STEP_TAIL)
 
 
 def usual_step(known: BlockStatistics) -> float:
     """The largest step within the latest chunks; infinite while few are known."""
     if len(known.steps) < MIN_STEPS:
         return float("inf")
-    return max(*known.steps, SMALL_STEP * total_variance(known))
+    return max(*known.steps, OWN_CUT * total_variance(known))
 
 
 def _start(values: Sequence[float]) -> float:
@@ -207,9 +209,9 @@ def _start(values: Sequence[float]) -> float:
     return sorted(values)[-1 - len(values) // SHARE]
 
 
-def _beyond(value: float, start: float, share: float) -> float:
-    """q (value / start) ** -TAIL beyond the start of the tail of a `share` q of values; else 1."""
-    return share * (value / start) ** -TAIL if value > start else 1.0
+def _beyond(value: float, start: float, share: float, tail: float = TAIL) -> float:
+    """q (value / start) ** -tail beyond the start of the tail of a `share` q of values; else 1."""
+    return share * (value / start) ** -tail if value > start else 1.0
 
 
 def _tail_share(count: int) -> float:

@@ -39,6 +39,7 @@ TRIMMED = 0.05  # share of the blocks that fit worst: they do not count for the 
 MIN_BLOCKS = 24  # from which on it is asked whether blocks are long enough
 ASKED = 8  # blocks from one time to the next
 MAX_CORRELATION = 0.25  # of a block with the next, averaged over what describes it
+MAX_ERRORS = 1.6  # and of this correlation in standard errors of a single one
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,21 +268,19 @@ def _with_spread(known: BlockStatistics, descriptors: Array) -> BlockStatistics:
 
 
 def _in_blocks(known: BlockStatistics, descriptors: Array, ratios: Array) -> BlockStatistics:
+    known = replace(known, ratios=(*known.ratios, *ratios.tolist())[-KEPT:])
+    partial = list(known.partial)
     for descriptor, ratio in zip(descriptors, ratios.tolist(), strict=True):
-        partial = (*known.partial, (descriptor, ratio))
-        kept = (*known.ratios, ratio)[-KEPT:]
+        partial.append((descriptor, ratio))
         if len(partial) < known.block:
-            known = replace(known, partial=partial, ratios=kept)
             continue
         known = replace(
             known,
-            partial=(),
-            ratios=kept,
             blocks=np.vstack([known.blocks, np.mean([d for d, _ in partial], 0)])[-KEPT:],
             worst=(*known.worst, max(g for _, g in partial))[-KEPT:],
         )
-        known = with_longer_blocks(known)
-    return known
+        known, partial = with_longer_blocks(known), []
+    return replace(known, partial=tuple(partial))
 
 
 # ---- how long a block has to be --------------------------------------------------------------
@@ -302,15 +301,18 @@ def with_longer_blocks(known: BlockStatistics) -> BlockStatistics:
 def dependent(blocks: Array, seen: int = 0) -> bool:
     """Whether a block [n, D] still says much of the next one.
 
-    Either the descriptors do, on average over what describes them, or the ranks of the scores: by
-    their lag-1 correlation, or by the variance of sums of four; by four standard errors. Among ever
-    more blocks `seen` chance alone would find such a one, so that more are asked for, in step with
-    the root of the logarithm: then the chances of all questions together stay small.
+    Either the descriptors do, on average over what describes them, by a quarter or, of 41 blocks
+    and more, by 1.6 standard errors, so that a block shares little of what it shows with the next;
+    or the ranks of the scores do, by their lag-1 correlation, or by the variance of sums of four;
+    by four standard errors. Among ever more blocks `seen` chance alone would find such a one, so
+    that more are asked for, in step with the root of the logarithm: then the chances of all
+    questions together stay small.
     """
     count = len(blocks)
     errors = np.sqrt(16 + 8 * np.log(max(1.0, seen / KEPT)))
     scaled = (blocks - blocks.mean(0)) / (blocks.std(0) + 1e-9)
-    if float((scaled[1:] * scaled[:-1]).mean()) > MAX_CORRELATION:
+    most = min(MAX_CORRELATION, MAX_ERRORS / np.sqrt(count))
+    if float((scaled[1:] * scaled[:-1]).mean()) > most:
         return True
     ranks = rankdata(conformal_scores(blocks))
     ranks = (ranks - ranks.mean()) / max(ranks.std(), 1e-9)
