@@ -72,6 +72,7 @@ bench: $(VENV)/dev.stamp ## what a step and what is around it cost, as ratios wi
 	@$(BIN)/python benchmarks/step.py $(ARGS)
 	@$(BIN)/python benchmarks/environments.py $(ARGS)
 	@$(BIN)/python benchmarks/around.py $(ARGS)
+	@$(BIN)/python benchmarks/busy.py
 
 reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
 	@echo "==> Reliability"

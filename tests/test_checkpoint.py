@@ -63,9 +63,10 @@ def test_a_flipped_bit_in_the_tensors_is_found(tmp_path: Path) -> None:
         checkpoint.read(path)
 
 
-def test_a_changed_number_in_the_header_is_found(tmp_path: Path) -> None:
+def test_a_changed_number_in_the_record_is_found(tmp_path: Path) -> None:
     path = written(tmp_path)
-    path.write_bytes(path.read_bytes().replace(b'\\"step\\": 5', b'\\"step\\": 9'))
+    assert b'"step": 5' in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(b'"step": 5', b'"step": 9'))
     with pytest.raises(CheckpointError, match="corrupt"):
         checkpoint.read(path)
 

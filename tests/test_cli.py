@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from vase.cli import main
 from vase.cli.app import app
+from vase.cli.signals import stop_request
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_lines
 
@@ -31,6 +33,7 @@ SMALL = [
     "probes.train=150",
     "probes.test=100",
 ]
+LONG = 'stream.schedule=[["moving-solids", 2000]]'
 
 
 def vase(*arguments: str) -> str:
@@ -98,23 +101,59 @@ def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> No
         assert whole.read_bytes() == resumed.read_bytes()
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_saves_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "stopped"
-    many = 'stream.schedule=[["moving-solids", 2000]]'
     process = subprocess.Popen(
-        [sys.executable, "-m", "vase", "train", *SMALL, many, "--out", str(folder)],
+        [sys.executable, "-m", "vase", "train", *SMALL, LONG, "--out", str(folder)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
     )
     wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
-    process.send_signal(2)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert f"vase resume {folder}" in output
     steps = len(read_lines(RunFolder(folder).metrics))
     assert f"saved at step {steps}" in output
     assert checkpoint.read(RunFolder(folder).checkpoint)[1]["step"] == steps
+
+
+def test_a_terminal_that_closes_loses_nothing(tmp_path: Path) -> None:
+    """What is written to it fails from then on."""
+    folder, (ours, theirs) = tmp_path / "closed", os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vase", "train", *SMALL, LONG, "--out", str(folder)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    steps = len(read_lines(RunFolder(folder).metrics))
+    assert checkpoint.read(RunFolder(folder).checkpoint)[1]["step"] == steps < 2000
+
+
+def test_signals_are_given_back_and_those_ignored_stay_ignored() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with stop_request() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.asked
+            signal.raise_signal(signal.SIGTERM)
+            assert stop.asked
+            assert stop.status == 143
+            assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the second ends at once
+        assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
 
 
 def wait_for(ready: object, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

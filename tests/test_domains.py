@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vase.domains.canvas import CanvasDomain, place
-from vase.domains.images import from_batch, layout_of, to_batch
 from vase.domains.shapes import sprites
 from vase.domains.sprites import Sprites
 from vase.domains.stream import Schedule, Stream
 from vase.errors import ConfigError, InputError
+from vase.images.layout import layout_of
+from vase.images.values import from_batch, to_batch
 
 SOLIDS = sprites("solids", 50, 10, 0)
 DOMAINS = {
@@ -133,7 +134,7 @@ def test_an_unknown_domain_and_mixed_shapes_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "layout"),
-    [((5, 20, 24), "hw"), ((5, 20, 24, 3), "hwc"), ((5, 3, 20, 24), "chw"), ((5, 1, 8, 8), "chw")],
+    [((5, 20, 24), "HW"), ((5, 20, 24, 3), "HWC"), ((5, 3, 20, 24), "CHW"), ((5, 1, 8, 8), "CHW")],
 )
 def test_layouts_are_told_apart_and_come_back(shape: tuple[int, ...], layout: str) -> None:
     given_images = np.random.default_rng(0).random(shape).astype(np.float32)

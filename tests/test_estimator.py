@@ -170,7 +170,7 @@ def test_unknown_options_and_environments_are_refused(fitted: VASE) -> None:
         model(**{"replay.rati": 0.5}).partial_fit(images())
     with pytest.raises(InputError, match="knows 1"):
         fitted.sample(1, environment=3)
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(InputError, match="count must be a whole number of at least 1"):
         fitted.sample(0)
     with pytest.raises(InputError, match=r"\[B, 4\]"):
         fitted.inverse_transform(np.zeros((2, 3)))

@@ -18,8 +18,9 @@ from PIL import Image
 from scripts import script
 
 from vase import VaseError, config, integrity
-from vase.domains import files, own
+from vase.domains import own
 from vase.errors import CheckpointError, ConfigError, DataError, RunError
+from vase.images import files
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_json, read_lines
 

@@ -19,18 +19,22 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
 # Which rooms (packages or modules right below src/vase) a room may import, itself aside.
-BASE = frozenset({"errors", "records", "settings"})
+BASE = frozenset({"errors", "records", "settings", "isolation", "arguments"})
 LEARNER = BASE | {"registry", "objective", "nets", "detection", "lifelong"}
-RUN = LEARNER | {"domains", "training", "config"}
+RUN = LEARNER | {"images", "domains", "training", "config"}
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "records": frozenset({"errors"}),
     "settings": frozenset(),
     "registry": frozenset({"errors"}),
+    "arguments": frozenset({"errors"}),
+    "feature_names": frozenset({"errors"}),
+    "isolation": frozenset(),
+    "images": frozenset({"errors"}),
     "objective": BASE,
     "nets": BASE | {"registry"},
     "detection": BASE | {"registry", "nets", "objective"},
-    "domains": BASE,
+    "domains": BASE | {"images"},
     "metrics": BASE | {"registry"},
     "lifelong": BASE | {"registry", "objective", "nets", "detection"},
     "training": LEARNER | {"domains"},
@@ -44,7 +48,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "integrity": RUN,
     "export": LEARNER | {"training"},
     "hub": LEARNER,
-    "estimator": RUN | {"build", "export", "hub"},
+    "persistence": RUN | {"build"},
+    "estimator": RUN | {"build", "export", "hub", "feature_names", "persistence"},
     "cli": RUN
     | {
         "build",

@@ -1,5 +1,6 @@
 """Models go to the Hub and come back the same; the network is a folder here."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,12 @@ from sklearn.exceptions import NotFittedError
 from vase import VASE, ConfigError, InputError
 
 OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
+
+
+class ProtocolError(Exception):
+    """As the Hub's client has them, of no kind that Python knows."""
+
+
 IMAGES = np.random.default_rng(0).random((8, 16, 16))
 
 
@@ -90,3 +97,29 @@ def test_what_cannot_be_had_is_said_in_a_sentence(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[hub\]'"):
         model.push_to_hub("someone/clothes")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionError("Name or service not known"),
+        json.JSONDecodeError("Expecting value", "<html>", 0),
+        TimeoutError("timed out"),
+        ProtocolError("Server disconnected without sending a response."),
+        KeyError("commit_url"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_the_hub_does_is_one_sentence(
+    model: VASE, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    with pytest.raises(InputError, match="cannot be written to on the Hugging Face Hub") as told:
+        model.push_to_hub("someone/clothes")
+    assert "\n" not in str(told.value)
+    with pytest.raises(InputError, match="cannot be read from on the Hugging Face Hub"):
+        VASE.from_pretrained("someone/clothes")

@@ -496,14 +496,17 @@ def test_fractions_are_binned_by_hand(metric: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: mig(FACTORS, FACTORS, bins=1), "bins is 1"),
+        (lambda: mig(FACTORS, FACTORS, bins=1), "bins must be a whole number of at least 2, not 1"),
         (lambda: sap(FACTORS[:, :1], FACTORS), "one column"),
         (lambda: dci(FACTORS[:, :1], FACTORS), "one column"),
         (lambda: dci(FACTORS, FACTORS, model="forest"), "must be one of trees, lasso"),
         (lambda: sap(FACTORS, FACTORS, by="luck"), "must be one of svm, thresholds, r2"),
         (lambda: dci(FACTORS, FACTORS, test_share=1.0), "test_share is 1.0"),
         (lambda: factor_vae_score(FACTORS, FACTORS, batch_size=200), "160 rows have the value 0"),
-        (lambda: factor_vae_score(FACTORS, FACTORS, batch_size=1), "batch_size is 1"),
+        (
+            lambda: factor_vae_score(FACTORS, FACTORS, batch_size=1),
+            "batch_size must be a whole number of at least 2, not 1",
+        ),
         (lambda: beta_vae_score(FACTORS, FACTORS[:, :1]), "1 of 1 factors"),
         (lambda: factor_vae_score(np.ones((480, 2)), FACTORS), "Every latent of codes is constant"),
         (lambda: udr([FACTORS]), "agreement needs two"),

@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 
 from vase import VASE, ConfigError, DataError, InputError, build, config
 from vase.cli.app import app
-from vase.domains import files, own
+from vase.domains import own
 from vase.domains.feed import batches
+from vase.images import files
+from vase.images.layout import Expected
 
 SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 BRIEF = (
@@ -140,9 +142,9 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, ca
         own.load(cache / "own", 8, 1)
 
 
-def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
-    Image.new("I;16", (9, 9)).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"a\.png' has more than 8 bits a pixel"):
+def test_more_than_sixteen_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
+    Image.new("F", (9, 9)).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"a\.tiff' has 32 bits a pixel"):
         own.load(tmp_path, 8, files.channels([tmp_path]))
 
 
@@ -241,7 +243,7 @@ def test_the_frames_of_a_video_are_a_domain(tmp_path: Path) -> None:
     seen = own.load(clip, 16, 3)
     assert seen.shape == (25, 16, 16, 3)  # a header with one digit made room for two
     assert np.abs(seen.mean((1, 2, 3)) - list(shades)).max() < 6  # the codec's own error
-    assert np.array_equal(np.concatenate(list(batches(clip, 10, 16))), seen)
+    assert np.array_equal(np.concatenate(taken(clip, 10, 16)), seen)
 
 
 def test_a_folder_of_videos_is_a_schedule(tmp_path: Path) -> None:
@@ -329,6 +331,13 @@ def vase(*arguments: str) -> str:
 # ---- the library -------------------------------------------------------------------------------
 
 
+def taken(source: Any, count: int = 8, size: int | None = None) -> list[NDArray[np.uint8]]:
+    """The batches of a source as 8-bit images, grey [B, H, W] or in colour [B, H, W, 3]."""
+    found = [batch.images.numpy() for batch in batches(source, count, Expected(size=size))]
+    images = [np.moveaxis(np.round(255 * each).astype(np.uint8), 1, -1) for each in found]
+    return [each[..., 0] if each.shape[-1] == 1 else each for each in images]
+
+
 class Labelled:
     """A dataset as there are many: an image and a label per index, rows and columns for a shape."""
 
@@ -372,7 +381,7 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         "generator": (images[k : k + 8] for k in range(0, 30, 8)),
     }
     for name, source in sources.items():
-        found = list(batches(source, 8, 64))
+        found = taken(source)
         assert [len(batch) for batch in found] == [8, 8, 8, 6], name
         np.testing.assert_array_equal(np.concatenate(found), images, err_msg=name)
 
@@ -380,7 +389,7 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
 def test_grey_batches_stay_batches() -> None:
     images = pixels(30, (16, 12))
     for source in ([images[:16], images[16:]], DataLoader(TensorDataset(torch.from_numpy(images)))):
-        np.testing.assert_array_equal(np.concatenate(list(batches(source, 8, 64))), images)
+        np.testing.assert_array_equal(np.concatenate(taken(source)), images)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +397,7 @@ def test_grey_batches_stay_batches() -> None:
     [
         ([{"picture": pixels()}], "No image among 'picture'"),
         ([(pixels()[0], 1), (pixels()[0, :9], 1)], r"Images 0 to 1 are of different shapes"),
-        ([Image.new("I;16", (9, 9))], r"more than 8 bits a pixel \(mode I;16\)"),
+        ([Image.new("F", (9, 9))], r"Image 0 has 32 bits a pixel \(mode F\)"),
         ([], "the source is empty"),
         ([pixels(shape=(4, 4, 4, 4))], "Images must have shape"),
     ],
@@ -411,15 +420,14 @@ def test_a_model_is_fitted_to_a_folder_of_folders_in_order(folders: Path) -> Non
     model = VASE(latents=4, options=SMALL).fit(str(folders), batch_size=10, size=20)
     assert model.learner_.step == 4
     assert model.transform(np.zeros((2, 20, 20, 1))).shape == (2, 4)
-    first = next(batches(folders, 10, 20))
-    assert first.max() == 5
+    assert taken(folders, 10, 20)[0].max() == 5
 
 
 def test_frames_that_come_one_by_one_are_gathered() -> None:
     """As a camera gives them: an array of three or four channels last is one image."""
     frames = pixels(20)
-    assert [len(each) for each in batches(iter(frames), 8, 64)] == [8, 8, 4]
-    np.testing.assert_array_equal(np.concatenate(list(batches(iter(frames), 8, 64))), frames)
+    assert [len(each) for each in taken(iter(frames))] == [8, 8, 4]
+    np.testing.assert_array_equal(np.concatenate(taken(iter(frames))), frames)
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -429,10 +437,10 @@ def test_a_dataset_of_the_hub_is_read_by_its_images(streaming: bool) -> None:
     made = datasets.Dataset.from_dict({"image": images, "label": list(range(20))})
     made = made.cast_column("image", datasets.Image())
     source = made.to_iterable_dataset() if streaming else made
-    np.testing.assert_array_equal(np.concatenate(list(batches(source, 8, 64))), frames)
+    np.testing.assert_array_equal(np.concatenate(taken(source)), frames)
 
 
 def test_images_with_a_label_each_in_lists_are_images() -> None:
     frames = pixels(12, (16, 12))
     source = [[frame, 3] for frame in frames]
-    np.testing.assert_array_equal(np.concatenate(list(batches(source, 5, 64))), frames)
+    np.testing.assert_array_equal(np.concatenate(taken(source, 5)), frames)

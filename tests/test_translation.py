@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from vase import VASE, InputError, RunError
-from vase.domains import files
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.sprites import Sprites, only
+from vase.images import files
 from vase.lifelong.environments import Environment
 from vase.lifelong.translation import translated, translated_latents
 from vase.nets import Architecture, Networks
@@ -273,8 +273,8 @@ def picture(path: Path, size: tuple[int, int] = (16, 16), mode: str = "L") -> Pa
     return path
 
 
-def sixteen_bits(path: Path) -> Path:
-    Image.fromarray(np.full((16, 16), 40_000, np.uint16)).save(path)
+def deep(path: Path) -> Path:
+    Image.fromarray(np.full((16, 16), 0.5, np.float32)).save(path)
     return path
 
 
@@ -290,11 +290,10 @@ def test_files_become_images_in_the_order_of_their_names(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("prepare", "sentence"),
     [
-        (lambda path: picture(path / "a.png", (8, 16)), "has 8 x 16 pixels, and this model sees"),
         (lambda path: (path / "a.png").write_text("no image"), "cannot be read as an image"),
-        (lambda path: sixteen_bits(path / "a.png"), "has more than 8 bits a pixel"),
+        (lambda path: deep(path / "a.tiff"), "has 32 bits a pixel"),
         (lambda path: path / "nowhere.png", "There is no file and no folder"),
-        (lambda path: path, "holds no files"),
+        (lambda path: path, "holds no images"),
     ],
 )
 def test_bad_files_are_refused_in_a_sentence(

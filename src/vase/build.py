@@ -15,7 +15,7 @@ from vase import config as configuration
 from vase import registry
 from vase.config import Config
 from vase.detection import DetectorClass
-from vase.domains import dsprites, files, own, rendered, scenery, shapes, sources
+from vase.domains import dsprites, own, rendered, scenery, shapes, sources
 from vase.domains.autoregressive import AutoregressiveDomain
 from vase.domains.bouncing import Motion
 from vase.domains.canvas import CanvasDomain, Domain
@@ -23,6 +23,7 @@ from vase.domains.sources import Split
 from vase.domains.sprites import Sprites, only, shrunk, turned
 from vase.domains.stream import Schedule, Stream
 from vase.errors import ConfigError, DataError, reason
+from vase.images import files
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, space_to_depth_for
 from vase.settings import DomainSettings, TrainingSettings

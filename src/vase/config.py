@@ -159,10 +159,10 @@ def _shipped(pattern: str) -> dict[str, Path]:
 
 
 def _find(name: str, known: Mapping[str, Path], what: str) -> Path:
-    if name in known:
-        return known[name]
     if Path(name).is_file():
         return Path(name)
+    if name in known:
+        return known[name]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     raise ConfigError(

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags
 from torch import Tensor
 
-from vase import build, config
-from vase.domains.feed import batches
-from vase.domains.images import Layout, from_batch, in_parts, layout_of, to_batch
-from vase.errors import CheckpointError, InputError
-from vase.lifelong import state
+from vase import feature_names, persistence
+from vase.arguments import whole_number
+from vase.domains.feed import Batch, alike, whole
+from vase.errors import InputError
+from vase.images.layout import Expected, Layout
+from vase.images.values import from_batch
+from vase.isolation import isolated
 from vase.lifelong.class_priors import class_priors, with_priors
 from vase.lifelong.learner import Learner
 from vase.lifelong.replay import latents
 from vase.lifelong.translation import translated
 from vase.lifelong.weights import frozen
-from vase.nets import Architecture, space_to_depth_for
 from vase.records import Decision, Event, Posterior
-from vase.training import checkpoint
 
 Array = NDArray[np.float32]
 CHUNK = 512  # images that are encoded at a time
@@ -38,14 +36,20 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     """Learns an unlabelled image stream, batch by batch, and says when its domain has changed.
 
     latents: size N of the code. seed: of weights and noise. accelerator: "auto", "cpu", "cuda" or
-    "mps". options: any setting of the configuration by its dotted name, as on the command line,
-    for example {"replay.ratio": 0.25, "detection.target_arl": 1e6}.
+    "mps". layout: what the sides of one image are, "HW", "HWC", "CHW" or "D" (a vector), where
+    shapes alone do not say. options: any setting of the configuration by its dotted name, as on
+    the command line, for example {"replay.ratio": 0.25, "detection.target_arl": 1e6}.
 
-    In place of images there may be vectors [B, D] in [0, 1]; other ranges are brought there by
-    `make_pipeline(MinMaxScaler(clip=True), VASE())`.
+    Wherever images are taken, they may be an array or tensor, a Pillow image, a path, a data set, a
+    loader or an iterable of these; see docs/data.md. In place of images there may be vectors [B, D]
+    in [0, 1]; other ranges are brought there by `make_pipeline(MinMaxScaler(clip=True), VASE())`.
 
-    The first batch fixes the images' size, channels and layout. Attributes after that: `events_`,
-    `environment_` (the present one), `masks_` (environments x latents).
+    The first batch fixes the images' size, channels and layout, and the parameters that are in use
+    until the next `fit`. Attributes after that: `events_`, `environment_` (the present one),
+    `masks_` (environments x latents).
+
+    A call changes the model as a whole or, where it raises, not at all; and it leaves PyTorch's
+    and NumPy's modes, defaults and generators as they were.
     """
 
     def __init__(
@@ -54,57 +58,88 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         *,
         seed: int = 0,
         accelerator: str = "auto",
+        layout: str | None = None,
         options: Mapping[str, object] | None = None,
     ) -> None:
         self.latents = latents
         self.seed = seed
         self.accelerator = accelerator
+        self.layout = layout
         self.options = options
+
+    learner_: Learner
+    layout_: Layout
+    events_: list[Event]
+    above_one_: bool
+    parameters_: dict[str, Any]
 
     # ---- learning ------------------------------------------------------------------------------
 
+    @isolated()
     def partial_fit(self, images: Any, y: object = None) -> Decision:  # noqa: ARG002
         """Take in one batch of the stream; `y` is ignored.
 
         images: uint8 or float, [B, H, W], [B, H, W, C] or [B, C, H, W]; or vectors [B, D], floats
-        in [0, 1]. Returns a `Decision`: its `kind` is "same", "deferred" (suspicious, not learnt
-        yet), "dismissed", "new", "returned", "reopened", "undetermined" or "skipped" (no finite
-        loss), with the id of the environment, a reason in words and the evidence in numbers. Bad
-        images raise `InputError` and change nothing.
+        in [0, 1]; or whatever else `fit` takes, all of it as one batch. Returns a `Decision`: its
+        `kind` is "same", "deferred" (suspicious, not learnt yet), "dismissed", "new", "returned",
+        "reopened", "undetermined" or "skipped" (no finite loss), with the id of the environment, a
+        reason in words and the evidence in numbers. Bad images raise `InputError` and change
+        nothing.
         """
-        batch = self._batch(images)
-        if not hasattr(self, "learner_"):
-            self._start(tuple(batch.shape[1:]), layout_of(np.shape(images)))
-        observation = self.learner_.observe(batch.to(self.learner_.device))
-        self.events_.extend(observation.events)
-        return observation.decision
+        feature_names.refuse_others(self, images)
+        decision = self._learn(whole(images, self._expected))
+        feature_names.keep(self, images)
+        return decision
 
-    def fit(self, X: Any, y: object = None, *, batch_size: int = 64, size: int = 64) -> Self:  # noqa: ARG002
+    @isolated()
+    def fit(
+        self,
+        X: Any,
+        y: object = None,  # noqa: ARG002
+        *,
+        batch_size: int = 64,
+        size: int | None = None,
+    ) -> Self:
         """Forget everything and take in `X` as one stream, in order; `y` is ignored.
 
-        X: an array or memory map of images or vectors, a table of vectors, a path (an .npy or .npz
-        file, a video, a folder of images, a folder of folders or videos), a dataset, a DataLoader,
-        or any iterable of batches of images, with or without labels. batch_size: of what does not
-        come in batches. size: pixels to which the sides of image files are brought.
+        X: an array or memory map of images or vectors, a table of vectors, a path (an image, an
+        .npy or .npz file, a video, a folder of images, a folder of folders or videos), a dataset, a
+        DataLoader, or any iterable of images or of batches of them, with or without labels.
+        batch_size: of what does not come in batches. size: pixels to which the sides of image files
+        and Pillow images are brought; by default 64 for files, and Pillow images stay as they are.
+
+        Where it raises, or is interrupted, the model is what it was before; a stream that is to be
+        stopped at any time goes through `partial_fit`.
         """
-        found = batches(X, batch_size, size)
-        first = next(found, None)
-        if first is None:
-            raise InputError("There are no images to fit to: the source is empty.")
-        shape = to_batch(first).shape  # what cannot be learnt from leaves the model as it was
-        build.architecture(self._config(shape[2], shape[3]), (shape[1], shape[2], shape[3]))
-        if hasattr(self, "learner_"):
-            del self.learner_
-        for images in chain([first], found):
-            self.partial_fit(images)
+        count = whole_number(batch_size, "batch_size", least=1)
+        sides = None if size is None else whole_number(size, "size", least=1)
+        fresh: Self = clone(self)
+        for batch in alike(X, count, Expected(layout=self.layout, size=sides)):
+            fresh._learn(batch)
+        feature_names.keep(fresh, X)
+        self._forget()
+        for name in [name for name in vars(fresh) if name.endswith("_")]:
+            setattr(self, name, getattr(fresh, name))
         return self
+
+    def fit_transform(self, X: Any, y: object = None, **options: Any) -> Array:
+        """`fit`, and then the posterior means of the same images, [B, N]."""
+        if isinstance(X, Iterator):
+            raise InputError(
+                "This is an iterator, which can be read once, and fit_transform reads images "
+                "twice. Give a list, or call fit and transform."
+            )
+        codes: Array = self.fit(X, y, **options).transform(X)
+        return codes
 
     # ---- using ---------------------------------------------------------------------------------
 
+    @isolated()
     def transform(self, images: Any) -> Array:
         """Posterior means, [B, N]."""
         return self.posterior(images)[0]
 
+    @isolated()
     def posterior(self, images: Any) -> tuple[Array, Array]:
         """Mean and variance of q(z|x), [B, N] each.
 
@@ -116,9 +151,10 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             noise = numpy.random.default_rng(0).standard_normal((32, *mean.shape))
             spread = numpy.stack([f(mean + n * variance**0.5) for n in noise]).std(axis=0)
         """
-        posterior = self._encode(images)
+        posterior = self._encode(self._parts(images))
         return _numpy(posterior.mean), _numpy(posterior.log_variance.exp())
 
+    @isolated()
     def inverse_transform(self, z: Any, environment: int | None = None) -> Array:
         """Expected images of latents [B, N], as seen in an environment (default: the present)."""
         index = self._known(environment)
@@ -131,19 +167,21 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         mask = torch.as_tensor(self.masks_[index], device=codes.device)
         return self._decode(codes * mask, index)
 
+    @isolated()
     def reconstruct(self, images: Any, environment: int | None = None) -> Array:
         """Encode images and decode them again in an environment (default: the present one)."""
         return self.inverse_transform(self.transform(images), environment)
 
+    @isolated()
     def translate(self, images: Any, to: int, *, source: int | None = None) -> Array:
         """Images as they would look in environment `to`: what both share segments as it is.
 
         source: the environment they are seen in; by default each image's most probable one.
         """
         target = self._known(to)
-        batch = self._batch(images)
+        batch = whole(images, self._expected).images
         given = None if source is None else np.full(len(batch), self._known(source))
-        seen = self.predict(images) if given is None else given
+        seen = self._classify(batch).argmax(1).numpy() if given is None else given
         learner, known = self._learner, self._learner.environments
         made = torch.empty_like(batch)
         for index in np.unique(seen):
@@ -154,32 +192,35 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
                 ).cpu()
         return from_batch(made, self.layout_)
 
+    @isolated()
     def sample(self, count: int, environment: int | None = None, *, seed: int = 0) -> Array:
         """Generate `count` images of an environment; latents are drawn from their own marginals."""
-        if count < 1:
-            raise InputError(f"There must be at least one image to sample, not {count}.")
+        count = whole_number(count, "count", least=1)
         index = self._known(environment)
         known = self._learner.environments[index]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
         noise = torch.randn(count, self._learner.architecture.latents, generator=generator)
         choice = torch.zeros(count, dtype=torch.long)
         z = latents([known], choice, noise, "marginal")
         return self._decode(z.to(self._learner.device), index)
 
+    @isolated()
     def predict(self, images: Any, *, context: Any = None) -> NDArray[np.int64]:
         """Return the most probable environment of each image, [B]; see `predict_proba`."""
         found = self.predict_proba(images, context=context).argmax(axis=1)
         return np.asarray(found, dtype=np.int64)
 
+    @isolated()
     def predict_proba(self, images: Any, *, context: Any = None) -> Array:
         """Return q(s|x): a probability of every known environment for each image, [B, E].
 
         context: images from the same place, which say how probable each environment is there. They
         decide for images that could be of more than one; without them all are equally probable.
         """
-        likelihood = self._classify(images)
+        likelihood = self._classify(self._parts(images))
         if context is not None:
-            likelihood = with_priors(likelihood, class_priors(self._classify(context)))
+            priors = class_priors(self._classify(self._parts(context)))
+            likelihood = with_priors(likelihood, priors)
         return _numpy(likelihood)
 
     @property
@@ -194,18 +235,11 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     # ---- keeping -------------------------------------------------------------------------------
 
+    @isolated()
     def save(self, path: str | Path) -> Path:
         """Save everything, so that a loaded model goes on learning as this one would."""
-        tensors, record = state.state(self._learner)
-        record["estimator"] = {
-            "parameters": json.loads(json.dumps(self.get_params(), default=_plain)),
-            "layout": self.layout_,
-            "events": [event.to_json() for event in self.events_],
-        }
-        target = _with_suffix(Path(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(target, tensors, record)
-        return target
+        self._known(None)
+        return persistence.save(self, Path(path))
 
     def push_to_hub(
         self,
@@ -236,6 +270,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         path = hub.pull(repo_id, revision=revision, token=token)
         return cls.load(path, accelerator=accelerator)
 
+    @isolated()
     def to_onnx(self, folder: str | Path) -> dict[str, float]:
         """Write encoder, decoder and belief as ONNX files; see `vase.export`.
 
@@ -247,28 +282,10 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return to_onnx(networks, self._learner.environments, Path(folder))
 
     @classmethod
+    @isolated()
     def load(cls, path: str | Path, *, accelerator: str | None = None) -> Self:
         """A model that was saved with `save`, on its own accelerator or on another."""
-        tensors, record = checkpoint.read(_with_suffix(Path(path)))
-        if "estimator" not in record:
-            raise CheckpointError(
-                f"'{path}' is the checkpoint of a run. Go on with it by `vase resume`."
-            )
-        with checkpoint.understood(Path(path)):
-            saved, shape = record["estimator"], Architecture(**record["architecture"])
-            state.refuse_unfit(shape, tensors)
-            model = cls(**saved["parameters"])
-            model.accelerator = accelerator or model.accelerator
-            settings = model._config(shape.height, shape.width)
-            made = build.architecture(settings, (shape.channels, shape.height, shape.width))
-            if made.model_copy(update={"environments": shape.environments}) != shape:
-                raise CheckpointError(
-                    f"The parameters in '{path}' are of another model than its weights."
-                )
-            model._start((shape.channels, shape.height, shape.width), saved["layout"])
-            state.restore(model.learner_, tensors, record)
-            model.events_ = [Event(**event) for event in saved["events"]]
-        return model
+        return persistence.load(cls, Path(path), accelerator)
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -289,53 +306,48 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             raise NotFittedError("This VASE has seen no images yet. Call partial_fit first.")
         return self.learner_
 
-    def _start(self, shape: tuple[int, ...], layout: Layout) -> None:
-        channels, height, width = shape
-        settings = self._config(height, width)
-        self.layout_ = layout
-        self.events_: list[Event] = []
-        self.learner_ = build.learner(settings, (channels, height, width))
+    def _forget(self) -> None:
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)
 
-    def _config(self, height: int, width: int) -> config.Config:
-        values: dict[str, Any] = {
-            "stream.schedule": [["own", 1]],
-            "stream.domains": {},
-            "model.latents": self.latents,
-            "model.space_to_depth": space_to_depth_for(height, width),
-            "training.seed": self.seed,
-            "training.accelerator": self.accelerator,
-            **(self.options or {}),
-        }
-        return config.parse(config.nested(values), "VASE(options=...)")
+    def _learn(self, batch: Batch) -> Decision:
+        begins = not hasattr(self, "learner_")
+        if begins:
+            channels, height, width = batch.images.shape[1:]
+            persistence.begin(self, (channels, height, width), batch.layout)
+        try:
+            observation = self.learner_.observe(batch.images.to(self.learner_.device))
+        except BaseException:
+            if begins:
+                self._forget()
+            raise
+        self.events_.extend(observation.events)
+        self.above_one_ |= batch.above_one
+        return observation.decision
 
-    def _batch(self, images: Any) -> Tensor:
-        return self._fitting(to_batch(images))
+    @property
+    def _expected(self) -> Expected:
+        """What this model knows of images before it has seen them."""
+        learnt = self.learner_.architecture.image if hasattr(self, "learner_") else None
+        return Expected(layout=self.layout, image=learnt, dark=getattr(self, "above_one_", False))
 
-    def _fitting(self, batch: Tensor) -> Tensor:
-        """A batch, if it has the shape that this model learns."""
-        if hasattr(self, "learner_"):
-            shape = self.learner_.architecture
-            expected = (shape.channels, shape.height, shape.width)
-            if tuple(batch.shape[1:]) != expected:
-                raise InputError(
-                    f"This model learns {_named(expected)}; this batch has "
-                    f"{_named(tuple(batch.shape[1:]))}. Resize it, or start a new model."
-                )
-        return batch
+    def _parts(self, images: Any) -> Iterator[Tensor]:
+        """Whatever holds images in parts [B, C, H, W], of the shape that this model learns."""
+        feature_names.refuse_others(self, images)
+        return (batch.images for batch in alike(images, CHUNK, self._expected))
 
     @torch.no_grad()
-    def _classify(self, images: Any) -> Tensor:
+    def _classify(self, images: Tensor | Iterator[Tensor]) -> Tensor:
         known = len(self._learner.environments)
-        probability: Tensor = self._learner.average.classifier(self._encode(images), known).exp()
+        parts = torch.split(images, CHUNK) if isinstance(images, Tensor) else images
+        posterior = self._encode(parts)
+        probability: Tensor = self._learner.average.classifier(posterior, known).exp()
         return probability
 
     @torch.no_grad()
-    def _encode(self, images: Any) -> Posterior:
+    def _encode(self, images: Iterable[Tensor]) -> Posterior:
         learner = self._learner
-        parts = [
-            learner.average.encoder(self._fitting(part).to(learner.device))
-            for part in in_parts(images, CHUNK)
-        ]
+        parts = [learner.average.encoder(part.to(learner.device)) for part in images]
         return Posterior(
             torch.cat([part.mean for part in parts]),
             torch.cat([part.log_variance for part in parts]),
@@ -350,28 +362,14 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     def _known(self, environment: int | None) -> int:
         count = len(self._learner.environments)
-        index = self.environment_ if environment is None else environment
-        if not 0 <= index < count:
+        index = (
+            self.environment_ if environment is None else whole_number(environment, "environment")
+        )
+        if index >= count:
             raise InputError(
                 f"There is no environment {index}: this model knows {count}, counted from 0."
             )
         return index
-
-
-def _named(shape: tuple[int, ...]) -> str:
-    """What has this shape, in words."""
-    if shape[1:] == (1, 1):
-        return f"vectors of {shape[0]} numbers"
-    return f"images of (channels, height, width) = {shape}"
-
-
-def _with_suffix(path: Path) -> Path:
-    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
-
-
-def _plain(value: Any) -> Any:
-    """What JSON cannot hold: NumPy numbers as Python's, other things as text."""
-    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _numpy(tensor: Tensor) -> Array:

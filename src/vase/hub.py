@@ -38,7 +38,7 @@ def push(model: Any, repo_id: str, *, private: bool | None, message: str, token:
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-        except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+        except Exception as error:  # of the network, of the Hub, of an answer that is none
             raise InputError(_failed("written to", repo_id, error)) from None
     return str(commit.commit_url)
 
@@ -51,7 +51,7 @@ def pull(repo_id: str, *, revision: str | None, token: str | None) -> Path:
     hub = _package()
     try:
         return Path(hub.hf_hub_download(repo_id, WEIGHTS, revision=revision, token=token))
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as error:
+    except Exception as error:
         raise InputError(_failed("read from", repo_id, error)) from None
 
 

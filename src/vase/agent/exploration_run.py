@@ -29,9 +29,9 @@ from vase.agent.trajectory import Trajectory
 from vase.config import Config
 from vase.domains import scenery
 from vase.domains.canvas import CanvasDomain, Domain, Floats
-from vase.domains.images import to_batch
 from vase.domains.rendered import RenderedDomain
 from vase.errors import ConfigError, InputError, RunError
+from vase.images.values import to_batch
 from vase.lifelong import state
 from vase.lifelong.environments import Environments
 from vase.lifelong.learner import Learner

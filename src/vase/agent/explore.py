@@ -24,8 +24,8 @@ from torch import Tensor
 
 from vase.agent.dynamics import Array
 from vase.agent.policies import BABBLING_STEPS, Policy
-from vase.domains.images import to_batch
 from vase.errors import ConfigError, InputError, VaseError, reason
+from vase.images.values import to_batch
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
 from vase.records import Observation

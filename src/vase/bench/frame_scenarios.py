@@ -19,11 +19,11 @@ from vase.bench.frame_hostile import DISTURBANCES, Disturbance
 from vase.bench.scenarios import DOMAINS
 from vase.domains import own
 from vase.domains.canvas import Floats
-from vase.domains.files import is_video
 from vase.domains.frames import FrameDomain
 from vase.domains.scenery import Light
 from vase.domains.stream import Schedule, Segment
 from vase.errors import ConfigError
+from vase.images.files import is_video
 from vase.settings import DomainSettings
 
 RUN_LENGTH = "9000000 frames"  # between false alarms: 140,000 batches of 64

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
+from vase.cli import threads
 from vase.errors import VaseError
 
 
 def main() -> None:
     """Run `vase`. What a user can mend is one sentence and exit status 2, never a trace."""
+    threads.prepare()  # before PyTorch is loaded
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may not know every letter
+            stream.reconfigure(errors="backslashreplace")
+
     from vase.cli.app import app
 
     here = str(Path.cwd())

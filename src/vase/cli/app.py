@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from vase import __version__
 from vase.cli.bench import bench_app
@@ -57,7 +58,7 @@ def train(
     from vase.cli import session
 
     given = list(arguments or [])
-    name = given.pop(0) if given and "=" not in given[0] else "quick"
+    name = given.pop(0) if given and session.is_source(given[0]) else "quick"
     folder = out or Path("runs") / Path(name).resolve().stem
     settings = session.configured(name, given)
     session.train(settings, folder, data_options(data_dir, offline), console, report)
@@ -179,12 +180,12 @@ def check_run(run: Run) -> None:
     folder = folders.open_run(run)
     findings = integrity.examine(folder)
     for each in findings:
-        state = "[green]whole[/]" if each.whole else "[red]wrong[/]"
-        console.print(f"{state}  {each.file:40}  {each.message}", soft_wrap=True, highlight=False)
+        state = Text("whole", "green") if each.whole else Text("wrong", "red")
+        console.print(state + f"  {each.file:40}  {each.message}", soft_wrap=True)
     if not all(each.whole for each in findings):
         raise typer.Exit(1)
     for complaint in diagnostics.diagnose(read_run(folder)) if folder.checkpoint.is_file() else []:
-        console.print(f"[yellow]note[/]   {complaint}", soft_wrap=True, highlight=False)
+        console.print(Text("note", "yellow") + f"   {complaint}", soft_wrap=True)
 
 
 @app.command()
@@ -230,11 +231,11 @@ def presets() -> None:
     table = Table("preset", "cost", "what it trains", box=None, pad_edge=False)
     for name in config.presets():
         preset = config.load(name)
-        table.add_row(f"[bold]{name}[/]", preset.cost, preset.description)
+        table.add_row(Text(name, "bold"), preset.cost, preset.description)
     console.print(table)
     added = Table("part", "what it changes", box=None, pad_edge=False)
     for name, path in config.parts().items():
-        added.add_row(f"[bold]{name}[/]", config.described(path))
+        added.add_row(Text(name, "bold"), config.described(path))
     console.print("\nParts, to be laid over a preset with a +, as in quick+sd+entangled:\n")
     console.print(added)
     console.print("\nTrain one with: vase train PRESET --out RUN")
@@ -309,8 +310,8 @@ def sweep(
     from vase.bench.sweep import sweep_runs
     from vase.cli import session
 
-    presets = [each for each in arguments if "=" not in each]
-    settings = [each for each in arguments if "=" in each]
+    presets = [each for each in arguments if session.is_source(each)]
+    settings = [each for each in arguments if not session.is_source(each)]
     wanted = sweep_runs(presets, settings, range(seeds))
     options = data_options(data_dir, offline)
     session.sweep(wanted, out, options, console, workers=jobs, address=address, keep=keep)
@@ -345,11 +346,8 @@ def check(data_dir: DataDir = None) -> None:
     for status in statuses:
         colour = {"ok": "green", "wrong": "red"}.get(status.state, "yellow")
         where = f"{status.where}: {status.path}" if status.path else "not found"
-        console.print(
-            f"[{colour}]{status.state:8}[/]{status.dataset:14}{status.file:26}{where}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        told = f"{status.dataset:14}{status.file:26}{where}"
+        console.print(Text(f"{status.state:8}", colour) + told, soft_wrap=True)
     if any(status.state != "ok" for status in statuses):
         console.print("Bring the missing ones with: vase data fetch")
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from vase.cli.options import (
     Changes,
@@ -174,13 +175,13 @@ def list_scenarios() -> None:
     table = Table("stream", "batches", "what makes it hard", box=None, pad_edge=False)
     for scenario in SCENARIOS.values():
         steps = sum(steps for _, steps in scenario.schedule(0))
-        table.add_row(f"[bold]{scenario.name}[/]", f"{steps:,}", scenario.why)
+        table.add_row(Text(scenario.name, "bold"), f"{steps:,}", scenario.why)
     console.print(table)
     console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER\n")
     listed = Table("consecutive frames", "what makes it hard", box=None, pad_edge=False)
     for each in FRAME_SCENARIOS.values():
-        listed.add_row(f"[bold]{each.name}[/]", each.why)
+        listed.add_row(Text(each.name, "bold"), each.why)
     for null in NULLS.values():
-        listed.add_row(f"[bold]{null.name}[/]", null.why)
+        listed.add_row(Text(null.name, "bold"), null.why)
     console.print(listed)
     console.print("\nRun some with: vase bench detect --frames STREAM ... --out FOLDER")

@@ -11,7 +11,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from vase.build import DataOptions
 
-console = Console()
+# Paths and names are printed as they are: nothing in them is markup, a number or an emoji.
+console = Console(markup=False, highlight=False, emoji=False)
 
 
 Run = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
@@ -32,4 +33,4 @@ def data_options(folder: Path | None, offline: bool) -> DataOptions:
     """Where data is looked for."""
     from vase.build import DataOptions
 
-    return DataOptions(folder, offline, lambda text: console.print(text, highlight=False))
+    return DataOptions(folder, offline, lambda text: console.print(text, soft_wrap=True))

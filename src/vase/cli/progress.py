@@ -13,6 +13,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from vase.records import Event, Observation
 
@@ -70,7 +71,7 @@ def watch(
             yield observation
 
 
-def describe(event: Event) -> str:
+def describe(event: Event) -> Text:
     """An event as one line for people."""
     what = {
         "new": f"new environment {event.environment}",
@@ -83,7 +84,7 @@ def describe(event: Event) -> str:
     }[event.kind]
     masked = event.evidence.get("masked")
     tail = f"; masked latents: {', '.join(map(str, masked))}" if masked else ""
-    return f"[{COLOURS[event.kind]}]step {event.step:>6}  {what}[/]  {event.reason}{tail}"
+    return Text(f"step {event.step:>6}  {what}", COLOURS[event.kind]) + f"  {event.reason}{tail}"
 
 
 def summarise(observation: Observation) -> str:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from vase import build, config
 from vase.cli.progress import watch
+from vase.cli.signals import stop_request
 from vase.config import Config
 from vase.domains import own
 from vase.domains.stream import Stream
@@ -35,15 +34,23 @@ if TYPE_CHECKING:
     from vase.bench import sweep as sweeps
     from vase.bench.seeds import SeedBenchmark
 
-STOPPED = 130  # exit status after Ctrl-C
+
+def is_source(argument: str) -> bool:
+    """Whether an argument says what is trained on, and is no setting: what exists is a path."""
+    return "=" not in argument or Path(argument).exists()
 
 
 def configured(name: str, overrides: Sequence[str]) -> Config:
-    """The configuration of a preset, a TOML file, or own images."""
+    """The configuration of own images, a TOML file, or a preset.
+
+    What exists and can be read is a path, whatever presets there are; a folder without images that
+    has the name of a preset, as one with its runs may, is not.
+    """
     path = Path(name)
-    if name not in config.presets() and (own.scaled(path) or path.suffix in own.ARRAYS):
-        return build.own_images(path, overrides)
-    return config.load(name, overrides)
+    images = path.is_file() and (own.scaled(path) or path.suffix in own.ARRAYS)
+    if path.is_dir():
+        images = name not in config.presets() or own.holds_something(path)
+    return build.own_images(path, overrides) if images else config.load(name, overrides)
 
 
 def train(
@@ -85,9 +92,10 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
         if message:
             console.print(message, soft_wrap=True, style="yellow")
         if learner.step >= stream.schedule.steps:
-            console.print(f"{path} has been trained to its end, step {learner.step}.")
+            text = f"{path} has been trained to its end, step {learner.step}."
+            console.print(text, soft_wrap=True)
         else:
-            console.print(f"Going on with {path} at step {learner.step}.")
+            console.print(f"Going on with {path} at step {learner.step}.", soft_wrap=True)
             _go_on(folder, settings, stream, learner, on, console)
     if report:
         _look(folder, data, console)
@@ -100,7 +108,7 @@ def probe(path: Path, data: build.DataOptions, console: Console) -> None:
     folder = folders.open_run(path)
     console.print("Probing every milestone on held-out images: a minute or two.")
     with console.status("Probing") as status:
-        probes.evaluate_run(folder, data, progress=status.update)
+        probes.evaluate_run(folder, data, progress=lambda text: status.update(Text(text)))
     console.print(f"Probes: {folder.probes}", soft_wrap=True)
 
 
@@ -112,7 +120,7 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     if not folder.checkpoint.is_file():
         raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
     with console.status("Drawing") as status:
-        page = pages.write_report(folder, data, progress=status.update)
+        page = pages.write_report(folder, data, progress=lambda text: status.update(Text(text)))
     console.print(f"Report: {page}", soft_wrap=True)
 
 
@@ -152,7 +160,7 @@ def detect(
     bench.run(todo, out, workers, tell)
     tables, picture = bench.write_page(out)
     for title, table in page.terminal(*page.read(out)):
-        console.print(f"\n[bold]{title}[/]")
+        console.print(Text(f"\n{title}", "bold"))
         _show(table, console)
     tell(f"\nTables: {tables}\nFigure: {picture}")
 
@@ -178,7 +186,7 @@ def detect_frames(
     bench.run(todo, out, workers, tell)
     written = bench.write_page(out)
     for title, table in frame_page.terminal(frame_page.read(out)):
-        console.print(f"\n[bold]{title}[/]")
+        console.print(Text(f"\n{title}", "bold"))
         _show(table, console)
     tell("\n" + "\n".join(f"Written: {path}" for path in written))
 
@@ -286,7 +294,7 @@ def _show(table: Sequence[Sequence[str]], console: Console) -> None:
     """A table, its head first, on the terminal."""
     shown = Table(*table[0], box=None, pad_edge=False)
     for row in table[1:]:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*row)
     console.print(shown)
 
 
@@ -303,23 +311,37 @@ def _go_on(
     on: Devices,
     console: Console,
 ) -> None:
-    """Train to the end of the stream; Ctrl-C ends the step, saves, and says how to go on."""
+    """Train to the end of the stream; a signal ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
     on.launch()
+    console.print(f"Training on {_computers(learner.device, on.count)}.")
     run_recorder = build.recorder(settings, folder, learner, stream)
     with run_recorder, stop_request() as stop, on.together(folder.path):
         recorded = run_recorder.record(observe(learner, stream.of_rank(on.rank, on.count)))
         begun = learner.step
         shown = watch(recorded, console, start=begun, steps=steps, batch_size=stream.batch_size)
-        for _ in shown:
-            if on.any(stop.is_set()):
-                break
-        shown.close()
+        try:
+            for _ in shown:
+                if on.any(stop.asked):
+                    break
+            shown.close()
+        except OSError:  # a terminal that has gone: nothing can be shown, and all is to be saved
+            if not stop.asked:
+                raise
         run_recorder.save()
     if learner.step < steps:
         text = f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}"
-        console.print(text, soft_wrap=True)
-        sys.exit(STOPPED)
+        with suppress(OSError):
+            console.print(text, soft_wrap=True)
+        sys.exit(stop.status)
+
+
+def _computers(device: torch.device, count: int) -> str:
+    """What computes, in words."""
+    what = "the CPU" if device.type == "cpu" else f"{device.type}"
+    threads = torch.get_num_threads()
+    held = f" with {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    return f"{count} of {what}{held} each" if count > 1 else f"{what}{held}"
 
 
 def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, console: Console) -> None:
@@ -336,30 +358,8 @@ def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, consol
         on.launch()
         with stop_request() as stop:
             for _ in observe(learner, stream.of_rank(on.rank, on.count)):
-                if on.any(stop.is_set()):
+                if on.any(stop.asked):
                     break
     except Exception as error:
         message = f"process {on.rank} of {on.count}: {reason(error)}."
         console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def stop_request() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that a step is never cut in two; a second Ctrl-C ends at once.
-
-    Where handlers cannot be set, outside of the main thread, Ctrl-C does what it always does.
-    """
-    asked = threading.Event()
-
-    def ask(number: int, _: FrameType | None) -> None:
-        asked.set()
-        signal.signal(number, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vase import build
-from vase.domains import files
 from vase.errors import InputError
+from vase.images import files
 from vase.report import page_text, pictures, style, translation
 from vase.report import run as runs
 from vase.training import folder as folders

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vase.isolation import private_weights
+
 if TYPE_CHECKING:
     from vase.nets import Architecture
 
@@ -34,7 +36,7 @@ class RandomFeatures(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        with torch.random.fork_rng(devices=[]):  # the layers' own first weights are overwritten
+        with private_weights(None):  # the layers' own first weights are overwritten
             first = nn.Conv2d(channels, FIRST, KERNEL, stride=2, padding=KERNEL // 2)
             second = nn.Conv2d(FIRST, SECOND, KERNEL, stride=2, padding=KERNEL // 2)
         self.first, self.second = _random(first, generator), _random(second, generator)
@@ -56,7 +58,7 @@ class RandomVectorFeatures(nn.Module):
     def __init__(self, length: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        with torch.random.fork_rng(devices=[]):
+        with private_weights(None):
             first, second = (
                 nn.Linear(length, self.count - SECOND),
                 nn.Linear(self.count - SECOND, SECOND),

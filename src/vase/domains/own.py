@@ -1,4 +1,4 @@
-"""Own images as domains: a folder of files of any size, a video, an array in an .npy or .npz file.
+"""Own images as domains: files of any size in a folder, a video, an array in an .npy or .npz file.
 
 The files of a folder, or the frames of a video or of a folder of videos one after another, are
 decoded once, scaled to one size and kept in the cache as a memory-mapped array; an .npy file is
@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -24,11 +25,23 @@ from numpy.typing import NDArray
 
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
-from vase.domains.files import FromFiles, decoded, is_video, listed
 from vase.domains.frames import reflected
-from vase.domains.images import layout_of, to_batch
 from vase.domains.local import cache_folder
 from vase.errors import DataError, InputError, VaseError, reason
+from vase.images.files import (
+    FromFiles,
+    Say,
+    Shape,
+    decoded,
+    is_image,
+    is_video,
+    listed,
+    natural,
+    refuse_undecodable,
+    visible,
+)
+from vase.images.layout import layout_of
+from vase.images.values import to_batch
 from vase.records import GroundTruth
 
 ARRAYS = (".npy", ".npz")
@@ -36,7 +49,7 @@ LOOKED_AT = 50  # rows of an array that are checked first
 FEWEST = 20  # images of a domain
 MOST_KEPT = 100_000  # files of a folder that are decoded before training
 HELD_OUT = 10  # of so many images one is kept for testing
-Say = Callable[[str], None]
+DECODING = 2  # version of what `vase.images` makes of a file: what was kept by another is left
 Images = NDArray[Any]
 
 
@@ -90,44 +103,74 @@ def domain(name: str, images: Images, split: Split) -> OwnDomain:
 def shape_of(images: Images) -> tuple[int, int, int]:
     """Channels, height and width of an image in any of the layouts; of a vector D, 1, 1."""
     layout, sides = layout_of(images.shape), images.shape[1:]
-    if layout == "vector":
+    if layout == "D":
         return sides[0], 1, 1
-    if layout == "hw":
+    if layout == "HW":
         return 1, sides[0], sides[1]
-    return (sides[2], sides[0], sides[1]) if layout == "hwc" else (sides[0], sides[1], sides[2])
+    return (sides[2], sides[0], sides[1]) if layout == "HWC" else (sides[0], sides[1], sides[2])
 
 
 def parts(path: Path) -> dict[str, Path]:
-    """The domains at a path by name, in order: an array, a video, a folder of images, or of these.
+    """The domains at a path by name, in order: an array, a video, an image, a folder, or of these.
 
-    A folder of images is one domain; in a folder of folders or videos each of them is one.
+    A folder of images is one domain; in a folder of folders or videos each of them is one. A
+    `DataError` where a domain would be passed over.
     """
     _refuse_missing(path)
+    refuse_undecodable(path.resolve())
     if not path.is_dir():
         return {path.stem: path}
-    inside = sorted(each for each in path.iterdir() if not each.name.startswith("."))
+    inside = sorted(visible(path), key=natural)
     domains = [each for each in inside if is_video(each) or (each.is_dir() and listed(each))]
     if domains and listed(path):
         raise DataError(
             f"'{path}' holds images beside folders of images or videos. Give one or the other: "
             "images are one domain; folders and videos are domains in the order of their names."
         )
+    for each in inside if domains else ():
+        if each.is_dir() and each not in domains and any(map(_holds_images, each.iterdir())):
+            raise DataError(
+                f"'{each}' holds no images itself, and its folders do. Move them up, or give the "
+                "folders one by one: each folder of images is a domain."
+            )
     return {each.name: each for each in domains} or {path.resolve().name: path}
+
+
+def _holds_images(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and bool(listed(path))
+
+
+def holds_something(path: Path) -> bool:
+    """Whether a folder holds anything that can be read: images, videos, or folders of images."""
+    return bool(_sources(path)) or any(map(_holds_images, path.iterdir()))
 
 
 def scaled(path: Path) -> bool:
     """Whether images at a path are brought to one size: files and frames are, arrays are not."""
-    return path.is_dir() or is_video(path)
+    return path.is_dir() or is_video(path) or is_image(path)
 
 
-def load(path: Path, size: int, channels: Literal[1, 3], say: Say | None = None) -> Images:
-    """The images at a path, [N, ...]. Of a folder or video as uint8 [N, size, size, channels].
+def load(
+    path: Path,
+    size: int | tuple[int, int],
+    channels: Literal[1, 3],
+    say: Say | None = None,
+    *,
+    as_grey: bool = False,
+) -> Images:
+    """The images at a path, [N, ...]. Of a folder, file or video as uint8 [N, H, W, channels].
 
-    Each fills the square: its shorter side becomes `size`, what is over is cut off evenly. Arrays
-    stay as they are. A `DataError` where there is nothing to read.
+    size: of both sides, or height and width. Each image fills it; what is over is cut off evenly.
+    Arrays stay as they are. say: is told how far it is, and of a video that breaks off. as_grey:
+    see `files.decoded`. A `DataError` where there is nothing to read.
     """
     _refuse_missing(path)
-    return _kept(path, size, channels, say or _silent) if scaled(path) else array(path)
+    if not scaled(path):
+        return array(path)
+    shape = (*((size, size) if isinstance(size, int) else size), channels)
+    if is_image(path):
+        return np.stack(list(decoded(path, shape, as_grey=as_grey)))
+    return _kept(path, shape, say, as_grey)
 
 
 def _refuse_missing(path: Path) -> None:
@@ -148,8 +191,10 @@ def array(path: Path) -> Images:
     except VaseError:
         raise
     except Exception as error:  # bytes of any kind make NumPy's reader raise errors of any kind
+        told = "" if "pickle" in str(error) else f": {reason(error)}"  # NumPy's advice is unsafe
         raise DataError(
-            f"'{path}' cannot be read as an array of numbers: {reason(error)}."
+            f"'{path}' cannot be read as an array of numbers{told}. Give an .npy or .npz file, an "
+            "image, a video, or a folder of these."
         ) from None
     images: Images = found
     try:
@@ -196,32 +241,43 @@ def _sources(path: Path) -> list[Path]:
     """The files of a domain in the order in which they are read: images, or else videos."""
     if not path.is_dir():
         return [path]
-    return listed(path) or sorted(
-        each for each in path.iterdir() if is_video(each) and not each.name.startswith(".")
-    )
+    return listed(path) or sorted(filter(is_video, visible(path)), key=natural)
 
 
-def _kept(path: Path, size: int, channels: Literal[1, 3], say: Say) -> Images:
+def _kept(path: Path, shape: Shape, say: Say | None, as_grey: bool) -> Images:
     """The images of a folder or video: from the cache, or decoded into it."""
+    tell = say or _silent
     try:
         found = _sources(path)
         if len(found) > MOST_KEPT:
-            say(f"{len(found):,} files in '{path.name}': decoded as they are needed")
-            return cast(Images, FromFiles(found, (size, size, channels)))
+            tell(f"{len(found):,} files in '{path.name}': decoded as they are needed")
+            return cast(Images, FromFiles(found, shape))
         described = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in found]
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}.") from None
     if not found:
-        raise DataError(f"The folder '{path}' holds no images and no videos. Put some into it.")
-    name = _hash([str(path.resolve()), size, channels, described])
+        raise DataError(_nothing_in(path))
+    name = _hash([DECODING, as_grey, str(path.resolve()), *shape, described])
     kept = cache_folder() / "own" / f"{name}.npy"
     if not kept.is_file():
-        shape = (size, size, channels)
-        _write(path, shape, kept, say)
+        _write(kept, path.name, shape, _in_order(path, shape, say, as_grey), say or _silent)
     return array(kept)
 
 
-def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> None:
+def _nothing_in(path: Path) -> str:
+    """Why a folder is not read, with the endings of what is in it."""
+    seen = sorted({each.suffix.lower() or "none" for each in visible(path) if each.is_file()})
+    if not seen:
+        return f"The folder '{path}' holds no images and no videos. Put some into it."
+    return (
+        f"The folder '{path}' holds no images and no videos that can be read; the endings in it "
+        f"are {', '.join(seen[:8])}. Convert what is in it, to .png for example."
+    )
+
+
+def _write(
+    kept: Path, name: str, shape: Shape, images: Iterator[NDArray[np.uint8]], tell: Say
+) -> None:
     """Decode images into one array beside the target, whole or not at all."""
     part = kept.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -229,32 +285,38 @@ def _write(path: Path, shape: tuple[int, int, int], kept: Path, say: Say) -> Non
         with part.open("wb") as file:
             _header(file, 0, shape)
             number = 0
-            for number, pixels in enumerate(_in_order(path, shape), 1):
+            for number, pixels in enumerate(images, 1):
                 file.write(pixels.tobytes())
                 if number % 1000 == 0:
-                    say(f"{number:,} images decoded")
+                    tell(f"{number:,} images decoded")
             if not number:
-                raise DataError(f"'{path}' holds no frames. Take it out.")
-            say(f"{number:,} images of '{path.name}' decoded, once")
+                raise DataError(f"'{name}' holds no frames. Take it out.")
+            tell(f"{number:,} images of '{name}' decoded, once")
             file.seek(0)
             _header(file, number, shape)  # as long as the first: it leaves room for more digits
             os.fsync(file.fileno())
         part.replace(kept)
     except OSError as error:
-        raise DataError(f"{kept.parent} cannot be written: {error.strerror or error}.") from None
+        raise DataError(
+            f"{kept.parent} cannot be written: {error.strerror or error}. Make it writable, or "
+            "choose another cache folder: set XDG_CACHE_HOME=FOLDER."
+        ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def _in_order(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[np.uint8]]:
+def _in_order(
+    path: Path, shape: Shape, say: Say | None, as_grey: bool
+) -> Iterator[NDArray[np.uint8]]:
     """The images of a folder, or the frames of a video or of a folder of them, one by one."""
     found = _sources(path)
     if found and is_video(found[0]):
-        return chain.from_iterable(decoded(each, shape) for each in found)
-    return decoded(path, shape)
+        return chain.from_iterable(decoded(each, shape, say) for each in found)
+    return decoded(path, shape, as_grey=as_grey)
 
 
-def _header(file: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
+def _header(file: BinaryIO, count: int, shape: Shape) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
     np.lib.format.write_array_header_1_0(file, header)
 

@@ -10,10 +10,11 @@ from nicegui import events, ui
 from numpy.typing import NDArray
 from PIL import Image
 
-from vase.domains import files
 from vase.errors import InputError, VaseError
 from vase.explorer import run_data
 from vase.explorer.run_data import EnvironmentEntry, ExplorerData, ImageInference, LatentControl
+from vase.images import files
+from vase.images.pixels import MODES
 from vase.report.decode import Floats
 from vase.report.images import mosaic
 
@@ -165,7 +166,7 @@ class Page:
     def _image(self) -> None:
         with ui.element("section").classes("vase-card"):
             shape = self.explored.run.networks.architecture
-            droppable = not shape.of_vectors and shape.channels in files.MODES
+            droppable = not shape.of_vectors and shape.channels in MODES
             _title(
                 "An image",
                 f"{'Drop one of your own, or take' if droppable else 'Take'} one below: which "

@@ -1,102 +1,56 @@
-"""Images from files: one file, all images of a folder in the order of their names, a video."""
+"""Images from files: one file and its pages, a folder in the order of its names, a video."""
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-from vase.domains.canvas import Floats
-from vase.domains.images import GREY, refuse_deep
-from vase.errors import DataError, InputError, reason
+from vase.errors import DataError, InputError, VaseError, reason
+from vase.images.pixels import MODES, Pixels, filling, is_grey, pages
 
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by channels
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
 ENDINGS = frozenset(
-    (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+    (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
+OPTIONAL = {".jp2": "jpg_2000", ".avif": "avif"}  # what this Pillow was built with
+HEIF = frozenset((".heic", ".heif"))  # read by a package of their own
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 MOST_PIXELS = 50_000_000  # of an image that somebody drops: it is held several times over
 LOOKED_AT = 50  # files that tell whether a folder is grey
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
-Pixels = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+Say = Callable[[str], None]
 
 
-def read(path: Path, shape: tuple[int, int, int], most: int) -> Floats:
-    """The first `most` images of (channels, height, width), float32 [B, C, H, W] in [0, 1].
-
-    An `InputError` where there is no image, where one cannot be read, or is of another size.
-    """
-    found = sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-    if not found:
-        raise InputError(f"The folder '{path}' holds no files. Put images into it.")
-    return np.stack([_one(each, shape) for each in found[:most]])
+# ---- which files ---------------------------------------------------------------------------------
 
 
-def fitted(file: BinaryIO, name: str, shape: tuple[int, int, int]) -> Floats:
-    """An image of any size, upright, filling (channels, height, width): [C, H, W] in [0, 1].
-
-    What is over is cut off evenly. An `InputError` where it cannot be read.
-    """
-    channels, height, width = shape
-    try:
-        with Image.open(file) as image:
-            refuse_deep(image, f"'{name}'")
-            if image.width * image.height > MOST_PIXELS:
-                raise InputError(
-                    f"'{name}' has {image.width} x {image.height} pixels. Make it smaller."
-                )
-            pixels = _filling(ImageOps.exif_transpose(image), (height, width, channels))
-    except InputError:
-        raise
-    except UnidentifiedImageError:
-        raise InputError(f"'{name}' is no image. Give a PNG, a JPEG, or the like.") from None
-    except Exception as error:  # bytes of any kind make Pillow raise errors of any kind
-        raise InputError(f"'{name}' cannot be read as an image: {reason(error)}.") from None
-    scaled: Floats = pixels.astype(np.float32) / np.float32(255)
-    return np.moveaxis(scaled, -1, 0)
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """A key that sorts names as people count: frame_2 before frame_10."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)], path.name
 
 
-def _one(path: Path, shape: tuple[int, int, int]) -> Floats:
-    channels, height, width = shape
-    if channels not in MODES:
-        raise InputError(
-            f"Files hold images of 1, 3 or 4 channels, and this model sees {channels}."
-        )
-    try:
-        with Image.open(path) as image:
-            if image.size != (width, height):
-                raise InputError(
-                    f"'{path}' has {image.size[1]} x {image.size[0]} pixels, and this model sees "
-                    f"images of {height} x {width}. Resize it."
-                )
-            refuse_deep(image, f"'{path}'")
-            grey_or_colour = np.asarray(image.convert(MODES[channels]), dtype=np.float32)
-    except FileNotFoundError:
-        raise InputError(f"There is no file and no folder '{path}'.") from None
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"'{path}' cannot be read as an image: {reason(error)}.") from None
-    pixels: Floats = grey_or_colour.reshape(height, width, channels) / np.float32(255)
-    return np.moveaxis(pixels, -1, 0)
+def endings() -> frozenset[str]:
+    """The endings of image files that can be read here."""
+    built_in = {ending for ending, feature in OPTIONAL.items() if features.check(feature)}
+    return ENDINGS | built_in | HEIF
 
 
-# ---- many files, and videos ---------------------------------------------------------------------
-
-
-def listed(folder: Path) -> list[Path]:
-    """The image files of a folder, by name; told by their endings."""
-    return sorted(
-        each
-        for each in folder.iterdir()
-        if each.suffix.lower() in ENDINGS and not each.name.startswith(".") and each.is_file()
-    )
+def is_image(path: Path) -> bool:
+    """Whether a path names an image file, told by its ending."""
+    return path.suffix.lower() in endings() and path.is_file()
 
 
 def is_video(path: Path) -> bool:
@@ -104,34 +58,124 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS and not path.is_dir()
 
 
+def listed(folder: Path) -> list[Path]:
+    """The image files of a folder, by name; told by their endings."""
+    known = endings()
+    return sorted(
+        (each for each in visible(folder) if each.suffix.lower() in known and each.is_file()),
+        key=natural,
+    )
+
+
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden; a `DataError` where a name is not UTF-8."""
+    found = [each for each in folder.iterdir() if not each.name.startswith(".")]
+    for each in found:
+        refuse_undecodable(each)
+    return found
+
+
+def refuse_undecodable(path: Path) -> None:
+    """A `DataError` for a name that no file of settings and no terminal could hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        name = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise DataError(f"The name '{name}' is not UTF-8. Rename it.") from None
+
+
 def channels(paths: Iterable[Path]) -> Literal[1, 3]:
-    """1 if the first files of all folders are grey, else 3; videos are in colour."""
+    """1 if the first image files of all paths are grey, else 3; videos are in colour."""
     paths = list(paths)
     if any(is_video(path) for path in paths):
         return 3
-    first = [each for path in paths if path.is_dir() for each in listed(path)[:LOOKED_AT]]
-    modes = {_opened(each, lambda image: image.mode) for each in first}
-    return 1 if modes <= GREY else 3
+    first = [each for path in paths for each in (listed(path) if path.is_dir() else [path])]
+    return 1 if all(_opened(each, is_grey) for each in first[:LOOKED_AT]) else 3
 
 
-def decoded(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
-    """The images of a folder by name, or the frames of a video in order, uint8 [H, W, C] each.
+# ---- reading them --------------------------------------------------------------------------------
 
-    Each is upright and fills the frame; what is over is cut off evenly. A `DataError` or an
-    `InputError` names what cannot be read.
+
+def read(path: Path, shape: Shape, most: int) -> NDArray[np.float32]:
+    """The first `most` images of a file or folder, float32 [B, C, H, W] in [0, 1].
+
+    shape: channels, height and width, to which they are brought. An `InputError` where there is no
+    image, or where one cannot be read.
     """
-    return _frames(path, shape) if is_video(path) else _images(listed(path), shape)
+    frame = _frame(shape)
+    if not path.exists():
+        raise InputError(f"There is no file and no folder '{path}'.")
+    try:
+        found = list(islice(decoded(path, frame, as_grey=True), most))
+    except DataError as error:
+        raise InputError(str(error)) from None
+    if not found:
+        raise InputError(f"The folder '{path}' holds no images. Put images into it.")
+    scaled: NDArray[np.float32] = _scaled(np.stack(found))
+    return scaled
+
+
+def fitted(file: BinaryIO, name: str, shape: Shape) -> NDArray[np.float32]:
+    """An image of any size, filling (channels, height, width): [C, H, W] in [0, 1].
+
+    An `InputError` where it cannot be read, or where there are several in it.
+    """
+    frame = _frame(shape)
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(
+                    f"'{name}' has {image.width} x {image.height} pixels. Make it smaller."
+                )
+            found = list(islice(pages(image, f"'{name}'"), 2))
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        raise InputError(f"'{name}' is no image. Give a PNG, a JPEG, or the like.") from None
+    except Exception as error:  # bytes of any kind make Pillow raise errors of any kind
+        raise InputError(f"'{name}' cannot be read as an image: {reason(error)}.") from None
+    if len(found) > 1:
+        raise InputError(f"'{name}' holds several images. Save the one that you mean by itself.")
+    scaled: NDArray[np.float32] = _scaled(filling(found[0], frame)[None])[0]
+    return scaled
+
+
+def decoded(
+    path: Path, shape: Shape, say: Say | None = None, *, as_grey: bool = False
+) -> Iterator[Pixels]:
+    """All images of a file or folder, or the frames of a video, uint8 [H, W, C] each, in order.
+
+    Each fills the frame; what is over is cut off evenly. as_grey: take colour away where images
+    are to be grey; without it an image in colour is refused there. Of a video that breaks off the
+    frames up to there, and a warning, by `say` if it is given. A `DataError` or an `InputError`
+    names what cannot be read.
+    """
+    if is_video(path):
+        return _frames(path, shape, say)
+    return images_of(listed(path) if path.is_dir() else [path], shape, as_grey=as_grey)
+
+
+def images_of(found: Sequence[Path], shape: Shape, *, as_grey: bool = False) -> Iterator[Pixels]:
+    """All images of files, those of several pages too."""
+    refuse_colour = shape[2] == 1 and not as_grey
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for start in range(0, len(found), 1000):  # so that no more than these wait to be written
+            for images in pool.map(
+                lambda path: _file(path, shape, refuse_colour), found[start : start + 1000]
+            ):
+                yield from images
 
 
 class FromFiles:
     """Image files as an array [N, H, W, C], of which rows are decoded when they are asked for.
 
-    For folders so large that decoding all of them first would keep training waiting.
+    For folders so large that decoding all of them first would keep training waiting; each file is
+    one image.
     """
 
     ndim, dtype = 4, np.dtype(np.uint8)
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int, int]) -> None:
+    def __init__(self, paths: Sequence[Path], size: Shape) -> None:
         self.paths, self.size = np.array(paths, dtype=object), size
         self.shape = (len(self.paths), *size)
 
@@ -139,39 +183,87 @@ class FromFiles:
         return len(self.paths)
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> Pixels:
+        chosen = list(self.paths[rows])
         try:
-            return np.stack(list(_images(list(self.paths[rows]), self.size)))
+            found = list(images_of(chosen, self.size))
         except (DataError, InputError) as error:
             raise DataError(
                 f"{error} A run that has begun with this folder does not go on with another: "
                 "start it again."
             ) from None
+        if len(found) != len(chosen):
+            raise DataError(
+                f"Among {len(self.paths):,} files there are some with several images, such as one "
+                f"beside '{chosen[0]}'. In a folder as large as this, save each image by itself."
+            )
+        return np.stack(found)
 
 
-def _images(found: Sequence[Path], shape: tuple[int, int, int]) -> Iterator[Pixels]:
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for start in range(0, len(found), 1000):  # so that no more than these wait to be written
-            yield from pool.map(lambda path: _pixels(path, shape), found[start : start + 1000])
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file, whatever its format; errors are those of Pillow or of its reader."""
+    try:
+        image: Image.Image = Image.open(path)
+    except UnidentifiedImageError:
+        image = _heif(path)
+    with image:
+        yield image
 
 
-def _pixels(path: Path, shape: tuple[int, int, int]) -> Pixels:
-    """One file as uint8 [H, W, C], upright and filling the frame."""
-    channels = shape[2]
+def _file(path: Path, shape: Shape, refuse_colour: bool) -> list[Pixels]:
+    """The images of one file, filling the frame."""
 
-    def fitted(image: Image.Image) -> Pixels:
-        refuse_deep(image, f"'{path}'")
-        if channels == 1 and image.mode not in GREY:
+    def fitted(image: Image.Image) -> list[Pixels]:
+        if refuse_colour and not is_grey(image):
             raise InputError(
                 f"'{path}' is in colour, and the first {LOOKED_AT} files of its folder are grey. "
                 "Convert it, or let a colour image come first by name."
             )
-        return _filling(ImageOps.exif_transpose(image), shape)
+        return [filling(page, shape) for page in pages(image, f"'{path}'")]
 
-    pixels: Pixels = _opened(path, fitted)
-    return pixels
+    found: list[Pixels] = _opened(path, fitted)
+    return found
 
 
-def _frames(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
+def pages_of(path: Path) -> list[Pixels]:
+    """The images of one file in their own size, uint8 [H, W] or [H, W, 3]."""
+    if not path.is_file():
+        raise DataError(f"There is no file '{path}'.")
+    found: list[Pixels] = _opened(path, lambda image: list(pages(image, f"'{path}'")))
+    return found
+
+
+def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
+    """What `use` makes of an image; a `DataError` that names the file if it cannot be read."""
+    try:
+        with opened(path) as image:
+            return use(image)
+    except VaseError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"'{path}' cannot be read as an image: {reason(error)}. Mend it, or take it out."
+        ) from None
+
+
+def _heif(path: Path) -> Image.Image:
+    """An image of a telephone; by the package's own function, which leaves Pillow as it was."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[4:8] != b"ftyp" or start[8:12] not in HEIF_BRANDS:
+        raise UnidentifiedImageError("it is in no format that is known here")
+    try:
+        import pillow_heif
+    except ImportError:
+        raise DataError(
+            f"'{path}' is a HEIC image, and those are read with pillow-heif, which is not "
+            "installed. Install it with: pip install 'vase-lifelong[heic]'"
+        ) from None
+    image: Image.Image = pillow_heif.open_heif(path).to_pillow()
+    return image
+
+
+def _frames(path: Path, shape: Shape, say: Say | None) -> Iterator[Pixels]:
     """The frames of a video, in order, as uint8 [H, W, C]."""
     try:
         import av
@@ -180,29 +272,31 @@ def _frames(path: Path, shape: tuple[int, int, int]) -> Iterator[Pixels]:
             f"'{path}' is a video, and videos are read with av, which is not installed. Install "
             "it with: pip install 'vase-lifelong[video]'"
         ) from None
+    count = 0
     try:
         with av.open(str(path)) as container:
             for frame in container.decode(video=0):
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                yield _filling(Image.fromarray(upright), shape)
+                yield filling(np.ascontiguousarray(upright), shape)
+                count += 1
     except (av.FFmpegError, IndexError) as error:
-        raise DataError(f"'{path}' cannot be read as a video: {error}.") from None
+        if not count:
+            raise DataError(f"'{path}' cannot be read as a video: {error}.") from None
+        text = f"'{path}' breaks off: {reason(error)}. Its first {count:,} frames are used."
+        (say or _warn)(text)
 
 
-def _filling(image: Image.Image, shape: tuple[int, int, int]) -> Pixels:
-    height, width, channels = shape
-    fitted = ImageOps.fit(image.convert(MODES[channels]), (width, height))
-    return np.asarray(fitted).reshape(shape)
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)
 
 
-def _opened(path: Path, use: Callable[[Image.Image], Any]) -> Any:
-    """What `use` makes of an image; a `DataError` that names the file if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return use(image)
-    except InputError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"'{path}' cannot be read as an image: {reason(error)}. Mend it, or take it out."
-        ) from None
+def _frame(shape: Shape) -> Shape:
+    """(channels, height, width) as (height, width, channels), if files hold such images."""
+    if shape[0] not in MODES:
+        raise InputError(f"Files hold images of 1 or 3 channels, and this model sees {shape[0]}.")
+    return shape[1], shape[2], shape[0]
+
+
+def _scaled(found: Pixels) -> NDArray[np.float32]:
+    """Pixels [B, H, W, C] as float32 [B, C, H, W] in [0, 1]."""
+    return np.moveaxis(found.astype(np.float32) / np.float32(255), -1, 1)

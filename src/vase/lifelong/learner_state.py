@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vase.detection import DetectorClass, detector_class
+from vase.isolation import private_weights
 from vase.lifelong import evaluation, loss
 from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.replay import Reservoir
@@ -49,8 +50,7 @@ class LearnerState:
         make = detector or detector_class(settings.detection.rule)
         for name in settings.objective.terms:
             loss.loss_term(name)  # a name that leads nowhere is refused before anything is learnt
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with private_weights(seed):
             self.networks = Networks(architecture).to(device)
         self.architecture, self.settings, self.seed = architecture, settings, seed
         self.device, self.autocast = device, autocast

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vase.errors import CheckpointError
+from vase.isolation import private_weights
 from vase.lifelong.environments import Environments
 from vase.lifelong.learner import Learner
 from vase.lifelong.weights import OptimizerState, frozen, optimizer_state, restore_optimizer
@@ -101,7 +102,7 @@ def averaged_networks(tensors: Mapping[str, Tensor], architecture: Architecture)
     rows = len(tensors.get("average.decoder.environment.weight", ())) or architecture.environments
     architecture = architecture.model_copy(update={"environments": rows})
     refuse_unfit(architecture, tensors)
-    with torch.random.fork_rng(devices=[]):
+    with private_weights(None):
         networks = Networks(architecture)
     _load(networks, "average", tensors)
     return networks.requires_grad_(False).eval()
@@ -112,7 +113,7 @@ def refuse_unfit(architecture: Architecture, tensors: Mapping[str, Tensor]) -> N
     # Networks of the user's may compute with numbers while they are made; "meta" has none.
     built_in = architecture.encoder in ENCODERS and architecture.decoder in DECODERS
     place = "meta" if built_in else "cpu"
-    with torch.random.fork_rng(devices=[]), torch.device(place):
+    with private_weights(None, place):
         expected = {k: value.shape for k, value in Networks(architecture).state_dict().items()}
     found = {name: value.shape for name, value in _named("average", tensors).items()}
     if found != expected:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from vase.isolation import isolated
 from vase.lifelong.weights import optimizer_state, restore_optimizer
 from vase.records import Observation
 
@@ -40,7 +41,7 @@ def transaction(
         if learner.snapshot_due or not learner.optimizer.state:  # Adam's moments begin with a step
             copy_weights(learner)
         try:
-            with flushed_denormals():
+            with isolated(), flushed_denormals():
                 return observe(learner, images)
         except NotFiniteError as error:
             _undo(learner, before, detector)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from vase.isolation import private_weights
 from vase.nets import Networks
 
 
@@ -43,7 +44,7 @@ def update_average(average: Networks, networks: Networks, decay: float | Tensor)
 
 def grown(networks: Networks, rows: int) -> Networks:
     """Return the same networks with room for `rows` environments; trained if they were."""
-    with torch.random.fork_rng(devices=[]):
+    with private_weights(None):
         larger = Networks(networks.architecture.model_copy(update={"environments": rows}))
     weights = {
         name: padded(value, rows) if name in Networks.TABLES else value

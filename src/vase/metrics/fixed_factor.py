@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 from sklearn.linear_model import LogisticRegression
 
+from vase.arguments import whole_number
 from vase.errors import InputError
 from vase.metrics.table import Array, Labels, Table, standardised, varies
 
@@ -71,9 +72,9 @@ def factor_vae_score(
         InputError: arrays that do not fit; factors that are not discrete; fewer than two that
             vary; no latent that varies; a value that fewer than `batch_size` rows share.
     """
-    table, groups = _prepare(codes, factors, batch_size)
     _check_counts(batch_size=(batch_size, 2), train_votes=(train_votes, 1))
-    _check_counts(test_votes=(test_votes, 1))
+    _check_counts(test_votes=(test_votes, 1), seed=(seed, 0))
+    table, groups = _prepare(codes, factors, batch_size)
     moving = table.codes[:, varies(table.codes)]
     scaled = standardised(moving)
     rng = np.random.default_rng(seed)
@@ -108,9 +109,9 @@ def beta_vae_score(
         InputError: arrays that do not fit; factors that are not discrete; fewer than two that
             vary; no latent that varies; a value that only one row has.
     """
-    table, groups = _prepare(codes, factors, 2)
     _check_counts(batch_size=(batch_size, 1), train_points=(train_points, 100))
-    _check_counts(test_points=(test_points, 1))
+    _check_counts(test_points=(test_points, 1), seed=(seed, 0))
+    table, groups = _prepare(codes, factors, 2)
     scaled = standardised(table.codes)
     rng = np.random.default_rng(seed)
     points, fixed = _differences(scaled, groups, batch_size, train_points, rng)
@@ -172,5 +173,4 @@ def _prepare(codes: ArrayLike, factors: ArrayLike, least: int) -> tuple[Table, l
 
 def _check_counts(**counts: tuple[int, int]) -> None:
     for name, (count, least) in counts.items():
-        if count < least:
-            raise InputError(f"{name} is {count}; it must be at least {least}.")
+        whole_number(count, name, least=least)

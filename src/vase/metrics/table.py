@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vase.arguments import whole_number
 from vase.errors import InputError
 
 Array = NDArray[np.float64]
@@ -80,6 +81,8 @@ def checked_columns(values: ArrayLike, name: str, least_rows: int = 2) -> Array:
     Raises:
         InputError: it is not; the message names `name` and the place.
     """
+    if callable(getattr(values, "detach", None)):  # a tensor, wherever it is
+        values = values.detach().cpu()  # type: ignore[union-attr]
     array = np.asarray(values)
     if array.ndim != 2 or array.shape[1] == 0:
         raise InputError(
@@ -133,8 +136,7 @@ def binned(values: ArrayLike, bins: int = 20) -> Labels:
     Raises:
         InputError: not a table of finite numbers, or fewer than two bins.
     """
-    if bins < 2:
-        raise InputError(f"bins is {bins}; one bin holds everything and tells nothing. Give 2.")
+    whole_number(bins, "bins", least=2)
     columns = checked_columns(values, "values")
     numbered = np.zeros(columns.shape, np.intp)
     for n in np.flatnonzero(varies(columns)):
@@ -158,5 +160,5 @@ def split(rows: int, test_share: float, seed: int) -> tuple[Labels, Labels]:
             f"{rows} rows with test_share={test_share} leave nothing to train or to test on. Give "
             "more rows."
         )
-    order = np.random.default_rng(seed).permutation(rows)
+    order = np.random.default_rng(whole_number(seed, "seed")).permutation(rows)
     return order[held_out:], order[:held_out]

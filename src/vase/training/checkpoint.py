@@ -1,7 +1,8 @@
-"""One checkpoint = one safetensors file whose header carries the JSON. No pickle, ever.
+"""One checkpoint = one safetensors file: tensors, and JSON in a tensor of bytes. No pickle, ever.
 
 One file, so that it is replaced in one rename: a reader sees the old checkpoint or the new one,
-never half of each. The JSON holds the format's version and a SHA-256 over all the rest.
+never half of each. The header, whose size is limited, holds only the format's version and a SHA-256
+over all the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from torch import Tensor
 from vase.errors import CheckpointError, RunError, VaseError, reason
 
 FORMAT = "vase-checkpoint"
-VERSION = 4
+VERSION = 5
+RECORD = "record"  # the tensor that holds the JSON
 READERS = {3: "0.1"}  # which version of vase reads an older format
 
 
@@ -43,8 +45,8 @@ def write(
     earlier: where the one before is kept, in case the disk gives back other bytes than it got.
     """
     cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"format": FORMAT, "version": VERSION, **record}
-    header["sha256"] = digest(cpu, header)
+    cpu[RECORD] = torch.frombuffer(bytearray(json.dumps(record).encode()), dtype=torch.uint8)
+    header = {"format": FORMAT, "version": VERSION, "sha256": digest(cpu)}
     write_bytes(path, save(cpu, metadata={"vase": json.dumps(header)}), earlier=earlier)
 
 
@@ -64,7 +66,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "It may be truncated or of another program; use an earlier one."
         ) from None
     _verify(path, tensors, header)
-    return tensors, header
+    with understood(path):
+        record = json.loads(tensors.pop(RECORD).numpy().tobytes())
+        return tensors, dict(record)
 
 
 @contextmanager
@@ -100,7 +104,7 @@ def _verify(path: Path, tensors: Mapping[str, Tensor], header: Any) -> None:
             f"'{path}' has checkpoint version {header.get('version')}; this program reads "
             f"version {VERSION}. {_reader(header.get('version'))}"
         )
-    if header.pop("sha256", None) != digest(tensors, header):
+    if header.get("sha256") != digest(tensors):
         raise DamagedError(
             f"'{path}' is corrupt: its content does not match its checksum. Use an earlier one."
         )
@@ -114,9 +118,9 @@ def _reader(version: object) -> str:
     return "Install the version of vase that wrote it."
 
 
-def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """SHA-256 over the header, and each tensor's name, type, shape and bytes, in order of names."""
-    total = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over each tensor's name, type, shape and bytes, in the order of their names."""
+    total = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name]
         total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -1,0 +1,120 @@
+"""The learner of an estimator: how it begins, and how it becomes a file and comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vase import build, config
+from vase.errors import CheckpointError
+from vase.images.layout import Layout
+from vase.lifelong import state
+from vase.lifelong.learner import Learner
+from vase.nets import Architecture, space_to_depth_for
+from vase.records import Event
+from vase.training import checkpoint
+
+
+class Estimator(Protocol):
+    """What is asked of an estimator: its parameters, and places for what it learns."""
+
+    latents: int
+    seed: int
+    accelerator: str
+    options: Mapping[str, object] | None
+    learner_: Learner
+    layout_: Layout
+    events_: list[Event]
+    above_one_: bool
+    parameters_: dict[str, Any]
+    feature_names_in_: NDArray[Any]
+
+    def get_params(self) -> dict[str, Any]:
+        """The constructor's arguments by name."""
+        ...
+
+
+Model = TypeVar("Model", bound=Estimator)
+
+
+def begin(model: Estimator, image: tuple[int, int, int], layout: Layout) -> None:
+    """Give a model a fresh learner for images of (channels, height, width)."""
+    model.learner_ = build.learner(_settings(model, image), image)
+    model.layout_, model.above_one_, model.events_ = layout, False, []
+    # As they are now: `set_params` and changes of `options` count from the next `fit` on.
+    model.parameters_ = _as_saved(model.get_params())
+
+
+def save(model: Estimator, path: Path) -> Path:
+    """Write a model that has seen images; the path, which ends in .safetensors."""
+    tensors, record = state.state(model.learner_)
+    record["estimator"] = {
+        "parameters": model.parameters_,
+        "layout": model.layout_,
+        "above_one": model.above_one_,
+        "feature_names": list(getattr(model, "feature_names_in_", ())),
+        "events": [event.to_json() for event in model.events_],
+    }
+    target = _with_suffix(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(target, tensors, record)
+    return target
+
+
+def load(kind: type[Model], path: Path, accelerator: str | None) -> Model:
+    """A model from its file; a `CheckpointError` says what is wrong with it."""
+    tensors, record = checkpoint.read(_with_suffix(path))
+    if "estimator" not in record:
+        raise CheckpointError(
+            f"'{path}' is the checkpoint of a run. Go on with it by `vase resume`."
+        )
+    with checkpoint.understood(path):
+        saved, shape = record["estimator"], Architecture(**record["architecture"])
+        state.refuse_unfit(shape, tensors)
+        model = kind(**saved["parameters"])
+        model.accelerator = accelerator or model.accelerator
+        made = build.architecture(_settings(model, shape.image), shape.image)
+        if made.model_copy(update={"environments": shape.environments}) != shape:
+            raise CheckpointError(
+                f"The parameters in '{path}' are of another model than its weights."
+            )
+        begin(model, shape.image, saved["layout"])
+        state.restore(model.learner_, tensors, record)
+        model.events_ = [Event(**event) for event in saved["events"]]
+        model.above_one_ = bool(saved["above_one"])
+        if saved["feature_names"]:
+            model.feature_names_in_ = np.array(saved["feature_names"], dtype=object)
+    return model
+
+
+def _settings(model: Estimator, image: tuple[int, int, int]) -> config.Config:
+    values: dict[str, Any] = {
+        "stream.schedule": [["own", 1]],
+        "stream.domains": {},
+        "model.latents": model.latents,
+        "model.space_to_depth": space_to_depth_for(*image[1:]),
+        "training.seed": model.seed,
+        "training.accelerator": model.accelerator,
+        **(model.options or {}),
+    }
+    return config.parse(config.nested(values), "VASE(options=...)")
+
+
+def _as_saved(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they are read back from a file, and a copy that nobody else can change."""
+    copied: dict[str, Any] = json.loads(json.dumps(parameters, default=_plain))
+    return copied
+
+
+def _with_suffix(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path.with_name(path.name + ".safetensors")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot hold: NumPy numbers as Python's, other things as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,0 +1,254 @@
+"""Paths, names and terminals: whatever they are called, and whatever they can show."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from vase import ConfigError, DataError, build, config
+from vase.cli import session, threads
+from vase.cli.app import app
+from vase.domains import own
+from vase.images import files
+
+BRIEF = (
+    "model.encoder_channels=8",
+    "model.hidden=16",
+    "model.decoder_channels=8",
+    "model.latents=4",
+    "training.accelerator=cpu",
+    "stream.size=16",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(own, "cache_folder", lambda: folder)
+
+
+def pictures(folder: Path, count: int = 25) -> Path:
+    folder.mkdir(parents=True)
+    for k in range(count):
+        Image.new("L", (20, 20), 10 * k).save(folder / f"{k}.png")
+    return folder
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        check=False,
+        args=[sys.executable, "-m", "vase", *arguments],
+        capture_output=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+# ---- what a path is ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["date=2024-01-01", "a=b/imgs", "training.seed=1", "toy"])
+def test_what_exists_is_a_path_before_it_is_a_setting_or_a_preset(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for given in (name, f"./{name}", str(tmp_path / name)):
+        assert session.is_source(given)
+        found = session.configured(given, BRIEF)
+        assert [domain.domain for domain in found.stream.domains.values()] == ["own"]
+    assert not session.is_source("training.seed=2")
+
+
+def test_a_folder_of_runs_does_not_hide_a_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy" / "milestones").mkdir(parents=True)
+    (tmp_path / "toy" / "config.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert session.configured("toy", []) == config.load("toy")
+    (tmp_path / "quick").write_text((config.presets()["toy"]).read_text())
+    assert session.configured("quick", []) == config.load("toy")  # a file of settings
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["[red]", "r[/]n", ":smile:", "\\[b]", "{0}"])
+def test_names_are_printed_as_they_are(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    schedule = f"stream.schedule={json.dumps([[folder.name, 2]])}"
+    arguments = ["train", str(pictures(folder)), *BRIEF, schedule]
+    out = tmp_path / "runs" / name
+    result = CliRunner().invoke(app, [*arguments, "--no-report", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    again = CliRunner().invoke(app, ["resume", str(out), "--no-report"])
+    assert f"{out} has been trained to its end" in " ".join(again.output.split())
+    checked = CliRunner().invoke(app, ["check", str(out)])
+    assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+@pytest.mark.parametrize("where", ["file", "domain", "folder", "out"])
+def test_names_that_are_not_utf_8_are_refused_in_a_sentence(where: str, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    images, out = tmp_path / "images", str(tmp_path / "run")
+    if where == "file":
+        Image.new("L", (9, 9)).save(pictures(images) / f"{odd}.png")
+    elif where == "domain":
+        pictures(images / odd)
+    elif where == "folder":
+        images = pictures(tmp_path / odd)
+    else:
+        pictures(images)
+        out = str(tmp_path / odd)
+    done = command("train", str(images), *BRIEF, "--no-report", "--out", out)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: The name '")
+    assert b"caf\\xe9" in done.stderr
+    assert b"is not UTF-8. " in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_terminal_that_knows_few_letters_is_no_reason_to_fail(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "Gänge ✓")
+    done = command("train", str(folder / "0.png"), *BRIEF, PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    listed = command("presets", PYTHONIOENCODING="ascii", TERM="dumb")
+    assert listed.returncode == 0, listed.stderr
+    missing = command("resume", str(folder), PYTHONIOENCODING="ascii")
+    assert missing.returncode == 2
+    assert b"G\\xe4nge \\u2713' is not a run folder" in missing.stderr
+
+
+def test_a_home_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "home"
+    blocked.write_text("a file where a folder should be")
+    monkeypatch.setattr(own, "cache_folder", lambda: blocked / "vase")
+    with pytest.raises(DataError, match=r"cannot be written.*set XDG_CACHE_HOME=FOLDER"):
+        own.load(pictures(tmp_path / "images"), 16, 1)
+
+
+# ---- what is in a folder -------------------------------------------------------------------------
+
+
+def test_files_and_domains_come_as_people_count(tmp_path: Path) -> None:
+    for name in ("frame_10", "frame_2", "frame_1", "Frame_3", "x9y10", "x9y9", "x10y1"):
+        pictures(tmp_path / "domains" / name, 1)
+        Image.new("L", (9, 9)).save(tmp_path / f"{name}.png")
+    expected = ["frame_1", "frame_2", "Frame_3", "frame_10", "x9y9", "x9y10", "x10y1"]
+    assert [path.stem for path in files.listed(tmp_path)] == expected
+    assert list(own.parts(tmp_path / "domains")) == expected
+
+
+@pytest.mark.parametrize("ending", [".jfif", ".avif", ".jp2", ".JPG", ".Tif", ".heic"])
+def test_endings_that_can_be_read_are_read(ending: str, tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((16, 16, 3), 200, np.uint8))
+    path = tmp_path / f"a{ending}"
+    if ending == ".heic":
+        heif = pytest.importorskip("pillow_heif")
+        heif.from_pillow(image).save(path)
+    else:
+        kind = {".jfif": "JPEG", ".jpg": "JPEG", ".tif": "TIFF", ".jp2": "JPEG2000"}
+        image.save(path, kind.get(ending.lower(), "AVIF"))
+    found = own.load(tmp_path, 16, files.channels([tmp_path]))
+    assert found.shape == (1, 16, 16, 3)
+    assert np.abs(found.astype(int) - 200).max() <= 3
+
+
+def test_reading_heic_leaves_pillow_as_it_was(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "a.heic"
+    heif.from_pillow(Image.new("RGB", (16, 16))).save(path)
+    before = dict(Image.OPEN), dict(Image.EXTENSION)
+    files.read(path, (3, 16, 16), 1)
+    assert before == (Image.OPEN, Image.EXTENSION)
+
+
+def test_heic_without_its_package_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"pip install 'vase-lifelong\[heic\]'"):
+        own.load(tmp_path, 16, 3)
+
+
+@pytest.mark.parametrize("names", [["a.xcf", "b.xcf"], ["a.dcm"], ["a", "b.txt"]])
+def test_a_folder_of_what_cannot_be_read_names_the_endings(
+    names: list[str], tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    endings = sorted({Path(name).suffix or "none" for name in names})
+    with pytest.raises(DataError, match=f"the endings in it are {', '.join(endings)}"):
+        own.load(tmp_path, 16, 3)
+
+
+def test_images_a_level_deeper_are_missed_in_a_sentence(tmp_path: Path) -> None:
+    pictures(tmp_path / "day", 2)
+    pictures(tmp_path / "night" / "camera_1", 2)
+    with pytest.raises(DataError, match=r"night' holds no images itself, and its folders do"):
+        build.own_images(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("x.h5", "Give an .npy or .npz file, an image, a video"), ("x.pkl", "Give an .npy")],
+)
+def test_what_is_no_source_is_told_what_is(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"something else")
+    with pytest.raises(DataError, match=words) as error:
+        own.load(tmp_path / name, 16, 3)
+    assert "pickle" not in str(error.value)
+
+
+def test_an_unknown_name_is_no_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no preset and no file"):
+        session.configured(str(tmp_path / "nowhere"), [])
+
+
+# ---- threads -------------------------------------------------------------------------------------
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise() -> None:
+    environment: dict[str, str] = {}
+    threads.prepare(environment)
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    environment = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "9"}
+    threads.prepare(environment)
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "9"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({"cpu.max": "rubbish"}, None),
+        ({}, None),
+    ],
+)
+def test_a_container_s_quota(content: dict[str, str], expected: int | None, tmp_path: Path) -> None:
+    for name, text in content.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert threads.quota(tmp_path) == expected
+
+
+def test_what_openmp_reads_is_set_before_pytorch_is_loaded() -> None:
+    code = (
+        "import sys, vase.cli; assert 'torch' not in sys.modules; "
+        "from vase.cli import threads; threads.prepare(); assert 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
