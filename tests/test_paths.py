@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -218,13 +219,48 @@ def test_an_unknown_name_is_no_path(tmp_path: Path) -> None:
 # ---- threads -------------------------------------------------------------------------------------
 
 
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise() -> None:
-    environment: dict[str, str] = {}
-    threads.prepare(environment)
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
-    environment = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "9"}
-    threads.prepare(environment)
-    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "9"}
+@pytest.mark.parametrize(
+    ("idle", "quota", "given", "expected"),
+    [
+        (4.0, None, {}, {}),  # all is free: as PyTorch has it
+        (3.6, None, {}, {}),
+        (2.2, None, {}, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}),
+        (0.0, None, {}, {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}),
+        (4.0, 3, {}, {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}),
+        (None, None, {}, {}),  # nobody counts
+        (None, 1, {}, {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}),
+        (0.0, 1, {"OMP_NUM_THREADS": "9"}, {"OMP_NUM_THREADS": "9"}),
+        (
+            0.0,
+            1,
+            {"OMP_WAIT_POLICY": "ACTIVE"},
+            {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "ACTIVE"},
+        ),
+    ],
+)
+def test_as_many_threads_as_are_free_unless_the_user_says_otherwise(
+    idle: float | None,
+    quota: int | None,
+    given: dict[str, str],
+    expected: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads, "processors", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(threads, "quota", lambda: quota)
+    monkeypatch.setattr(threads, "free", lambda *_: idle)
+    threads.prepare(threads.usage(), given)
+    assert given == expected
+
+
+def test_what_others_leave_free_is_what_is_idle_and_what_is_used_here(tmp_path: Path) -> None:
+    before, after = threads.Usage(10.0, 1.0, 100.0), threads.Usage(12.0, 2.5, 103.0)
+    assert threads.free(before, after) == pytest.approx(2.25)  # of 3 idle seconds and 1.5 own ones
+    assert threads.free(before, replace(after, idle=None)) is None
+    number = min(threads.processors())
+    statistics = tmp_path / "stat"
+    statistics.write_text(f"cpu 9 9 9 9 9\ncpu{number} 1 2 3 400 50 6\ncpu999 0 0 0 7000 0 0\n")
+    assert threads.usage(statistics).idle == 450 / os.sysconf("SC_CLK_TCK")
+    assert threads.usage(tmp_path / "nothing").idle is None
 
 
 @pytest.mark.parametrize(
@@ -249,6 +285,7 @@ def test_a_container_s_quota(content: dict[str, str], expected: int | None, tmp_
 def test_what_openmp_reads_is_set_before_pytorch_is_loaded() -> None:
     code = (
         "import sys, vase.cli; assert 'torch' not in sys.modules; "
-        "from vase.cli import threads; threads.prepare(); assert 'torch' not in sys.modules"
+        "from vase.cli import app, threads; threads.prepare(threads.usage()); "
+        "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -12,12 +12,14 @@ from vase.errors import VaseError
 
 def main() -> None:
     """Run `vase`. What a user can mend is one sentence and exit status 2, never a trace."""
-    threads.prepare()  # before PyTorch is loaded
+    begun = threads.usage()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may not know every letter
             stream.reconfigure(errors="backslashreplace")
 
     from vase.cli.app import app
+
+    threads.prepare(begun)  # before PyTorch is loaded
 
     here = str(Path.cwd())
     if here not in sys.path:  # last, so that nothing there hides a module that is installed

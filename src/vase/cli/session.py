@@ -69,6 +69,7 @@ def train(
 
         for name in settings.probes.metrics:
             metric(name)  # a name that leads nowhere is refused before hours of training
+    settings = _with_threads(settings)
     on = build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     folder = folders.create(out, config.to_toml(settings))
@@ -85,6 +86,7 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
     if follows(settings.training.devices):
         _follow(settings, folder, data, console)
         return
+    settings = _with_threads(settings)
     stream, on = build.stream(settings, data), build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     with folders.sole_writer(folder):
@@ -334,6 +336,14 @@ def _go_on(
         with suppress(OSError):
             console.print(text, soft_wrap=True)
         sys.exit(stop.status)
+
+
+def _with_threads(settings: Config) -> Config:
+    """The settings with the number of threads that are taken from now on."""
+    if settings.training.threads:
+        torch.set_num_threads(settings.training.threads)
+    training = settings.training.model_copy(update={"threads": torch.get_num_threads()})
+    return settings.model_copy(update={"training": training})
 
 
 def _computers(device: torch.device, count: int) -> str:

@@ -169,6 +169,11 @@ class TrainingSettings(OptimizerSettings):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="`auto` takes the best device there is"
     )
+    threads: NonNegativeInt = Field(
+        0,
+        description="of the CPU; 0 takes as many as others leave free when the run begins, and is "
+        "written down as that number: with another one sums round otherwise",
+    )
     devices: PositiveInt = Field(1, description="devices that share every batch evenly")
     precision: Precision = Field("32-true", description="of the arithmetic")
     tracker: Literal["none", "wandb", "trackio", "mlflow"] = Field(
