@@ -23,6 +23,8 @@ ENDINGS = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 )
 OPTIONAL = {".jp2": "jpg_2000", ".avif": "avif"}  # what this Pillow was built with
+# By content, whatever a file is called: some of Pillow's other formats start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 HEIF = frozenset((".heic", ".heif"))  # read by a package of their own
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 MOST_PIXELS = 50_000_000  # of an image that somebody drops: it is held several times over
@@ -122,7 +124,7 @@ def fitted(file: BinaryIO, name: str, shape: Shape) -> NDArray[np.float32]:
     """
     frame = _frame(shape)
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(
                     f"'{name}' has {image.width} x {image.height} pixels. Make it smaller."
@@ -203,7 +205,7 @@ class FromFiles:
 def opened(path: Path) -> Iterator[Image.Image]:
     """An image file, whatever its format; errors are those of Pillow or of its reader."""
     try:
-        image: Image.Image = Image.open(path)
+        image: Image.Image = Image.open(path, formats=FORMATS)
     except UnidentifiedImageError:
         image = _heif(path)
     with image:
