@@ -37,7 +37,7 @@ from vase.settings import DetectionSettings, DomainSettings
 
 RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
 FRAMES = 320_000  # of a null stream; of one of sprites, which never repeats itself, more
-SPRITE_FRAMES, WARMUP = 1_000_000, 64_000  # and frames before anything is counted
+SPRITE_FRAMES, WARMUP = 600_000, 64_000  # and frames before anything is counted
 ALARMS = 34  # per seed, after which no more are counted: over 100 with three
 SIZE = 8  # features of an AR(1) process
 BATCH_SIZE, AT_ONCE = 32, 256  # of the rule that judges batches; of frames that are drawn
