@@ -67,6 +67,8 @@ def consecutive(folder: Path) -> list[str]:
         f"9,000,000 frames. Up to {seeds} seeds, {minutes:.0f} minutes of one core. [The streams, "
         "the scores and the detectors](docs/detection.md#streams-of-consecutive-frames).",
         "    vase bench detect --frames --clips clips --detectors all",
+        "![True and inferred environments, and what other detectors raise]"
+        "(results/frames/timeline.png)",
         frame_page.markdown(records),
     ]
 
