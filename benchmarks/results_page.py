@@ -324,15 +324,31 @@ def detection(folder: Path) -> list[str]:
         "and alarms that no switch explains. The published rule is stopped when it has created "
         "more than 20 environments, and later switches count as missed; river's detectors run "
         "with their default parameters on the loss or the latents of a plain model; a dash if "
-        "they did not run. Target run length 100,000, in the null run 190,000. A raw file without "
-        "a `rule` is of `feature-statistics`, which was the default before `blocks`. "
+        "they did not run. The long suite is of `blocks`, the default; the null stream and the "
+        "short streams are of `feature-statistics`, which was the default before (a raw file says "
+        "its `rule`, and is of that one without), target run length 100,000, in the null run "
+        "190,000. "
         "[The method](docs/detection.md).",
         f"    vase bench detect suite --seeds {seeds}\n"
-        "    vase bench detect --detectors all --seeds 2\n"
+        "    vase bench detect --detectors all --seeds 2 --rule feature-statistics\n"
         "    vase bench detect --null 100000",
         "![True and inferred environments on every stream](results/detect/timeline.png)",
         detect.markdown(jobs, nulls),
+        *former(folder / "feature-statistics"),
         *beside(folder / "beside"),
+    ]
+
+
+def former(folder: Path) -> list[str]:
+    """Return the long suite under the rule that was the default before."""
+    jobs, _ = detect.read(folder)
+    if not jobs:
+        return []
+    return [
+        "### The long suite under the former rule, `feature-statistics`",
+        f"    vase bench detect suite --seeds {len(jobs)} --rule feature-statistics",
+        detect.suite_table(jobs),
+        detect.suite_sentence(jobs),
     ]
 
 
@@ -343,6 +359,7 @@ def beside(folder: Path) -> list[str]:
         return []
     return [
         "### Every detector on the long suite",
-        f"    vase bench detect suite --seeds {len(jobs)} --detectors all --out runs/beside",
+        f"    vase bench detect suite --seeds {len(jobs)} --detectors all --out runs/beside "
+        "--rule feature-statistics",
         detect.detector_table(jobs),
     ]

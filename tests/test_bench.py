@@ -277,13 +277,13 @@ def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     few = {**toys.settings, "probes.train": 100, "probes.test": 100}
     scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
     data = build.DataOptions()
-    journey = suite.travel(scenario, 0, data)
+    journey = suite.travel(scenario, 0, data, "blocks")
     assert journey.alarms == Learning("blocks").watch(scenario, 0, data).alarms
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
     told = suite.forgetting(scenario, 0, data, journey)
     assert set(told["timeline"][-1]["domains"]) == {"light", "dark"}
     assert 0 <= told["summary"]["identity"]["mlp"]["end"] <= 1
-    both = suite.unharmed(scenario, 0, data)
+    both = suite.unharmed(scenario, 0, data, "blocks")
     assert both["with"]["identity"] == told["summary"]["identity"]["mlp"]["end"]
     assert both["with"] != both["without"]
     row = page.outlier_table([{"seed": 0, "unharmed": both}]).splitlines()[-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -19,6 +19,7 @@ from vase.bench import engine, null, page, provenance, suite
 from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
 from vase.bench.scenarios import SCENARIOS
 from vase.bench.scores import score
+from vase.detection import detector_class
 from vase.errors import ConfigError
 from vase.report import style
 from vase.training.checkpoint import write_bytes
@@ -41,12 +42,16 @@ JobT = TypeVar("JobT", bound=HasFile)
 
 @dataclass(frozen=True)
 class Job:
-    """One raw file: a scenario and a seed, and which detectors watch it."""
+    """One raw file: a scenario and a seed, and which detectors watch it.
+
+    rule: of the detector that is measured, the default one or another.
+    """
 
     scenario: str
     seed: int
     detectors: str
     data: build.DataOptions
+    rule: str = OURS
 
     @property
     def file(self) -> str:
@@ -54,7 +59,11 @@ class Job:
 
 
 def jobs(
-    names: Sequence[str], seeds: Sequence[int], detectors: str, data: build.DataOptions
+    names: Sequence[str],
+    seeds: Sequence[int],
+    detectors: str,
+    data: build.DataOptions,
+    rule: str = OURS,
 ) -> list[Job]:
     """All jobs; a `ConfigError` where a name is not known. No names: all but the long suite."""
     unknown = sorted(set(names) - set(SCENARIOS))
@@ -65,7 +74,8 @@ def jobs(
     if detectors not in KINDS:
         raise ConfigError(f"--detectors is one of {', '.join(KINDS)}, not '{detectors}'.")
     chosen = names or [name for name in SCENARIOS if name != LONG]
-    return [Job(name, seed, detectors, data) for name in chosen for seed in seeds]
+    detector_class(rule)  # a name that leads nowhere is refused
+    return [Job(name, seed, detectors, data, rule) for name in chosen for seed in seeds]
 
 
 def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
@@ -86,15 +96,15 @@ def work(job: Job) -> dict[str, Any]:
     record: dict[str, Any] = {}
     outcomes: dict[str, Outcome] = {"oracle": Oracle().watch(scenario, job.seed, job.data)}
     if job.scenario == LONG:
-        journey = suite.travel(scenario, job.seed, job.data)
+        journey = suite.travel(scenario, job.seed, job.data, job.rule)
         record["training_minutes"] = (perf_counter() - began) / 60
         record["step_ratio"] = suite.step_ratio(journey, visits)
         record["forgetting"] = suite.forgetting(scenario, job.seed, job.data, journey)
-        outcomes[OURS] = Outcome(journey.alarms, journey.events)
+        outcomes[job.rule] = Outcome(journey.alarms, journey.events)
     else:
-        outcomes[OURS] = Learning(OURS).watch(scenario, job.seed, job.data)
+        outcomes[job.rule] = Learning(job.rule).watch(scenario, job.seed, job.data)
     if job.scenario == OUTLIERS:
-        record["unharmed"] = suite.unharmed(scenario, job.seed, job.data)
+        record["unharmed"] = suite.unharmed(scenario, job.seed, job.data, job.rule)
     if job.detectors != "ours":
         outcomes["published"] = Learning("published").watch(scenario, job.seed, job.data)
     if job.detectors == "all":
@@ -105,7 +115,7 @@ def work(job: Job) -> dict[str, Any]:
         "scenario": job.scenario,
         "why": scenario.why,
         "seed": job.seed,
-        "rule": OURS,
+        "rule": job.rule,
         "visits": [asdict(visit) for visit in visits],
         "detectors": {
             name: {
@@ -114,7 +124,7 @@ def work(job: Job) -> dict[str, Any]:
             }
             for name, outcome in outcomes.items()
         },
-        "events": [event.to_json() for event in outcomes[OURS].events],
+        "events": [event.to_json() for event in outcomes[job.rule].events],
         "minutes": (perf_counter() - began) / 60,
         "versions": provenance.versions(),
         **record,
@@ -186,7 +196,7 @@ def defined(value: Any) -> Any:
 
 def sentence(record: Mapping[str, Any]) -> str:
     """What came of a job, in a line."""
-    own = record["detectors"][OURS]["scores"]
+    own = record["detectors"][record["rule"]]["scores"]
     return (
         f"{record['scenario']}, seed {record['seed']}: {own['switches']} switches, "
         f"{own['missed']} missed, {own['false']} false"
@@ -196,4 +206,4 @@ def sentence(record: Mapping[str, Any]) -> str:
 def _mute(job: Job) -> Job:
     """A job that can be sent to another process: nobody is told of its downloads."""
     data = build.DataOptions(job.data.folder, job.data.offline)
-    return Job(job.scenario, job.seed, job.detectors, data)
+    return replace(job, data=data)

@@ -77,9 +77,7 @@ class Learning:
     rule: str
 
     def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:
-        settings = scenario.config(seed)
-        detection = settings.detection.model_copy(update={"rule": self.rule})
-        settings = settings.model_copy(update={"detection": detection})
+        settings = with_rule(scenario.config(seed), self.rule)
         stream, learner = opened(scenario, settings, data)
         events: list[Event] = []
         for images in batches(stream, settings):
@@ -87,6 +85,12 @@ class Learning:
             if self.rule == "published" and len(learner.environments) > MAX_ENVIRONMENTS:
                 break
         return Outcome(alarms_of(events), tuple(events))
+
+
+def with_rule(settings: Config, rule: str) -> Config:
+    """The settings with another change detector."""
+    detection = settings.detection.model_copy(update={"rule": rule})
+    return settings.model_copy(update={"detection": detection})
 
 
 def alarms_of(events: Iterable[Event]) -> tuple[Alarm, ...]:

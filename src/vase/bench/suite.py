@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vase import build
-from vase.bench.detectors import alarms_of, batches, opened
+from vase.bench.detectors import alarms_of, batches, opened, with_rule
 from vase.bench.scenarios import Scenario, as_it_is
 from vase.bench.scores import Alarm, beliefs
 from vase.domains.stream import Segment
@@ -40,9 +40,9 @@ class Journey:
         return alarms_of(self.events)
 
 
-def travel(scenario: Scenario, seed: int, data: build.DataOptions) -> Journey:
-    """Learn the stream to its end."""
-    settings = scenario.config(seed)
+def travel(scenario: Scenario, seed: int, data: build.DataOptions, rule: str) -> Journey:
+    """Learn the stream to its end with the change detector of a rule."""
+    settings = with_rule(scenario.config(seed), rule)
     stream, learner = opened(scenario, settings, data)
     visits = scenario.visits(seed)
     ends = {visit.end for visit in [*visits[EVERY - 1 :: EVERY], visits[-1]]}
@@ -94,11 +94,11 @@ def forgetting(
     return {"timeline": timeline, "summary": summarise_forgetting(timeline)}
 
 
-def unharmed(scenario: Scenario, seed: int, data: build.DataOptions) -> dict[str, Any]:
+def unharmed(scenario: Scenario, seed: int, data: build.DataOptions, rule: str) -> dict[str, Any]:
     """Readouts at the end of a stream with its outliers, and of the same one without any."""
     found = {}
     for name, what in (("with", scenario), ("without", replace(scenario, wrap=as_it_is))):
-        summaries = forgetting(what, seed, data, travel(what, seed, data))["summary"]
+        summaries = forgetting(what, seed, data, travel(what, seed, data, rule))["summary"]
         found[name] = {
             "identity": summaries["identity"]["mlp"]["end"],
             "position_mse": summaries["position_mse"]["mlp"]["end"],

@@ -55,6 +55,10 @@ def detect(
             help="ours; published: also the published rule; all: also those of other packages."
         ),
     ] = "ours",
+    rule: Annotated[
+        str,
+        typer.Option(help="The change detector that is measured where something is learnt."),
+    ] = "blocks",
     null: Annotated[
         int, typer.Option(help="If above 0, also run a null stream of so many batches.", min=0)
     ] = 0,
@@ -73,7 +77,9 @@ def detect(
         )
         return
     folder = out or Path("runs/detect")
-    session.detect(scenarios or [], range(seeds), detectors, null, jobs, folder, options, console)
+    session.detect(
+        scenarios or [], range(seeds), detectors, rule, null, jobs, folder, options, console
+    )
 
 
 @bench_app.command("split")

@@ -143,6 +143,7 @@ def detect(
     names: Sequence[str],
     seeds: Sequence[int],
     detectors: str,
+    rule: str,
     null: int,
     workers: int,
     out: Path,
@@ -154,7 +155,7 @@ def detect(
     from vase.bench import page
 
     tell = _teller(console)
-    todo = bench.jobs(names, seeds, detectors, data) if names or not null else []
+    todo = bench.jobs(names, seeds, detectors, data, rule) if names or not null else []
     bench.prepare(todo, data)
     if null:
         with console.status(f"Running the null stream of {null:,} batches"):
