@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from preset_page import results, section, spread
@@ -334,32 +335,28 @@ def detection(folder: Path) -> list[str]:
         "    vase bench detect --null 100000",
         "![True and inferred environments on every stream](results/detect/timeline.png)",
         detect.markdown(jobs, nulls),
-        *former(folder / "feature-statistics"),
-        *beside(folder / "beside"),
+        *former_suite(
+            folder / "feature-statistics",
+            "The long suite under the former rule, `feature-statistics`",
+            "",
+            detect.suite_table,
+            detect.suite_sentence,
+        ),
+        *former_suite(
+            folder / "beside",
+            "Every detector on the long suite",
+            " --detectors all --out runs/beside",
+            detect.detector_table,
+        ),
     ]
 
 
-def former(folder: Path) -> list[str]:
-    """Return the long suite under the rule that was the default before."""
+def former_suite(
+    folder: Path, title: str, options: str, *shown: Callable[[Sequence[detect.Record]], str]
+) -> list[str]:
+    """Return the long suite under the rule that was the default before, if it is there."""
     jobs, _ = detect.read(folder)
     if not jobs:
         return []
-    return [
-        "### The long suite under the former rule, `feature-statistics`",
-        f"    vase bench detect suite --seeds {len(jobs)} --rule feature-statistics",
-        detect.suite_table(jobs),
-        detect.suite_sentence(jobs),
-    ]
-
-
-def beside(folder: Path) -> list[str]:
-    """Return the long suite with every other detector."""
-    jobs, _ = detect.read(folder)
-    if not jobs:
-        return []
-    return [
-        "### Every detector on the long suite",
-        f"    vase bench detect suite --seeds {len(jobs)} --detectors all --out runs/beside "
-        "--rule feature-statistics",
-        detect.detector_table(jobs),
-    ]
+    command = f"    vase bench detect suite --seeds {len(jobs)}{options} --rule feature-statistics"
+    return [f"### {title}", command, *(each(jobs) for each in shown)]

@@ -1,13 +1,17 @@
 """What every test runs with: few threads, no denormal numbers, repeatable examples in CI."""
 
 import os
+from pathlib import Path
 
 # Set before torch is imported, and inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import pytest
 import torch
 from hypothesis import settings
+
+from vase.domains import own
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Denormal numbers, common in saturated or dead units, slow a CPU down many times over.
@@ -17,3 +21,11 @@ torch.set_flush_denormal(True)
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where own images are kept once they are decoded: a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(own, "cache_folder", lambda: folder)
+    return folder

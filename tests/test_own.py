@@ -33,11 +33,7 @@ BRIEF = (
 )
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(own, "cache_folder", lambda: folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def saved(
@@ -102,7 +98,7 @@ def test_a_folder_of_grey_images_is_grey(tmp_path: Path) -> None:
     assert own.load(grey, 8, 1).shape == (3, 8, 8, 1)
 
 
-def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, cache: Path) -> None:
+def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, own_cache: Path) -> None:
     folder, said = saved(tmp_path / "f", 3, 7), []
     for _ in range(2):
         own.load(folder, 8, 1, said.append)
@@ -110,11 +106,11 @@ def test_what_was_decoded_is_kept_until_a_file_changes(tmp_path: Path, cache: Pa
     Image.new("L", (9, 9), 200).save(folder / "001.png")
     assert own.load(folder, 8, 1, said.append)[1].min() == 200
     assert len(said) == 2
-    assert len(list((cache / "own").iterdir())) == 2
+    assert len(list((own_cache / "own").iterdir())) == 2
 
 
 def test_files_too_many_to_be_decoded_first_are_decoded_as_they_are_needed(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "many").mkdir()
     for k, each in enumerate(pixels()):
@@ -131,15 +127,17 @@ def test_files_too_many_to_be_decoded_first_are_decoded_as_they_are_needed(
     np.testing.assert_array_equal(*drawn)
 
 
-def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(tmp_path: Path, cache: Path) -> None:
+def test_a_file_that_is_no_image_is_named_and_nothing_is_kept(
+    tmp_path: Path, own_cache: Path
+) -> None:
     folder = saved(tmp_path / "f", 3, 7)
     (folder / "001.png").write_bytes((folder / "002.png").read_bytes()[:40])
     (folder / "notes.txt").write_text("not looked at")
     with pytest.raises(DataError, match=r"001\.png' cannot be read as an image.*take it out"):
         own.load(folder, 8, 1)
-    assert list((cache / "own").iterdir()) == []
+    assert list((own_cache / "own").iterdir()) == []
     with pytest.raises(DataError, match="holds no images and no videos"):
-        own.load(cache / "own", 8, 1)
+        own.load(own_cache / "own", 8, 1)
 
 
 def test_more_than_sixteen_bits_are_refused_and_not_cut_off(tmp_path: Path) -> None:
@@ -254,13 +252,13 @@ def test_a_folder_of_videos_is_a_schedule(tmp_path: Path) -> None:
 
 
 def test_what_is_no_video_is_named_and_nothing_is_kept(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video at all")
     with pytest.raises(DataError, match=r"bad\.mp4' cannot be read as a video"):
         own.load(bad, 16, 3)
-    assert list((cache / "own").iterdir()) == []
+    assert list((own_cache / "own").iterdir()) == []
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DataError, match=r"pip install 'vase-lifelong\[video\]'"):
         own.load(bad, 16, 3)

@@ -29,10 +29,7 @@ BRIEF = (
 )
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(own, "cache_folder", lambda: folder)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def pictures(folder: Path, count: int = 25) -> Path:

@@ -1,5 +1,7 @@
 """What can go wrong, as types. Every message is a sentence: what was wrong, where, what to do."""
 
+from os import PathLike, fsencode, fspath
+
 
 class VaseError(Exception):
     """Base of all errors that a user can cause and mend; the command line prints no trace of it."""
@@ -23,6 +25,15 @@ class RunError(VaseError):
 
 class CheckpointError(RunError):
     """A checkpoint is truncated, corrupt, or of another format version."""
+
+
+def undecodable(path: PathLike[str]) -> str | None:
+    """A name as it can be shown, where it is not UTF-8 and no settings could hold it; else None."""
+    try:
+        fspath(path).encode()
+    except UnicodeEncodeError:
+        return fsencode(path).decode("utf-8", "backslashreplace")
+    return None
 
 
 def reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from vase.domains import own
 from vase.errors import InputError
 from vase.images import files
 from vase.images.layout import MOST_CHANNELS, Expected, Layout, Origin, layout_of, reading
-from vase.images.pixels import MODES, Pixels, filling, pixels
+from vase.images.pixels import Pixels, filling, pixels
 from vase.images.values import as_array, checked
 
 # What the image of a labelled item is called, in the order in which it is looked for.
@@ -167,16 +167,15 @@ def _of_items(items: Iterator[Any], size: int, expected: Expected) -> Found:
 
 def _of_files(path: Path, size: int, expected: Expected) -> Found:
     parts = own.parts(path)
-    sides: int | tuple[int, int] = expected.size or SIZE
-    channels = files.channels(parts.values()) if own.scaled(path) else 3
-    if expected.image is not None and own.scaled(path):
-        if expected.image[0] not in MODES:
-            raise InputError(
-                f"Files hold images of 1 or 3 channels, and this model sees {expected.image[0]}."
-            )
-        channels, sides = 1 if expected.image[0] == 1 else 3, expected.image[1:]
+    height = width = expected.size or SIZE
+    channels: Literal[1, 3] = 3
+    if own.scaled(path):  # an array stays as it is
+        if expected.image is None:
+            channels = files.channels(parts.values())
+        else:
+            height, width, channels = files.frame_of(expected.image)
     for part in parts.values():
-        images = own.load(part, sides, channels, as_grey=expected.image is not None)
+        images = own.load(part, (height, width), channels, as_grey=expected.image is not None)
         layout: Layout = "HWC" if own.scaled(part) else layout_of(images.shape)
         yield from ((images[k : k + size], layout) for k in range(0, len(images), size))
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
-from vase.errors import DataError, InputError, VaseError, reason
+from vase.errors import DataError, InputError, VaseError, reason, undecodable
 from vase.images.pixels import MODES, Pixels, filling, is_grey, pages
 
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
@@ -79,11 +79,8 @@ def visible(folder: Path) -> list[Path]:
 
 def refuse_undecodable(path: Path) -> None:
     """A `DataError` for a name that no file of settings and no terminal could hold."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        name = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise DataError(f"The name '{name}' is not UTF-8. Rename it.") from None
+    if name := undecodable(path):
+        raise DataError(f"The name '{name}' is not UTF-8. Rename it.")
 
 
 def channels(paths: Iterable[Path]) -> Literal[1, 3]:
@@ -104,7 +101,7 @@ def read(path: Path, shape: Shape, most: int) -> NDArray[np.float32]:
     shape: channels, height and width, to which they are brought. An `InputError` where there is no
     image, or where one cannot be read.
     """
-    frame = _frame(shape)
+    frame = frame_of(shape)
     if not path.exists():
         raise InputError(f"There is no file and no folder '{path}'.")
     try:
@@ -122,7 +119,7 @@ def fitted(file: BinaryIO, name: str, shape: Shape) -> NDArray[np.float32]:
 
     An `InputError` where it cannot be read, or where there are several in it.
     """
-    frame = _frame(shape)
+    frame = frame_of(shape)
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -292,11 +289,11 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=4)
 
 
-def _frame(shape: Shape) -> Shape:
+def frame_of(shape: Shape) -> tuple[int, int, Literal[1, 3]]:
     """(channels, height, width) as (height, width, channels), if files hold such images."""
     if shape[0] not in MODES:
         raise InputError(f"Files hold images of 1 or 3 channels, and this model sees {shape[0]}.")
-    return shape[1], shape[2], shape[0]
+    return shape[1], shape[2], 1 if shape[0] == 1 else 3
 
 
 def _scaled(found: Pixels) -> NDArray[np.float32]:

@@ -13,7 +13,6 @@ probes.json  translation.json  ambiguity.json  exploration/  report.html  figure
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vase.errors import RunError, reason
+from vase.errors import RunError, reason, undecodable
 from vase.training.checkpoint import write_bytes
 
 
@@ -102,11 +101,8 @@ def create(path: Path, config_toml: str) -> RunFolder:
 
 def refuse_existing(path: Path) -> None:
     """Raise a `RunError` if something is at `path` already, or if nothing can be there."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        name = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise RunError(f"The name '{name}' is not UTF-8. Choose another with --out.") from None
+    if name := undecodable(path):
+        raise RunError(f"The name '{name}' is not UTF-8. Choose another with --out.")
     if path.exists() and (not path.is_dir() or any(map(_is_left, path.iterdir()))):
         raise RunError(
             f"'{path}' exists and is not empty. Choose another folder with --out, "
