@@ -101,6 +101,12 @@ def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> No
         assert whole.read_bytes() == resumed.read_bytes()
 
 
+def heed_signals() -> None:
+    """Else what these tests run under, as `nohup make test &`, has them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_saves_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "stopped"
@@ -109,6 +115,7 @@ def test_a_signal_to_end_saves_and_says_how_to_go_on(tmp_path: Path, number: int
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
+        preexec_fn=heed_signals,
     )
     wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
     process.send_signal(number)
@@ -129,6 +136,7 @@ def test_a_terminal_that_closes_loses_nothing(tmp_path: Path) -> None:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=heed_signals,
     )
     os.close(theirs)
     wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)

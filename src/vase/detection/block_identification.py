@@ -21,7 +21,6 @@ from vase.detection import statistics
 from vase.detection.blocks import (
     CHUNK,
     FIRST_BLOCK,
-    SPAN,
     Array,
     Axes,
     BlockStatistics,
@@ -89,8 +88,7 @@ def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
 
 def effective_images(known: BlockStatistics) -> float:
     """n B / (n + B) of a chunk."""
-    n = min(known.frames, SPAN)
-    return CHUNK * n / (CHUNK + n)
+    return CHUNK * known.span / (CHUNK + known.span)
 
 
 def agreeing(chunks: Sequence[Array], limit: float) -> bool:

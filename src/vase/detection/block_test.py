@@ -44,8 +44,7 @@ TAIL = 4.0  # power at which the ratios' tail falls, at least
 SMALLEST = 1e-8  # p-values are not believed beyond
 ABRUPT = 0.25  # weight of the abrupt part
 SHARE = 16  # one in so many of the worst ratios may be an outlier
-MIN_RANKED = 3  # blocks from which ranks are taken
-MIN_STEPS = 8  # chunks from which the largest step is judged
+MIN_RANKED = 3  # blocks from which ranks are taken, and steps judged
 OWN_CUT = 6.0  # times the total variance: thrice the mean squared step to any frame of its own
 STEP_TAIL = 8.0  # and of the steps
 IMPROBABLE = 0.003  # p-value of a chunk that is deferred at once
@@ -176,8 +175,8 @@ def alarm_threshold(blocks: float) -> float:
 def abrupt_e_value(known: BlockStatistics, worst: float, step: float = 0.0) -> float:
     """e of the worst ratio and the largest step of a block so far."""
     ratio = _tail_e_value(tail_probability(known, worst), _tail_share(len(known.worst)))
-    p = step_probability(known, step) * known.block  # of any of its chunks
-    return (ratio + _tail_e_value(p, 1 / (len(known.steps) + 1))) / 2
+    steps = _tail_e_value(step_probability(known, step), 1 / (len(known.steps) + 1))
+    return (ratio + steps) / 2
 
 
 def _tail_e_value(p: float, q: float) -> float:
@@ -193,15 +192,15 @@ def tail_probability(known: BlockStatistics, ratio: float) -> float:
 
 
 def step_probability(known: BlockStatistics, step: float) -> float:
-    """p of a chunk's largest step among those of chunks; 1 while there are few."""
+    """p of a block's largest step among those of blocks; 1 while there are few."""
     return _beyond(step, usual_step(known), 1 / (len(known.steps) + 1), STEP_TAIL)
 
 
 def usual_step(known: BlockStatistics) -> float:
-    """The largest step within the latest chunks; infinite while few are known."""
-    if len(known.steps) < MIN_STEPS:
+    """The largest step within the latest blocks; infinite while few are known."""
+    if len(known.steps) < MIN_RANKED:
         return float("inf")
-    return max(*known.steps, OWN_CUT * total_variance(known))
+    return max(*known.steps, *known.partial_steps, OWN_CUT * total_variance(known))
 
 
 def _start(values: Sequence[float]) -> float:

@@ -30,7 +30,7 @@ FIRST_BLOCK = 2  # chunks: with independent frames two are enough
 LONGEST_BLOCK = 4096  # chunks: over an hour of video
 LEARNT_AXES = 4096  # frames from which on the axes stay as they are
 KEPT = 256  # blocks, and ratios of chunks
-SPAN = 8192  # frames over which moments are averaged
+SPAN, SPAN_BLOCKS = 8192, 32  # frames, and blocks, over which moments are averaged at least
 MAX_DEVIATION = 5.0  # standard deviations: clips outliers among the frames of a chunk
 REGULARISATION = 1e-5  # of the total variance: axes with hardly any variance count for little
 SENSOR_NOISE = 1e-6  # variance of a feature that no camera can tell from none
@@ -59,8 +59,9 @@ class BlockStatistics:
     them. moments: mean descriptor of a chunk [2 F], averaged over SPAN frames. spread: averaged
     log-ratio of the variance within chunks to that of all frames, and its square, [2, F]; chunks:
     how many were averaged. correlation_time: integrated autocorrelation time, in frames. block: in
-    chunks. blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios, steps:
-    of the latest chunks. partial: descriptors and ratios of the block that is not complete yet.
+    chunks. blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios: of the
+    latest chunks. partial: descriptors and ratios of the block that is not complete yet. steps: the
+    largest step within each block, and partial_steps of the chunks of one that is not complete.
     """
 
     frames: int = 0
@@ -74,13 +75,19 @@ class BlockStatistics:
     blocks: Array = field(default_factory=lambda: np.zeros((0, 0)))
     worst: tuple[float, ...] = ()
     ratios: tuple[float, ...] = ()
-    steps: tuple[float, ...] = ()
     partial: tuple[tuple[Array, float], ...] = ()
+    steps: tuple[float, ...] = ()
+    partial_steps: tuple[float, ...] = ()
 
     @property
     def effective_images(self) -> float:
         """How many independent images would say as much: frames / correlation time."""
         return self.frames / max(1.0, self.correlation_time)
+
+    @property
+    def span(self) -> int:
+        """Frames over which moments are averaged: many blocks, however long they are."""
+        return min(self.frames, max(SPAN, SPAN_BLOCKS * self.block * CHUNK))
 
     @property
     def comparable(self) -> bool:
@@ -131,7 +138,7 @@ def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     have counts as ordinary: where nothing moves for a second, that is no news.
     """
     assert known.axes is not None
-    size, n = len(known.axes.mean), min(known.frames, SPAN)
+    size, n = len(known.axes.mean), known.span
     ratio = _log_ratio(known, descriptor)
     mean, square = known.spread
     deviation = np.sqrt(np.maximum(square - mean**2, 0))
@@ -196,7 +203,7 @@ def with_chunks(
 
     steps: the largest step within each, if they are in order.
     """
-    known = replace(known, steps=(*known.steps, *steps)[-KEPT:])
+    known = _with_steps(known, steps)
     if not len(chunks):
         return known
     if known.frames >= LEARNT_AXES:
@@ -204,6 +211,20 @@ def with_chunks(
     for chunk in chunks:  # one at a time, as the axes change
         known = _with_first(known, chunk)
     return known
+
+
+def _with_steps(known: BlockStatistics, steps: Sequence[float]) -> BlockStatistics:
+    """The largest steps of more chunks: of whole blocks the largest one is kept."""
+    every = (*known.partial_steps, *steps)
+    whole = len(every) // known.block * known.block
+    largest = (*known.steps, *_largest(every[:whole], known.block))[-KEPT:]
+    return replace(known, steps=largest, partial_steps=every[whole:])
+
+
+def _largest(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """The largest of every `count` values; what is over at the beginning is left out."""
+    whole = np.array(values[len(values) % count :], dtype=float).reshape(-1, count)
+    return tuple(whole.max(1).tolist())
 
 
 def _with_first(known: BlockStatistics, chunk: Array) -> BlockStatistics:
@@ -237,7 +258,8 @@ def with_axes(known: BlockStatistics) -> BlockStatistics:
     made = BlockStatistics(
         frames=known.frames,
         first=known.first,
-        steps=known.steps,
+        steps=_largest(known.steps, block // known.block),
+        partial_steps=known.partial_steps,
         axes=axes,
         moments=descriptors.mean(0),
         spread=np.zeros((2, size)),
@@ -253,10 +275,11 @@ def with_axes(known: BlockStatistics) -> BlockStatistics:
 def _with_descriptors(known: BlockStatistics, chunks: Array) -> BlockStatistics:
     assert known.axes is not None
     descriptors = described(chunks, known.axes)
-    ratios, frames = likelihood_ratio(known, descriptors), known.frames + len(chunks) * CHUNK
-    share = min(1.0, len(chunks) * CHUNK / min(frames, SPAN))
+    ratios = likelihood_ratio(known, descriptors)
+    known = replace(known, frames=known.frames + len(chunks) * CHUNK)
+    share = min(1.0, len(chunks) * CHUNK / known.span)
     moments = (1 - share) * known.moments + share * descriptors.mean(0)
-    known = replace(known, moments=moments, frames=frames)
+    known = replace(known, moments=moments)
     return _in_blocks(_with_spread(known, descriptors), descriptors, ratios)
 
 
@@ -294,8 +317,13 @@ def with_longer_blocks(known: BlockStatistics) -> BlockStatistics:
     if not dependent(known.blocks, seen):
         return known
     pairs = known.blocks[count % 2 :].reshape(-1, 2, known.blocks.shape[1])
-    worst = np.array(known.worst[count % 2 :]).reshape(-1, 2).max(1)
-    return replace(known, block=2 * known.block, blocks=pairs.mean(1), worst=tuple(worst.tolist()))
+    return replace(
+        known,
+        block=2 * known.block,
+        blocks=pairs.mean(1),
+        worst=_largest(known.worst, 2),
+        steps=_largest(known.steps, 2),
+    )
 
 
 def dependent(blocks: Array, seen: int = 0) -> bool:
