@@ -228,7 +228,8 @@ class BlockDetector:
         covered = -(-(len(wait.chunks) * CHUNK + len(self.pending)) // count)
         evidence = identification.BlockEvidence(
             candidates=tuple(
-                identification.candidate(key, each, wait.chunks) for key, each in comparable.items()
+                identification.candidate(key, each, wait.chunks, wait.images // CHUNK)
+                for key, each in comparable.items()
             ),
             current=self.current,
             images=len(wait.chunks) * CHUNK,

@@ -63,14 +63,19 @@ class BlockEvidence(Comparison):
     brief: str = ""
 
 
-def candidate(environment: int, known: BlockStatistics, chunks: Sequence[Array]) -> Candidate:
-    """How far chunks of features [32, F] are from an environment, and how certain that is."""
+def candidate(
+    environment: int, known: BlockStatistics, chunks: Sequence[Array], waited: int = 0
+) -> Candidate:
+    """How far chunks of features [32, F] are from an environment, and how certain that is.
+
+    waited: how many were deferred, of which the chunks are the latest.
+    """
     assert known.axes is not None
     ratios = likelihood_ratio(known, described(np.stack(chunks), known.axes))
     usual, spread = usual_ratio(known)
     images = 2 * effective_images(known)
     together = max(integrated_time(known.ratios), known.block / FIRST_BLOCK)
-    independent = max(1.0, len(chunks) / together)
+    independent = max(1.0, waited / together, len(chunks) / together)
     deviation = spread / images / np.sqrt(independent)
     return Candidate(environment, (float(np.median(ratios)) - usual) / images, float(deviation))
 
@@ -203,7 +208,8 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     # Its own blocks speak against the present environment, but what they differ by is large.
     disputed = evidence.gradual and nearest.environment == present
     disputed = disputed and tolerance < nearest.distance <= margin
-    if (unsure or disputed) and not sure:
+    disputed = disputed and evidence.waited < settings.max_wait
+    if (unsure and not sure) or disputed:
         return deferred(f"too near to tell: {distances}")
     waits = evidence.between if evidence.waited < settings.max_wait else None
     discarded = evidence.brief and f"what was opened {evidence.brief}"
