@@ -176,6 +176,39 @@ def test_chunks_one_by_one_or_together() -> None:
     assert np.allclose(together.moments, single.moments, atol=0.15)
 
 
+@pytest.mark.parametrize("phi", [0.0, 0.98])
+def test_of_every_block_the_largest_step_is_kept(phi: float) -> None:
+    """As they come, one by one, while blocks get longer: the maxima of the last whole blocks."""
+    every = chunks(phi, 32_768)
+    steps = np.random.default_rng(0).exponential(size=len(every)).tolist()
+    known = BlockStatistics()
+    for chunk, step in zip(every, steps, strict=True):
+        known = with_chunks(known, chunk[None], (step,))
+    assert known.block == blocks.FIRST_BLOCK if phi == 0 else known.block >= 8
+    whole = steps[: len(steps) - len(known.partial_steps)]
+    assert known.partial_steps == tuple(steps[len(whole) :])
+    whole = whole[len(whole) % known.block :]
+    expected = [max(whole[k : k + known.block]) for k in range(0, len(whole), known.block)]
+    kept = len(known.steps)
+    assert kept >= min(blocks.KEPT, len(expected)) / 2
+    assert known.steps == tuple(expected[-kept:])
+
+
+def test_moments_are_averaged_over_many_blocks_however_long_they_are() -> None:
+    """A level that changes every 8,192 frames: moments of one or two of them would follow it."""
+    generator, known = np.random.default_rng(0), BlockStatistics()
+    level = np.repeat(generator.standard_normal((64, SIZE)), 256, axis=0)
+    series = generator.standard_normal((64 * 256, CHUNK, SIZE)) / 3 + level[:, None]
+    known = with_chunks(known, series[:8192])
+    assert known.block * CHUNK >= 8192
+    assert known.axes is not None
+    descriptors = described(series, known.axes)
+    expected = descriptors[:8192].mean(0)
+    np.testing.assert_allclose(known.moments[:SIZE], expected[:SIZE], atol=0.35)
+    ratios = likelihood_ratio(known, descriptors[8192:])  # of levels not seen before
+    assert ratios.max() < 4 * likelihood_ratio(known, descriptors[:8192]).max()
+
+
 # ---- the test ---------------------------------------------------------------------------------
 
 
@@ -324,6 +357,22 @@ def test_batches_of_any_size_give_the_same_decisions() -> None:
         kept = kept or at
         assert at == kept
     assert all(32 * end - 2048 * k <= 256 for end, k in zip(kept or (), (1, 2, 3), strict=True))
+
+
+def test_after_a_clear_cut_one_chunk_tells_a_known_environment() -> None:
+    """But the chunk of the cut itself, after 16 of its frames; a new one takes 192 images."""
+    images = stays((-3, 2064), (3, 2048), (-3, 2048), phi=0.99)
+    found = [(end, d.kind) for end, d in moves(images, 32, detector())]
+    assert found == [(32, "new"), (2080 + 192, "new"), (4128 + 32, "returned")]
+
+
+def test_a_dispute_is_waited_for_as_long_as_that_says_more() -> None:
+    """More deferred chunks make the distance more certain, though no more are kept."""
+    known, other = seen(0.9, 8192), list(chunks(0.9, 512, 7, shift=1.0))
+    deviations = [
+        identification.candidate(0, known, other, waited).deviation for waited in (0, 16, 64)
+    ]
+    assert deviations[0] == deviations[1] == pytest.approx(2 * deviations[2])
 
 
 def test_a_detector_that_was_saved_goes_on_as_it_would_have() -> None:

@@ -101,21 +101,24 @@ def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> No
         assert whole.read_bytes() == resumed.read_bytes()
 
 
-def heed_signals() -> None:
-    """Else what these tests run under, as `nohup make test &`, has them ignored."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+# What these tests run under may ignore signals, as `nohup make test &` has it.
+HEEDING_SIGNALS = """
+import runpy, signal
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    signal.signal(getattr(signal, name), usual)
+runpy.run_module("vase", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_end_saves_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
-        [sys.executable, "-m", "vase", "train", *SMALL, LONG, "--out", str(folder)],
+        [sys.executable, "-c", HEEDING_SIGNALS, "train", *SMALL, LONG, "--out", str(folder)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
-        preexec_fn=heed_signals,
     )
     wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
     process.send_signal(number)
@@ -131,12 +134,11 @@ def test_a_terminal_that_closes_loses_nothing(tmp_path: Path) -> None:
     """What is written to it fails from then on."""
     folder, (ours, theirs) = tmp_path / "closed", os.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "vase", "train", *SMALL, LONG, "--out", str(folder)],
+        [sys.executable, "-c", HEEDING_SIGNALS, "train", *SMALL, LONG, "--out", str(folder)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=heed_signals,
     )
     os.close(theirs)
     wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)

@@ -40,7 +40,7 @@ from vase.settings import DetectionSettings
 
 PART = 4.0  # correlation time up to which what passes after an alarm is no part of a scene
 OTHER = 4.0  # times the worst deferred ratio: something else again
-CUT = 3.0  # times the usual largest step: a cut beyond doubt
+CUT = 1.5  # times the usual largest step: a cut beyond doubt
 FROZEN = 1e-9  # squared step between features, up to which two frames are the same
 STRAY = 2.0  # times the usual ratio: a chunk that is not of the environment that is back
 NOMINAL = 64  # images of a batch, in `max_wait`
@@ -67,8 +67,8 @@ class Wait:
 
     @property
     def needed(self) -> int:
-        """Chunks that a decision needs: after a clear cut all are of what follows it."""
-        return identification.MIN_CHUNKS - self.cut
+        """Chunks that a decision needs; after a clear cut all are of what follows it."""
+        return 1 if self.cut else identification.MIN_CHUNKS
 
 
 class BlockDetector:
