@@ -170,7 +170,8 @@ class BlockDetector:
         if wait.chunks and ratio > OTHER * max(wait.ratios):  # what was deferred is not of this
             wait = replace(wait, chunks=(), ratios=(), steps=())
         if step > CUT * max(usual_step(known), *wait.steps, 0.0):  # this chunk is of both sides
-            chunks, wait = (), Wait(batches=wait.batches, images=wait.images, cut=True)
+            wait = Wait(batches=wait.batches, images=wait.images, reported=wait.reported, cut=True)
+            chunks = ()
         most = max(identification.MIN_CHUNKS, self.settings.max_pooled_images // CHUNK)
         self.wait = replace(
             wait,
