@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ with watched:
     from vase.domains import idx, own
     from vase.images import files
     from vase.report.run import load_networks
+    from vase.settings import ModelSettings
     from vase.training import checkpoint
     from vase.training.folder import read_json, read_lines
 
@@ -156,7 +158,7 @@ def _model() -> bytes:
 def _load(path: Path) -> Any:
     """As the library and as the report read a model; neither may break off the other."""
     loaded = []
-    for load in (VASE.load, load_networks):
+    for load in (VASE.load, partial(load_networks, model=ModelSettings())):
         try:
             loaded.append(load(path))
         except VaseError as error:

@@ -170,15 +170,10 @@ def counted(fault: Fault | None, at: int) -> Iterator[list[int]]:
 
         return call
 
-    def temporary(*given: Any, **named: Any) -> Spoilt:
-        return Spoilt(made(*given, **named), gate)
-
-    made = tempfile.NamedTemporaryFile
     with (
         mock.patch.object(Path, "open", opened(Path.open)),
         mock.patch.object(Path, "replace", before(Path.replace)),
         mock.patch.object(os, "fsync", before(os.fsync)),
-        mock.patch.object(tempfile, "NamedTemporaryFile", temporary),
     ):
         yield count
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import grad, gradcheck
 from torch.nn.functional import pad
 
-from vase import VASE, ConfigError
+from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
 from vase.nets import ENCODERS, Architecture, Networks
 from vase.nets.architecture import modulated
@@ -103,7 +103,10 @@ def test_own_networks_are_made_kept_and_grown(tmp_path: Path) -> None:
     }
     model = VASE(latents=3, accelerator="cpu", options=options)
     model.partial_fit(torch.rand(4, 8))
-    assert isinstance(VASE.load(model.save(tmp_path / "model")).learner_.average.decoder, Own)
+    saved = model.save(tmp_path / "model")
+    with pytest.raises(CheckpointError, match=rf"names code to run: {__name__}:Own"):
+        VASE.load(saved)
+    assert isinstance(VASE.load(saved, trust_code=True).learner_.average.decoder, Own)
     assert isinstance(model.learner_.average.encoder, DenseEncoder)  # the default for vectors
     larger = grown(model.learner_.networks, 5)
     assert isinstance(larger.decoder, Own)

@@ -19,7 +19,7 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 
 # Which rooms (packages or modules right below src/vase) a room may import, itself aside.
-BASE = frozenset({"errors", "records", "settings", "isolation", "arguments"})
+BASE = frozenset({"errors", "records", "settings", "isolation", "arguments", "memory_limit"})
 LEARNER = BASE | {"registry", "objective", "nets", "detection", "lifelong"}
 RUN = LEARNER | {"images", "domains", "training", "config"}
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "arguments": frozenset({"errors"}),
     "feature_names": frozenset({"errors"}),
     "isolation": frozenset(),
-    "images": frozenset({"errors"}),
+    "memory_limit": frozenset({"errors"}),
+    "images": frozenset({"errors", "memory_limit"}),
     "objective": BASE,
     "nets": BASE | {"registry"},
     "detection": BASE | {"registry", "nets", "objective"},
@@ -39,16 +40,17 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "lifelong": BASE | {"registry", "objective", "nets", "detection"},
     "training": LEARNER | {"domains"},
     "config": frozenset({"errors", "settings"}),
+    "consent": RUN,
     "build": RUN,
     "probes": RUN | {"build", "metrics"},
     "agent": RUN | {"build", "metrics", "probes"},
     "bench": RUN | {"build", "metrics", "probes", "report", "agent"},
     "report": RUN | {"build", "metrics", "probes"},
     "explorer": RUN | {"build", "probes", "report"},
-    "integrity": RUN,
+    "integrity": RUN | {"consent"},
     "export": LEARNER | {"training"},
     "hub": LEARNER,
-    "persistence": RUN | {"build"},
+    "persistence": RUN | {"build", "consent"},
     "estimator": RUN | {"build", "export", "hub", "feature_names", "persistence"},
     "cli": RUN
     | {
@@ -61,6 +63,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         "estimator",
         "export",
         "explorer",
+        "consent",
         "integrity",
     },
     # The package's own front: __init__.py offers names, __main__.py starts the command line.

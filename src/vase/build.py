@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -25,7 +27,9 @@ from vase.domains.stream import Schedule, Stream
 from vase.errors import ConfigError, DataError, reason
 from vase.images import files
 from vase.lifelong.learner import Learner
+from vase.memory_limit import machine_memory, refuse_above
 from vase.nets import Architecture, space_to_depth_for
+from vase.nets.memory import training_bytes
 from vase.settings import DomainSettings, TrainingSettings
 from vase.training.cuda_graphs import CudaGraphLearner
 from vase.training.data_parallel import DataParallelLearner
@@ -43,11 +47,15 @@ _SPRITE_SEEDS: dict[Split, int] = {"train": 0, "test": 1}
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where downloaded data is looked for, and who is told about it."""
+    """Where downloaded data is looked for, and who is told about it.
+
+    trust: whether a run that was not begun here may have what its settings want of this machine.
+    """
 
     folder: Path | None = None
     offline: bool = False
     progress: Callable[[str], None] | None = None
+    trust: bool = False
 
 
 def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
@@ -242,18 +250,37 @@ def learner(
             "resume` share a run among devices. Leave it out."
         )
     on = shared or Devices(_fabric(config.training))
+    shape = architecture(config, image)
+    _refuse_unaffordable(config, shape, on.fabric.device)
     kind: type[Learner] = CudaGraphLearner if on.fabric.device.type == "cuda" else Learner
     options: dict[str, Any] = {}
     if on.count > 1:
         kind, options = DataParallelLearner, {"group": on}
     return kind(
-        architecture(config, image),
+        shape,
         config,
         seed=config.training.seed,
         device=on.fabric.device,
         autocast=on.fabric.autocast,
         detector=detector,
         **options,
+    )
+
+
+def _refuse_unaffordable(config: Config, shape: Architecture, device: torch.device) -> None:
+    """Raise a `ConfigError` for a model that has no room on its device."""
+    present, replay = config.stream.batch_size // config.training.devices, config.replay
+    images = present + (replay.count(present) if replay.enabled else 0)
+    stored = (config.memory.frames + replay.stored_images) * 4.0 * prod(shape.image)
+    here = device.type == "cuda"
+    most = torch.cuda.get_device_properties(device).total_memory if here else machine_memory()
+    refuse_above(
+        training_bytes(shape, images) + stored,
+        most,
+        f"Training on batches of {present} images of {shape.height} x {shape.width} pixels",
+        "Choose a smaller stream.batch_size, stream.size or memory.frames, or smaller networks: "
+        "model.hidden, model.encoder_channels, model.decoder_channels.",
+        ConfigError,
     )
 
 

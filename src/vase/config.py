@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,15 @@ from vase.settings import (
     ProbeSettings,
     StreamSettings,
     TrainingSettings,
+)
+
+MOST_BYTES, MOST_DEPTH = 1_000_000, 32  # of a file of settings
+MOST_PROBLEMS = 20  # that are told
+# Strings and comments of TOML, whether they end or not: a pattern that never turns back.
+ASIDE = re.compile(
+    r'''"""(?:\\.|(?!""")[^\\])*+(?:"""|\Z)|"(?:\\.|[^"\\\n])*+"?'''
+    r"""|'''(?:(?!''')[\s\S])*+(?:'''|\Z)|'[^'\n]*+'?|#[^\n]*+""",
+    re.DOTALL,
 )
 
 # Keys of version 0.1, and what became of them; a key that went with its section is not listed.
@@ -134,7 +144,9 @@ def parse(values: Mapping[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_problem(detail)}" for detail in error.errors())
+        problems = "\n".join(f"  {_problem(each)}" for each in error.errors()[:MOST_PROBLEMS])
+        if error.error_count() > MOST_PROBLEMS:
+            problems += f"\n  and {error.error_count() - MOST_PROBLEMS:,} more."
         raise ConfigError(f"The configuration '{source}' cannot be used:\n{problems}") from None
 
 
@@ -186,9 +198,24 @@ def _laid_over(values: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes; settings are small")
+        return _parsed(content.decode())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"'{path}' cannot be read as TOML: {error}.") from None
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """TOML as a tree; a `ValueError` before what is nested deep takes memory and time."""
+    bare = ASIDE.sub("", text)
+    if max(piece.count(".") for piece in re.split(r"[^\w\-. \t]+", bare)) > MOST_DEPTH:
+        raise ValueError(f"a key has more than {MOST_DEPTH} parts")
+    opened = accumulate(1 if each in "[{" else -1 for each in re.findall(r"[][{}]", bare))
+    if max(opened, default=0) > MOST_DEPTH:
+        raise ValueError(f"values are nested more than {MOST_DEPTH} deep")
+    return tomllib.loads(text)
 
 
 def assign(values: dict[str, Any], override: str) -> None:

@@ -263,12 +263,13 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         revision: str | None = None,
         token: str | None = None,
         accelerator: str | None = None,
+        trust_code: bool = False,
     ) -> Self:
-        """A model from the Hugging Face Hub, or from a folder that holds such a one."""
+        """A model from the Hugging Face Hub, or from a folder that holds such a one; see `load`."""
         from vase import hub
 
         path = hub.pull(repo_id, revision=revision, token=token)
-        return cls.load(path, accelerator=accelerator)
+        return cls.load(path, accelerator=accelerator, trust_code=trust_code)
 
     @isolated()
     def to_onnx(self, folder: str | Path) -> dict[str, float]:
@@ -283,9 +284,15 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     @classmethod
     @isolated()
-    def load(cls, path: str | Path, *, accelerator: str | None = None) -> Self:
-        """A model that was saved with `save`, on its own accelerator or on another."""
-        return persistence.load(cls, Path(path), accelerator)
+    def load(
+        cls, path: str | Path, *, accelerator: str | None = None, trust_code: bool = False
+    ) -> Self:
+        """A model that was saved with `save`, on its own accelerator or on another.
+
+        trust_code: whether networks and detectors of your own, which the file names as
+        `module:Class`, are imported; without it such a file is refused.
+        """
+        return persistence.load(cls, Path(path), accelerator, trust_code)
 
     # ---- inside --------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vase import build, config
+from vase import build, config, consent
 from vase.errors import CheckpointError
 from vase.images.layout import Layout
 from vase.lifelong import state
@@ -66,8 +66,11 @@ def save(model: Estimator, path: Path) -> Path:
     return target
 
 
-def load(kind: type[Model], path: Path, accelerator: str | None) -> Model:
-    """A model from its file; a `CheckpointError` says what is wrong with it."""
+def load(kind: type[Model], path: Path, accelerator: str | None, trust_code: bool) -> Model:
+    """A model from its file; a `CheckpointError` says what is wrong with it.
+
+    trust_code: whether code outside of this package, which the file names, may be run.
+    """
     tensors, record = checkpoint.read(_with_suffix(path))
     if "estimator" not in record:
         raise CheckpointError(
@@ -75,14 +78,20 @@ def load(kind: type[Model], path: Path, accelerator: str | None) -> Model:
         )
     with checkpoint.understood(path):
         saved, shape = record["estimator"], Architecture(**record["architecture"])
-        state.refuse_unfit(shape, tensors)
         model = kind(**saved["parameters"])
         model.accelerator = accelerator or model.accelerator
-        made = build.architecture(_settings(model, shape.image), shape.image)
+        settings = _settings(model, shape.image)
+        made = build.architecture(settings, shape.image)
         if made.model_copy(update={"environments": shape.environments}) != shape:
             raise CheckpointError(
                 f"The parameters in '{path}' are of another model than its weights."
             )
+        if (named := consent.own_code(settings)) and not trust_code:
+            raise CheckpointError(
+                f"'{path}' names code to run: {', '.join(named)}. If you know where the file comes "
+                "from and want that, load it with trust_code=True."
+            )
+        state.refuse_unfit(shape, tensors)
         begin(model, shape.image, saved["layout"])
         state.restore(model.learner_, tensors, record)
         model.events_ = [Event(**event) for event in saved["events"]]

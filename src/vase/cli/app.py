@@ -19,6 +19,7 @@ from vase.cli.options import (
     Offline,
     Run,
     Seeds,
+    TrustPaths,
     console,
     data_options,
 )
@@ -69,6 +70,7 @@ def resume(
     run: Run,
     data_dir: DataDir = None,
     offline: Offline = False,
+    trust_paths: TrustPaths = False,
     report: Annotated[
         bool, typer.Option(help="Probe and write the report when training is done.")
     ] = True,
@@ -76,23 +78,33 @@ def resume(
     """Go on with a run exactly where it stopped."""
     from vase.cli import session
 
-    session.resume(run, data_options(data_dir, offline), console, report)
+    session.resume(run, data_options(data_dir, offline, trust_paths), console, report)
 
 
 @app.command()
-def probe(run: Run, data_dir: DataDir = None, offline: Offline = False) -> None:
+def probe(
+    run: Run,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    trust_paths: TrustPaths = False,
+) -> None:
     """Measure a run on held-out data: readouts, detection, forgetting -> RUN/probes.json."""
     from vase.cli import session
 
-    session.probe(run, data_options(data_dir, offline), console)
+    session.probe(run, data_options(data_dir, offline, trust_paths), console)
 
 
 @app.command()
-def report(run: Run, data_dir: DataDir = None, offline: Offline = False) -> None:
+def report(
+    run: Run,
+    data_dir: DataDir = None,
+    offline: Offline = False,
+    trust_paths: TrustPaths = False,
+) -> None:
     """Write RUN/report.html and RUN/figures/*.png."""
     from vase.cli import session
 
-    session.report(run, data_options(data_dir, offline), console)
+    session.report(run, data_options(data_dir, offline, trust_paths), console)
 
 
 @app.command()
@@ -109,6 +121,7 @@ def translate(
     ] = None,
     data_dir: DataDir = None,
     offline: Offline = False,
+    trust_paths: TrustPaths = False,
 ) -> None:
     """Show images of one environment as another would have them, and say what was kept.
 
@@ -116,7 +129,9 @@ def translate(
     """
     from vase.cli import sharing
 
-    sharing.translate(run, source, target, images, data_options(data_dir, offline), console)
+    sharing.translate(
+        run, source, target, images, data_options(data_dir, offline, trust_paths), console
+    )
 
 
 @app.command()
@@ -126,6 +141,7 @@ def ambiguity(
     second: Annotated[str, typer.Argument(help="Another one.", metavar="ENV")],
     data_dir: DataDir = None,
     offline: Offline = False,
+    trust_paths: TrustPaths = False,
 ) -> None:
     """Show images between two environments: which are they taken for, and how surely.
 
@@ -133,7 +149,7 @@ def ambiguity(
     """
     from vase.cli import sharing
 
-    sharing.ambiguity(run, first, second, data_options(data_dir, offline), console)
+    sharing.ambiguity(run, first, second, data_options(data_dir, offline, trust_paths), console)
 
 
 @app.command()
@@ -158,6 +174,7 @@ def explore(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     data_dir: DataDir = None,
     offline: Offline = False,
+    trust_paths: TrustPaths = False,
 ) -> None:
     """Imagine states that were never seen here, act until they are reached, and learn from them.
 
@@ -165,27 +182,17 @@ def explore(
     """
     from vase.cli import exploration
 
-    options = data_options(data_dir, offline)
+    options = data_options(data_dir, offline, trust_paths)
     exploration.explore(run, place, settings or [], policy, steps, seed, options, console)
 
 
 @app.command("check")
 def check_run(run: Run) -> None:
     """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""
-    from vase import integrity
-    from vase.report import diagnostics
-    from vase.report.run import read_run
-    from vase.training import folder as folders
+    from vase.cli import session
 
-    folder = folders.open_run(run)
-    findings = integrity.examine(folder)
-    for each in findings:
-        state = Text("whole", "green") if each.whole else Text("wrong", "red")
-        console.print(state + f"  {each.file:40}  {each.message}", soft_wrap=True)
-    if not all(each.whole for each in findings):
+    if not session.check(run, console):
         raise typer.Exit(1)
-    for complaint in diagnostics.diagnose(read_run(folder)) if folder.checkpoint.is_file() else []:
-        console.print(Text("note", "yellow") + f"   {complaint}", soft_wrap=True)
 
 
 @app.command()
@@ -198,14 +205,16 @@ def serve(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser on it.")] = False,
     data_dir: DataDir = None,
     offline: Offline = False,
+    trust_paths: TrustPaths = False,
 ) -> None:
     """Explore a run in the browser: drag its latents, drop an image, scrub through the training."""
+    from vase import integrity
     from vase.explorer import serve as show_page
-    from vase.training import folder as folders
 
+    data = data_options(data_dir, offline, trust_paths)
     show_page(
-        folders.open_run(run),
-        data_options(data_dir, offline),
+        integrity.open_run(run, trust=trust_paths),
+        data,
         host=host,
         port=port,
         show=show,
@@ -215,12 +224,14 @@ def serve(
 
 @app.command()
 def export(
-    run: Run, onnx: Annotated[Path, typer.Option(help="The folder to write to.", metavar="FOLDER")]
+    run: Run,
+    onnx: Annotated[Path, typer.Option(help="The folder to write to.", metavar="FOLDER")],
+    trust_paths: TrustPaths = False,
 ) -> None:
     """Write a run's model as ONNX: encoder, decoder, belief over environments, and their sizes."""
     from vase.cli import session
 
-    session.export(run, onnx, console)
+    session.export(run, onnx, trust_paths, console)
 
 
 @app.command()

@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vase import build, config
+from vase import build, config, integrity
 from vase.cli.progress import describe
 from vase.errors import ConfigError, RunError
 from vase.lifelong import state
 from vase.training import checkpoint
-from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder, rounded, write_json
 
@@ -40,7 +39,7 @@ def explore(
     from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
     from vase.report import exploration, pictures, style
 
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust)
     given: dict[str, Any] = {}
     for each in settings:
         config.assign(given, each)

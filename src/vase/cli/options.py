@@ -27,10 +27,18 @@ Keep = Annotated[bool, typer.Option(help="Keep the folders of finished runs.")]
 Tables = Annotated[Path, typer.Option("--out", help="Folder of raw files and tables.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Look for data files here first.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download anything.")]
+TrustPaths = Annotated[
+    bool,
+    typer.Option(
+        "--trust-paths",
+        help="Let a run that was not begun on this machine read the paths, run the code and tell "
+        "the tracker that its settings name.",
+    ),
+]
 
 
-def data_options(folder: Path | None, offline: bool) -> DataOptions:
+def data_options(folder: Path | None, offline: bool, trust: bool = False) -> DataOptions:
     """Where data is looked for."""
     from vase.build import DataOptions
 
-    return DataOptions(folder, offline, lambda text: console.print(text, soft_wrap=True))
+    return DataOptions(folder, offline, lambda text: console.print(text, soft_wrap=True), trust)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vase import build, config
+from vase import build, config, consent, integrity
 from vase.cli.progress import watch
 from vase.cli.signals import stop_request
 from vase.config import Config
@@ -73,6 +73,8 @@ def train(
     on = build.devices(settings)
     learner = build.learner(settings, stream.shape, shared=on)
     folder = folders.create(out, config.to_toml(settings))
+    if consent.demands(settings, out):
+        consent.remember(folder.config.read_bytes())  # they were chosen here
     with folders.sole_writer(folder):
         _go_on(folder, settings, stream, learner, on, console)
     if report:
@@ -81,7 +83,7 @@ def train(
 
 def resume(path: Path, data: build.DataOptions, console: Console, report: bool) -> None:
     """Go on with a run from its checkpoint, or from its start if it has none yet."""
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust, training=True)
     settings = config.load(str(folder.config))
     if follows(settings.training.devices):
         _follow(settings, folder, data, console)
@@ -107,7 +109,7 @@ def probe(path: Path, data: build.DataOptions, console: Console) -> None:
     """Measure a run."""
     from vase import probes
 
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust)
     console.print("Probing every milestone on held-out images: a minute or two.")
     with console.status("Probing") as status:
         probes.evaluate_run(folder, data, progress=lambda text: status.update(Text(text)))
@@ -118,7 +120,7 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     """Write a run's report."""
     from vase import report as pages
 
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust)
     if not folder.checkpoint.is_file():
         raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
     with console.status("Drawing") as status:
@@ -126,12 +128,34 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     console.print(f"Report: {page}", soft_wrap=True)
 
 
-def export(path: Path, out: Path, console: Console) -> None:
+def check(path: Path, console: Console) -> bool:
+    """Say whether a run is whole, what it wants of this machine, and what looks wrong in it."""
+    from vase.report import diagnostics
+    from vase.report.run import read_run
+
+    folder = folders.open_run(path)
+    findings = integrity.examine(folder)
+    for each in findings:
+        state = Text("whole", "green") if each.whole else Text("wrong", "red")
+        console.print(state + f"  {each.file:40}  {each.message}", soft_wrap=True)
+    if not all(each.whole for each in findings):
+        return False
+    settings = config.load(str(folder.config))
+    for demand in consent.demands(settings, path):
+        console.print(Text("asks", "yellow") + f"    to {demand}", soft_wrap=True)
+    if folder.checkpoint.is_file() and not consent.own_code(settings):
+        for complaint in diagnostics.diagnose(read_run(folder)):
+            console.print(Text("note", "yellow") + f"   {complaint}", soft_wrap=True)
+    return True
+
+
+def export(path: Path, out: Path, trust: bool, console: Console) -> None:
     """Write a run's model as ONNX."""
     from vase.export import to_onnx
     from vase.report.run import load_networks
 
-    networks, memory, _ = load_networks(folders.open_run(path).checkpoint)
+    folder = integrity.open_run(path, trust=trust)
+    networks, memory, _ = load_networks(folder.checkpoint, config.load(str(folder.config)).model)
     with console.status("Exporting, and comparing with PyTorch"):
         differences = to_onnx(networks, memory, out)
     for name, value in differences.items():

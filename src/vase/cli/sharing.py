@@ -8,12 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vase import build
+from vase import build, integrity
 from vase.errors import InputError
 from vase.images import files
 from vase.report import page_text, pictures, style, translation
 from vase.report import run as runs
-from vase.training import folder as folders
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder, rounded, write_json
 
@@ -27,7 +26,7 @@ def translate(
     console: Console,
 ) -> None:
     """Measure and draw translations of a run: one pair of domains, all pairs, or given images."""
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust)
     if own is not None:
         _translate_own(folder, source, target, own, console)
         return
@@ -118,7 +117,7 @@ def ambiguity(
     from vase.probes import translation as pairing
     from vase.report import ambiguity as drawing
 
-    folder = folders.open_run(path)
+    folder = integrity.open_run(path, trust=data.trust)
     run = evaluate.open_run(folder, data)
     model = pairing.load_last_model(run, folder)
     pairing.distinct_pairs(run, model, first, second)

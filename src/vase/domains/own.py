@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -42,12 +43,14 @@ from vase.images.files import (
 )
 from vase.images.layout import layout_of
 from vase.images.values import to_batch
+from vase.memory_limit import machine_memory, refuse_above
 from vase.records import GroundTruth
 
 ARRAYS = (".npy", ".npz")
 LOOKED_AT = 50  # rows of an array that are checked first
 FEWEST = 20  # images of a domain
 MOST_KEPT = 100_000  # files of a folder that are decoded before training
+MOST_SAMPLED, PIECES, PIECE = 1000, 16, 1 << 16  # files, and pieces of so many bytes, for a digest
 HELD_OUT = 10  # of so many images one is kept for testing
 DECODING = 2  # version of what `vase.images` makes of a file: what was kept by another is left
 Images = NDArray[Any]
@@ -206,12 +209,30 @@ def array(path: Path) -> Images:
 
 
 def _only(path: Path, kept: np.lib.npyio.NpzFile) -> Images:
-    """The one array of an archive."""
+    """The one array of an archive, as large as it says and no larger than there is room."""
     if len(kept.files) != 1:
         raise DataError(
             f"'{path}' holds {len(kept.files)} arrays ({', '.join(kept.files)}). "
             "Save the images alone, with numpy.save."
         )
+    assert kept.zip is not None
+    (member,) = kept.zip.infolist()
+    refuse_above(
+        member.file_size,
+        machine_memory() // 2,
+        f"'{path}' is packed, and unpacked it",
+        "Save it with numpy.save: an .npy file is read piece by piece.",
+        DataError,
+    )
+    headers = np.lib.format
+    with kept.zip.open(member) as file:
+        version = headers.read_magic(file)
+        header = (
+            headers.read_array_header_1_0 if version == (1, 0) else headers.read_array_header_2_0
+        )
+        shape, _, kind = header(file)
+        if prod(shape) * kind.itemsize > member.file_size:  # before NumPy takes memory for it
+            raise DataError(f"'{path}' holds less than its header says. Save it anew.")
     only: Images = kept[kept.files[0]]
     return only
 
@@ -219,15 +240,26 @@ def _only(path: Path, kept: np.lib.npyio.NpzFile) -> Images:
 def digest(path: Path) -> str:
     """What names the images at a path: a run goes on with these or not at all.
 
-    Of a folder the names and sizes of its files, of a video its own, of an array its shape, type
-    and size.
+    The names, sizes and contents of its files, of large ones and of many the contents of pieces
+    that are spread evenly: so it takes seconds, however many there are.
     """
-    if scaled(path):
-        told: list[Any] = [(each.name, each.stat().st_size) for each in _sources(path)]
-    else:
+    found = _sources(path)
+    told: list[Any] = [(each.name, each.stat().st_size) for each in found]
+    told += [_sampled(each) for each in found[:: -(-len(found) // MOST_SAMPLED) or 1]]
+    if not scaled(path):
         images = array(path)
-        told = [images.shape, str(images.dtype), path.stat().st_size]
+        told += [images.shape, str(images.dtype)]
     return _hash(told)
+
+
+def _sampled(path: Path) -> str:
+    """SHA-256 of a file, or of `PIECES` pieces of it."""
+    size, content = path.stat().st_size, hashlib.sha256()
+    with path.open("rb") as file:
+        for k in range(PIECES if size > PIECES * PIECE else 1):
+            file.seek(k * (size - PIECE) // (PIECES - 1) if k else 0)
+            content.update(file.read(PIECE if size > PIECES * PIECE else size))
+    return content.hexdigest()
 
 
 def _hash(told: object) -> str:

@@ -61,17 +61,47 @@ class Environment:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Environment:
-        return Environment(
+        """The record of what JSON held; a `ValueError` if it can be none."""
+        known = Environment(
             index=record["index"],
             mask=np.array(record["mask"], dtype=bool),
             moments=Moments(
-                np.array(record["mean"]), np.array(record["variance"]), record["count"]
+                np.array(record["mean"], dtype=float),
+                np.array(record["variance"], dtype=float),
+                record["count"],
             ),
             capacity=Capacity(record["capacity"], record["used"]),
             batches=record["batches"],
-            kl=np.array(record["kl"]),
-            out_of_distribution=record["out_of_distribution"],
+            kl=np.array(record["kl"], dtype=float),
+            out_of_distribution=bool(record["out_of_distribution"]),
         )
+        _refuse_impossible(known)
+        return known
+
+
+def _refuse_impossible(known: Environment) -> None:
+    """Raise a `ValueError` for numbers, lengths and signs that no environment has."""
+    moments, capacity, latents = known.moments, known.capacity, known.mask.size
+    whole = [known.index, known.batches]
+    numbers = [moments.count, capacity.nats, capacity.used, *known.kl.flat]
+    numbers += [*moments.mean.flat, *moments.variance.flat]
+    if any(type(each) is not int or each < 0 for each in whole):
+        raise ValueError(f"environment {known.index!r} after {known.batches!r} batches")
+    shapes = {moments.mean.shape, moments.variance.shape}
+    if (
+        known.mask.ndim != 1
+        or shapes != {(latents + 2,)}
+        or known.kl.shape
+        not in (
+            (1,),
+            (latents,),
+        )
+    ):
+        raise ValueError(f"environment {known.index}: its lists differ in length")
+    if not np.isfinite(np.array(numbers, dtype=float)).all():
+        raise ValueError(f"environment {known.index}: a number is not finite")
+    if moments.count < 0 or (moments.variance < 0).any():
+        raise ValueError(f"environment {known.index}: a count or a variance is negative")
 
 
 @dataclass(frozen=True)
@@ -129,8 +159,16 @@ class Environments:
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Environments:
+        """The environments of what JSON held; a `ValueError` if they can be none."""
         known = [Environment.from_json(entry) for entry in record["records"]]
-        return Environments.of(known, record["current"])
+        ids, current = [each.index for each in known], record["current"]
+        if sorted(ids) != list(range(len(ids))):
+            raise ValueError(f"environments are numbered {ids}")
+        if current not in (ids or [-1]) or type(current) is not int:
+            raise ValueError(f"the present environment is {current!r} of {len(ids)}")
+        if len({each.mask.size for each in known}) > 1:
+            raise ValueError("environments differ in their number of latents")
+        return Environments.of(known, current)
 
 
 def updated(record: Environment, seen: Moments, kl: Sequence[float]) -> Environment:

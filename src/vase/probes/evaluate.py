@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from vase import __version__, build
 from vase import config as configuration
 from vase.config import Config
 from vase.domains.canvas import Domain
-from vase.domains.stream import Schedule
-from vase.errors import RunError
+from vase.domains.stream import Schedule, Stream
+from vase.errors import ConfigError, RunError
 from vase.lifelong.environments import USED, Environment
+from vase.memory_limit import machine_memory, refuse_above
 from vase.probes import latents
 from vase.probes.calibration import measure_calibration
 from vase.probes.detection import LogRecord, matched_index, score_detection
@@ -30,7 +32,7 @@ from vase.probes.encode import Code, Model, encode, load_model
 from vase.probes.forgetting import summarise_forgetting
 from vase.probes.readout import Examples, Readout, chance_score, fit_linear, fit_mlp
 from vase.settings import ProbeSettings
-from vase.training.folder import RunFolder, read_lines, rounded, write_json
+from vase.training.folder import RunFolder, read_events, read_metrics, rounded, write_json
 
 Axes = tuple[str, str]  # the factors that are a position
 POSITION: Axes = ("x", "y")
@@ -113,14 +115,27 @@ def open_run(folder: RunFolder, data: build.DataOptions) -> EvaluatedRun:
             f"to probe. Train it further: vase resume {folder.path}"
         )
     train, test = (build.stream(config, data, split) for split in ("train", "test"))
+    _refuse_unaffordable(config, train)
     return EvaluatedRun(
         config=config,
         schedule=train.schedule,
         train=train.domains,
         test=test.domains,
-        events=read_lines(folder.events),
-        metrics=read_lines(folder.metrics),
+        events=read_events(folder),
+        metrics=read_metrics(folder),
         weights=weights,
+    )
+
+
+def _refuse_unaffordable(config: Config, stream: Stream) -> None:
+    """Raise a `ConfigError` where the images of one domain have no room."""
+    images = config.probes.train + config.probes.test
+    refuse_above(
+        images * 4.0 * prod(stream.shape),
+        machine_memory(),
+        f"Probing on {images:,} images",
+        "Choose a smaller probes.train and probes.test.",
+        ConfigError,
     )
 
 

@@ -16,11 +16,13 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from vase import config as configs
 from vase.config import Config
 from vase.domains.stream import Schedule, Segment
+from vase.errors import CheckpointError
 from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.state import averaged_networks
 from vase.nets import Architecture, Networks
+from vase.settings import ModelSettings
 from vase.training import checkpoint
-from vase.training.folder import RunFolder, read_json, read_lines
+from vase.training.folder import RunFolder, read_events, read_metrics, read_record
 
 Record = Mapping[str, Any]
 
@@ -92,17 +94,18 @@ class RunRecords:
 
 def read_run(folder: RunFolder) -> RunRecords:
     """Read a run; `RunError` and its kinds say what is missing or damaged."""
-    networks, environments, step = load_networks(folder.checkpoint)
-    metrics = tuple(read_lines(folder.metrics))
-    events = tuple(read_lines(folder.events))
+    settings = configs.load(str(folder.config))
+    networks, environments, step = load_networks(folder.checkpoint, settings.model)
+    metrics = tuple(read_metrics(folder))
+    events = tuple(read_events(folder))
     last = max((record["step"] + 1 for record in (*metrics[-1:], *events[-1:])), default=0)
     return RunRecords(
         path=folder.path,
-        config=configs.load(str(folder.config)),
+        config=settings,
         config_text=folder.config.read_text(encoding="utf-8"),
         metrics=metrics,
         events=events,
-        probes=read_json(folder.probes) if folder.probes.is_file() else None,
+        probes=read_record(folder.probes),
         networks=networks,
         environments=environments,
         steps=max(step, last, 1),
@@ -117,23 +120,32 @@ def read_explorations(folder: RunFolder, step: int) -> tuple[ExplorationResult, 
     """What `vase explore` has found, starting from the run at a step."""
     found = []
     for path in folder.explorations():
-        record, film = read_json(path / "exploration.json"), path / "film.gif"
-        if record["began"] == step:
+        record, film = read_record(path / "exploration.json"), path / "film.gif"
+        if record and record["began"] == step:
             found.append(ExplorationResult(record, film.read_bytes() if film.is_file() else None))
     return tuple(found)
 
 
 def read_pair_records(path: Path, step: int) -> tuple[Record, ...]:
     """What `vase translate` or `vase ambiguity` has measured at a step, a record for every pair."""
-    found = read_json(path)["pairs"] if path.is_file() else []
+    found = (read_record(path) or {"pairs": []})["pairs"]
     return tuple(pair for pair in found if pair["step"] == step)
 
 
-def load_networks(path: Path) -> tuple[Networks, Environments, int]:
-    """The averaged networks, the environments and the step of a checkpoint."""
+def load_networks(path: Path, model: ModelSettings) -> tuple[Networks, Environments, int]:
+    """The averaged networks, the environments and the step of a checkpoint.
+
+    model: the run's settings, which name the networks; a checkpoint alone runs nobody's code.
+    """
     tensors, record = checkpoint.read(path)
     with checkpoint.understood(path):
-        networks = averaged_networks(tensors, Architecture(**record["architecture"]))
+        shape = Architecture(**record["architecture"])
+        if (shape.encoder, shape.decoder) != (model.encoder, model.decoder):
+            raise CheckpointError(
+                f"'{path}' is of a model with the networks {shape.encoder} and {shape.decoder}, "
+                "which config.toml does not name. Put back the file that belongs to it."
+            )
+        networks = averaged_networks(tensors, shape)
         return networks, Environments.from_json(record["environments"]), int(record["step"])
 
 

@@ -96,8 +96,12 @@ class DomainSettings(Section):
     hue: Share | Literal["random", "none"] = Field(
         "random", description="with 3 channels: a hue in [0, 1), one per image, or grey"
     )
-    count: PositiveInt = Field(4000, description="of `solids` and `strokes`: how many are drawn")
-    side: PositiveInt = Field(14, description="of `solids` and `strokes`: in pixels")
+    count: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        4000, description="of `solids` and `strokes`: how many are drawn"
+    )
+    side: Annotated[int, Field(ge=1, le=256)] = Field(
+        14, description="of `solids` and `strokes`: in pixels"
+    )
     options: Mapping[str, Any] = Field(
         {},
         description="settings of a domain of your own; of `autoregressive`: `phi` (0.9), `size` of "
@@ -165,23 +169,27 @@ class StreamSettings(Section):
 class TrainingSettings(OptimizerSettings):
     """The optimizer, the device, and what is written when."""
 
-    seed: NonNegativeInt = Field(0, description="of weights, noise and stream")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="of weights, noise and stream"
+    )
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="`auto` takes the best device there is"
     )
-    threads: NonNegativeInt = Field(
+    threads: Annotated[int, Field(ge=0, le=4096)] = Field(
         0,
         description="of the CPU; 0 takes as many as others leave free when the run begins, and is "
         "written down as that number: with another one sums round otherwise",
     )
-    devices: PositiveInt = Field(1, description="devices that share every batch evenly")
+    devices: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="devices that share every batch evenly"
+    )
     precision: Precision = Field("32-true", description="of the arithmetic")
     tracker: Literal["none", "wandb", "trackio", "mlflow"] = Field(
         "none", description="an experiment tracker beside TensorBoard"
     )
     log_every: PositiveInt = Field(10, description="steps between lines of metrics.jsonl")
     checkpoint_every: PositiveInt = Field(500, description="steps between checkpoints")
-    milestones: PositiveInt = Field(
+    milestones: Annotated[int, Field(ge=1, le=1000)] = Field(
         4, description="weights kept per segment of the schedule; about 100 in all at most"
     )
 
@@ -189,8 +197,12 @@ class TrainingSettings(OptimizerSettings):
 class ProbeSettings(Section):
     """Images per domain on which probes are fitted and scored."""
 
-    train: Annotated[int, Field(ge=100)] = Field(5000, description="images to fit readouts on")
-    test: Annotated[int, Field(ge=100)] = Field(5000, description="images to score them on")
+    train: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        5000, description="images to fit readouts on"
+    )
+    test: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
+        5000, description="images to score them on"
+    )
     metrics: tuple[str, ...] = Field(
         (),
         description="further metrics at every milestone: `mig`, `sap`, `dci`, `factor-vae`, "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,20 +133,22 @@ def write_bytes(path: Path, content: bytes, *, earlier: Path | None = None) -> N
 
     earlier: the name that the file goes on by. Between two renames there may be only that one.
     """
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            temporary = Path(file.name)
-            try:
+        try:
+            # What the user's umask leaves, as any program's files; and no more than the file had.
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                temporary.chmod(0o644)
-                if earlier is not None and path.exists():
+            if path.exists():
+                temporary.chmod(temporary.stat().st_mode & path.stat().st_mode & 0o777)
+                if earlier is not None:
                     path.replace(earlier)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         _sync_folder(path.parent)
     except OSError as error:
         raise RunError(

@@ -13,6 +13,8 @@ probes.json  translation.json  ambiguity.json  exploration/  report.html  figure
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vase.errors import RunError, reason, undecodable
+from vase.training import schema
 from vase.training.checkpoint import write_bytes
+
+MOST_LOG_BYTES, MOST_JSON_BYTES = 200_000_000, 50_000_000
+MOST_ENTRIES = 100_000  # of files and folders in a run
+MEASURED = {
+    "probes.json": schema.PROBES,
+    "translation.json": schema.TRANSLATIONS,
+    "ambiguity.json": schema.AMBIGUITIES,
+    "exploration.json": schema.EXPLORATION,
+}
 
 
 @dataclass(frozen=True)
@@ -117,14 +129,50 @@ def _is_left(path: Path) -> bool:
 
 
 def open_run(path: Path) -> RunFolder:
-    """An existing run folder."""
+    """An existing run folder, in which nothing leads out of it; see `integrity.open_run`."""
     folder = RunFolder(path)
     if not folder.config.is_file():
         raise RunError(
             f"'{path}' is not a run folder: it has no config.toml. "
             f"Start one with: vase train quick --out {path}"
         )
+    _refuse_foreign(path)
     return folder
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise a `RunError` for what is no file or folder of the run's own: it may be a stranger's."""
+    root, entries = path.resolve(), 0
+    for place, folders, files in os.walk(path, onerror=_refuse_unreadable):
+        for name in (*folders, *files):
+            entry = Path(place) / name
+            entries += 1
+            if entries > MOST_ENTRIES:
+                raise RunError(f"'{path}' holds more than {MOST_ENTRIES:,} files; no run does.")
+            mode = entry.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                if not _resolved(entry).is_relative_to(root):
+                    raise RunError(
+                        f"'{entry}' is a link out of the run folder, and would be read, written or "
+                        "deleted in its place. Take it out, or put a copy there."
+                    )
+            elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RunError(
+                    f"'{entry}' is no file and no folder but a pipe, a socket or a device. Take it "
+                    "out."
+                )
+
+
+def _resolved(link: Path) -> Path:
+    """Where a link leads; of one that leads nowhere, the root of all paths."""
+    try:
+        return link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return Path(link.anchor or "/")
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise RunError(f"'{error.filename}' cannot be read: {error.strerror}.")
 
 
 @contextmanager
@@ -151,14 +199,26 @@ def sole_writer(folder: RunFolder) -> Iterator[None]:
         lock.release()
 
 
+def read_metrics(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, checked."""
+    return schema.checked(folder.metrics, read_lines(folder.metrics), schema.METRICS)
+
+
+def read_events(folder: RunFolder) -> list[dict[str, Any]]:
+    """The lines of events.jsonl, checked."""
+    return schema.checked(folder.events, read_lines(folder.events), schema.EVENTS)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A file of measurements, checked; None where there is none."""
+    return schema.checked(path, read_json(path), MEASURED[path.name]) if path.is_file() else None
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The records of a .jsonl file; a last line that was cut off is left out."""
     if not path.is_file():
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
+    lines = _text(path, MOST_LOG_BYTES).splitlines()
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -198,13 +258,25 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """One JSON object from a file of the run."""
+    text = _text(path, MOST_JSON_BYTES)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
     if not isinstance(record, dict):
         raise RunError(f"'{path}' holds no JSON object.")
     return record
+
+
+def _text(path: Path, most: int) -> str:
+    """The text of a file of a run, of so many bytes at most."""
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise RunError(f"'{path}' has {size:,} bytes; of a run it has at most {most:,}.")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RunError(f"'{path}' cannot be read: {reason(error)}.") from None
 
 
 def rounded(value: Any) -> Any:
