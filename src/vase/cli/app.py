@@ -199,9 +199,14 @@ def check_run(run: Run) -> None:
 def serve(
     run: Run,
     host: Annotated[
-        str, typer.Option(help="Whom the page is shown to; this machine alone by default.")
+        str,
+        typer.Option(help="The address to listen at; 0.0.0.0 for others, who then need a token."),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name by which it may be asked; repeatable."),
+    ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser on it.")] = False,
     data_dir: DataDir = None,
     offline: Offline = False,
@@ -217,6 +222,7 @@ def serve(
         data,
         host=host,
         port=port,
+        allow=allow_host or (),
         show=show,
         say=lambda text: console.print(text, soft_wrap=True, highlight=False),
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import BinaryIO
 
 import numpy as np
-from nicegui import events, ui
+from nicegui import ui
 from numpy.typing import NDArray
 from PIL import Image
 
 from vase.errors import InputError, VaseError
-from vase.explorer import run_data
+from vase.explorer import run_data, uploads
 from vase.explorer.run_data import EnvironmentEntry, ExplorerData, ImageInference, LatentControl
-from vase.images import files
 from vase.images.pixels import MODES
 from vase.report.decode import Floats
 from vase.report.images import mosaic
@@ -46,8 +46,9 @@ STYLE = """
 class Page:
     """One visitor's page: the environment, the latents and the image that are looked at."""
 
-    def __init__(self, explored: ExplorerData) -> None:
+    def __init__(self, explored: ExplorerData, reader: uploads.ImageReader) -> None:
         self.explored = explored
+        self.reader = reader
         self.index = explored.run.environments.current
         self.z: NDArray[np.float32] = run_data.sample_latents(explored, self.index, 0)
         self.dreams = 0
@@ -177,10 +178,10 @@ class Page:
                     label="Drop an image here",
                     auto_upload=True,
                     max_file_size=run_data.MAX_UPLOAD_BYTES,
-                    on_upload=self._dropped,
                     on_rejected=self._rejected,
                 )
-                self.upload.on("failed", self.upload.reset)
+                uploads.receive(self.upload, self.reader, self._dropped)
+                self.upload.on("failed", self._failed)
                 self.upload.props('accept="image/*" flat bordered').classes("w-full")
             with ui.row().classes("gap-2 py-3"):
                 for domain, images in self.explored.examples.items():
@@ -192,30 +193,39 @@ class Page:
             self.answer = ui.column().classes("w-full gap-4")
         first = next(iter(self.explored.examples.values()), None)
         if first is not None:
-            self._look(first[0])
+            self._show(first[0], run_data.infer_image(self.explored, first[0]))
 
-    async def _dropped(self, event: events.UploadEventArguments) -> None:
-        shape = self.explored.run.networks.architecture
-        content = await event.file.read()
-        self.upload.reset()
+    async def _dropped(self, file: BinaryIO, name: str) -> str:
+        """Look at a file that was sent; the answer to the request."""
         try:
-            image = files.fitted(
-                io.BytesIO(content),
-                event.file.name,
-                (shape.channels, shape.height, shape.width),
-            )
+            image, found = await self.reader.read(file, name)
         except InputError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
-            return
-        self._look(image)
+            with self.answer:
+                ui.notify(str(error), type="negative", multi_line=True)
+            return str(error)
+        finally:
+            self.upload.reset()
+        self._show(image, found)
+        return "Looked at."
+
+    def _failed(self) -> None:
+        ui.notify("The upload failed. Try again, one image at a time.", type="negative")
+        self.upload.reset()
 
     def _rejected(self) -> None:
         limit = run_data.MAX_UPLOAD_BYTES // 1_000_000
         ui.notify(f"That is no image, or one of more than {limit} MB.", type="negative")
         self.upload.reset()
 
-    def _look(self, image: Floats) -> None:
-        found = run_data.infer_image(self.explored, image)
+    async def _look(self, image: Floats) -> None:
+        try:
+            found = await self.reader.infer(image)
+        except InputError as error:
+            ui.notify(str(error), type="negative")
+            return
+        self._show(image, found)
+
+    def _show(self, image: Floats, found: ImageInference) -> None:
         self.answer.clear()
         with self.answer, ui.row().classes("w-full gap-8 items-start"):
             with ui.column().classes("gap-3 grow min-w-64"):

@@ -6,22 +6,25 @@ It is built on NiceGUI, whose scripts and styles all come with it: the page work
 
 from __future__ import annotations
 
+import secrets
 import socket
-from collections.abc import Callable
+import webbrowser
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from vase import build
 from vase.errors import ConfigError
-from vase.explorer import run_data
-from vase.explorer.run_data import MAX_UPLOAD_BYTES
+from vase.explorer import guard, run_data
+from vase.explorer.run_data import MAX_UPLOAD_BYTES, ExplorerData
 from vase.training.folder import RunFolder
 
 if TYPE_CHECKING:
-    from nicegui import App
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from starlette.types import ASGIApp
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+__all__ = ["MAX_UPLOAD_BYTES", "serve"]
+
+SECONDS_TO_END = 5  # of what is being answered when Ctrl-C comes
 
 MessageCallback = Callable[[str], None]
 
@@ -32,57 +35,92 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
+    allow: Sequence[str] = (),
     show: bool = False,
     say: MessageCallback = print,
 ) -> None:
     """Show a run in the browser until Ctrl-C. show: open a window on it.
 
-    Raises ConfigError where NiceGUI is missing or the port is taken, RunError where there is
-    nothing to show yet.
+    allow: names, beside those of this machine, by which it may be asked. Where others can reach
+    `host`, only who knows the token in the address that is said may look.
+
+    Raises ConfigError where NiceGUI is missing, the host is empty, or the port is taken, RunError
+    where there is nothing to show yet.
     """
     _refuse_without_package()
+    if not host.strip():
+        raise ConfigError(
+            "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
+            "0.0.0.0 for others too."
+        )
+    hosts = guard.allowed_hosts(host, allow)
     _refuse_taken(host, port)
     explored = run_data.load_explorer_data(folder, data)
     if not explored.real:
         say("The run's images are not to be had here: its dreams are shown in their place.")
+    token = None if guard.is_loopback(host) else secrets.token_urlsafe(32)
+    found = addresses(host, port, token)
+    say(f"Explore {folder.path} at {found[0]} until Ctrl-C.")
+    for other in found[1:]:
+        say(f"Others find it at {other}")
+    if token:
+        say("Whoever knows this address can look at the run. Nothing is encrypted on the way.")
+    page = _pages(explored, title=f"{folder.path.resolve().name}: VASE")
+    guarded = guard.Guard(page, hosts, token, cookie=f"vase-{port}")
+    _listen(guarded, host, port, found[0] if show else None)
 
-    from nicegui import app, ui
+
+def addresses(host: str, port: int, token: str | None) -> list[str]:
+    """The addresses of the page: one for this machine, and one for others where that is another."""
+    near = {"0.0.0.0": ["127.0.0.1"], "::": ["::1"]}.get(guard.canonical(host), [host])
+    if near != [host]:
+        near += [each for each in (guard.outward_address(),) if each and each not in near]
+    end = f"/?token={token}" if token else ""
+    return [f"http://{f'[{each}]' if ':' in each else each}:{port}{end}" for each in near]
+
+
+def _pages(explored: ExplorerData, title: str) -> ASGIApp:
+    from fastapi import FastAPI
+    from nicegui import ui
 
     from vase.explorer.page import Page
+    from vase.explorer.uploads import ImageReader
 
-    _guard(app, host)
+    reader = ImageReader(explored)
 
     @ui.page("/")
     def page() -> None:
-        Page(explored).build()
+        Page(explored, reader).build()
 
-    near = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
-    say(f"Explore {folder.path} at http://{near}:{port} until Ctrl-C.")
-    ui.run(
+    app = FastAPI(openapi_url=None)
+    ui.run_with(app, title=title, dark=None, show_welcome_message=False)
+    return app
+
+
+def _listen(app: ASGIApp, host: str, port: int, shown: str | None) -> None:
+    """Serve until Ctrl-C; open a window on address `shown` as soon as it answers."""
+    import uvicorn
+
+    from vase.explorer.connections import MOST_MESSAGE_BYTES, TimedConnection
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started and shown:
+                webbrowser.open(shown)
+
+    config = uvicorn.Config(
+        app,
         host=host,
         port=port,
-        title=f"{folder.path.resolve().name}: VASE",
-        dark=None,
-        show=show,
-        reload=False,
-        show_welcome_message=False,
+        http=TimedConnection,
+        ws="wsproto" if find_spec("wsproto") else "auto",  # as NiceGUI itself has it
+        ws_max_size=MOST_MESSAGE_BYTES,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_END,
     )
-
-
-def _guard(app: App, host: str) -> None:
-    """Refuse what is too large before it is read, and pages of other sites."""
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.responses import PlainTextResponse
-
-    @app.middleware("http")
-    async def refuse_large(request: Request, proceed: Callable[[Request], Response]) -> Response:
-        size = request.headers.get("content-length", "0")
-        if request.method == "POST" and not (size.isdigit() and 0 < int(size) <= MAX_UPLOAD_BYTES):
-            return PlainTextResponse("Too large.", status_code=413)
-        return await proceed(request)  # type: ignore[no-any-return, misc]
-
-    if host in LOOPBACK:  # no other site's page may ask in this one's name
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    Server(config).run()
 
 
 def _refuse_without_package() -> None:
@@ -100,8 +138,8 @@ def _refuse_taken(host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
             pass
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"No page can be shown at {host}:{port}: {error.strerror or error}. Choose another "
-            "--port, or another --host."
+            f"No page can be shown at {host}:{port}: {getattr(error, 'strerror', None) or error}. "
+            "Choose another --port, or another --host."
         ) from None

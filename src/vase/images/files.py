@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from vase.errors import DataError, InputError, VaseError, reason, undecodable
-from vase.images.pixels import MODES, Pixels, filling, is_grey, pages
+from vase.images.pixels import MODES, Pixels, filling, is_grey, is_smaller_copy, pages, pixels
 
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
 ENDINGS = frozenset(
@@ -28,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF
 HEIF = frozenset((".heic", ".heif"))  # read by a package of their own
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"))
 MOST_PIXELS = 50_000_000  # of an image that somebody drops: it is held several times over
+MOST_COPIES = 32  # of a page, smaller ones, in one file; each halves the sides
 LOOKED_AT = 50  # files that tell whether a folder is grey
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
@@ -114,29 +115,56 @@ def read(path: Path, shape: Shape, most: int) -> NDArray[np.float32]:
     return scaled
 
 
-def fitted(file: BinaryIO, name: str, shape: Shape) -> NDArray[np.float32]:
+def fitted(
+    file: BinaryIO, name: str, shape: Shape, *, most_pixels: int = MOST_PIXELS
+) -> NDArray[np.float32]:
     """An image of any size, filling (channels, height, width): [C, H, W] in [0, 1].
 
-    An `InputError` where it cannot be read, or where there are several in it.
+    An `InputError` where it cannot be read, where it has more than `most_pixels`, told by its
+    header, or where there are several in the file.
     """
     frame = frame_of(shape)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > most_pixels:
                 raise InputError(
                     f"'{name}' has {image.width} x {image.height} pixels. Make it smaller."
                 )
-            found = list(islice(pages(image, f"'{name}'"), 2))
+            if _has_several(image):
+                raise InputError(
+                    f"'{name}' holds several images. Save the one that you mean by itself."
+                )
+            found = pixels(image, f"'{name}'")
     except InputError:
         raise
+    except Image.DecompressionBombError:  # by its header too
+        raise InputError(f"'{name}' has far too many pixels. Make it smaller.") from None
     except UnidentifiedImageError:
         raise InputError(f"'{name}' is no image. Give a PNG, a JPEG, or the like.") from None
     except Exception as error:  # bytes of any kind make Pillow raise errors of any kind
         raise InputError(f"'{name}' cannot be read as an image: {reason(error)}.") from None
-    if len(found) > 1:
-        raise InputError(f"'{name}' holds several images. Save the one that you mean by itself.")
-    scaled: NDArray[np.float32] = _scaled(filling(found[0], frame)[None])[0]
+    scaled: NDArray[np.float32] = _scaled(filling(found, frame)[None])[0]
     return scaled
+
+
+def _has_several(image: Image.Image) -> bool:
+    """Whether a file holds several images, smaller copies of the first aside.
+
+    Pages are not counted: of a hostile file that takes hours.
+    """
+    if image.format == "GIF":
+        return bool(getattr(image, "is_animated", False))
+    if image.format != "TIFF":
+        return image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    for number in range(1, MOST_COPIES + 1):
+        try:
+            image.seek(number)
+        except EOFError:
+            image.seek(0)
+            return False
+        if not is_smaller_copy(image):
+            break
+    return True
 
 
 def decoded(

@@ -60,9 +60,14 @@ def pages(image: Image.Image, name: str) -> Iterator[Pixels]:
     for number in range(count):
         if count > 1:
             image.seek(number)
-        if number and getattr(image, "tag_v2", {}).get(REDUCED, 0) & 1:
+        if number and is_smaller_copy(image):
             continue
         yield pixels(image, name)
+
+
+def is_smaller_copy(image: Image.Image) -> bool:
+    """Whether the page of a file that is open is a smaller copy of another, by its tags."""
+    return bool(getattr(image, "tag_v2", {}).get(REDUCED, 0) & 1)
 
 
 def filling(found: Pixels, shape: tuple[int, int, int]) -> Pixels:
