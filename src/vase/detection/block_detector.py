@@ -40,7 +40,7 @@ from vase.settings import DetectionSettings
 
 PART = 4.0  # correlation time up to which what passes after an alarm is no part of a scene
 OTHER = 4.0  # times the worst deferred ratio: something else again
-CUT = 1.5  # times the usual largest step: a cut beyond doubt
+CUT = 2.0  # times the usual largest step: a cut beyond doubt
 FROZEN = 1e-9  # squared step between features, up to which two frames are the same
 STRAY = 2.0  # times the usual ratio: a chunk that is not of the environment that is back
 NOMINAL = 64  # images of a batch, in `max_wait`
@@ -64,11 +64,6 @@ class Wait:
     gradual: bool = False
     reported: bool = False
     cut: bool = False
-
-    @property
-    def needed(self) -> int:
-        """Chunks that a decision needs; after a clear cut all are of what follows it."""
-        return 1 if self.cut else identification.MIN_CHUNKS
 
 
 class BlockDetector:
@@ -159,7 +154,7 @@ class BlockDetector:
         wait = self.wait
         going_on = bool(wait.chunks) and not verdict.complete and verdict.suspicious
         # An alarm is decided about, even if its block ends before there are chunks enough.
-        going_on |= wait.alarm and len(wait.chunks) < wait.needed
+        going_on |= wait.alarm and len(wait.chunks) < identification.needed_chunks(cut=wait.cut)
         return verdict.improbable or verdict.block_improbable or verdict.alarm or going_on
 
     def _defer(
@@ -238,7 +233,7 @@ class BlockDetector:
             waited=wait.images / NOMINAL,
             gradual=wait.gradual,
             agree=identification.agreeing(wait.chunks, settings.max_f_ratio),
-            needed=wait.needed,
+            cut=wait.cut,
             dependent=known[self.current].correlation_time > PART,
             brief=self._brief(),
         )

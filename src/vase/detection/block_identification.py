@@ -48,16 +48,16 @@ class BlockEvidence(Comparison):
     """What a decision of rule `blocks` rests on.
 
     waited: deferred so far, in batches of 64 images. gradual: whether the alarm was raised by whole
-    blocks. agree: whether the chunks are of one domain. needed: chunks. dependent: whether frames
-    of the present environment are. between: the absent environment with whose mixture the chunks
-    fit, and its share. brief: whether the present environment, a new one, is discarded if it is
-    left now, and why.
+    blocks. agree: whether the chunks are of one domain. cut: whether all follow a clear cut.
+    dependent: whether frames of the present environment are. between: the absent environment with
+    whose mixture the chunks fit, and its share. brief: whether the present environment, a new one,
+    is discarded if it is left now, and why.
     """
 
     waited: float
     gradual: bool
     agree: bool
-    needed: int = MIN_CHUNKS
+    cut: bool = False
     dependent: bool = False
     between: tuple[int, float] | None = None
     brief: str = ""
@@ -196,7 +196,9 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
 
     # A bad batch is one; of frames that depend on one another a batch is no more than a moment.
     batches = 1 if evidence.dependent else settings.min_batches
-    few = evidence.batches < batches or evidence.images < evidence.needed * CHUNK
+    back = known and nearest.environment != present
+    few = evidence.batches < batches
+    few |= evidence.images < CHUNK * needed_chunks(cut=evidence.cut, back=back)
     if few or not evidence.agree:
         return deferred("the deferred batches do not agree with one another")
     tolerance, sure = settings.tolerance, evidence.images >= settings.max_pooled_images
@@ -214,6 +216,15 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     waits = evidence.between if evidence.waited < settings.max_wait else None
     discarded = evidence.brief and f"what was opened {evidence.brief}"
     return concluded(evidence, known, waits, discarded, distances, settings)
+
+
+def needed_chunks(*, cut: bool, back: bool = False) -> int:
+    """Chunks that a decision needs; after a clear cut all of them are of what follows it.
+
+    back: whether they are of another known environment; then one tells as much as many. To stay,
+    or to leave for what is new, takes more: of few chunks much can be said to be the present one.
+    """
+    return 1 if cut and back else MIN_CHUNKS - cut
 
 
 def _is_known(each: Candidate, settings: DetectionSettings) -> bool:
