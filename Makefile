@@ -13,7 +13,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench reliability fuzz soak lock audit clean
+.PHONY: help train test test-slow lint typecheck docs package bench reliability attacks fuzz soak lock audit clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -77,6 +77,11 @@ bench: $(VENV)/dev.stamp ## what a step and what is around it cost, as ratios wi
 reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
 	@echo "==> Reliability"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
+
+attacks: $(VENV)/dev.stamp ## what strangers may try, counted by kind (docs/reliability.md)
+	@echo "==> Attacks"
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attacks.py
+	@$(BIN)/python benchmarks/reliability_page.py
 
 fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader at random, and 10,000 guided by coverage
 	@echo "==> Fuzz"

@@ -15,7 +15,9 @@ from typing import Any
 
 HOME = Path(__file__).parents[1]
 RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
-RAW, FUZZ, SOAK = (RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak"))
+RAW, FUZZ, SOAK, ATTACKS = (
+    RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak", "attacks")
+)
 STEPS = 24  # of a run that is disturbed
 
 
@@ -34,7 +36,10 @@ def page() -> str:
     )
     fuzz = FUZZED.format(rows=fuzzed()) if FUZZ.is_file() else ""
     soak = SOAKED.format(rows=soaked()) if SOAK.is_file() else ""
-    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzz, soak=soak)
+    attacks = "\n".join(
+        f"| {each['attack']} | {each['tried']} | {each['withstood']} |" for each in read(ATTACKS)
+    )
+    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzz, soak=soak, attacks=attacks)
 
 
 def read(path: Path) -> Any:
@@ -120,12 +125,23 @@ single sync and rename.
 |---|---|---|---|---|
 {kills}
 
-{fuzz}{soak}## What guards a run
+{fuzz}{soak}## Attacks
+
+Who may send what to which door is in the [threat model](threat-model.md). `make attacks` tries it:
+each attack is refused in a sentence, does no harm, or is cut off, and what it should have harmed
+is as it was.
+
+| attack | tried | withstood |
+|---|---|---|
+{attacks}
+
+## What guards a run
 
 - **One file, one rename.** A checkpoint is written beside the old one, synced, and put in its
   place. The one before it is kept as `checkpoint-earlier.safetensors`; if a disk gives back other
   bytes than it was given, the checksum tells, and `vase resume` says so and goes on from there.
-- **`vase check RUN`** reads and verifies settings, checkpoints, milestones, logs and measurements.
+- **`vase check RUN`** reads and verifies settings, checkpoints, milestones, logs and measurements,
+  and says what the run wants of this machine; every other command checks what it reads likewise.
 - **One writer.** A second process that would train the same run is refused; the lock is given back
   when a process ends, however it ends.
 - **No number that is none.** A batch with NaN or infinity in its loss, its gradient, or the images
@@ -140,8 +156,10 @@ single sync and rename.
 - **What is installed is what was tested.** The tests are installed from files with hashes
   (`locks/`, made anew by `make lock`); `make audit` asks for known weaknesses of them. Data sets
   come over TLS and are held to pinned SHA-256 sums, wherever they come from.
-- **The explorer** listens on this machine alone, takes images of at most 20 MB and 50 megapixels,
-  and serves no files.
+- **The explorer** listens on this machine alone unless told otherwise, and then wants a token; it
+  takes one image of 13 megapixels a request, has time-outs, and serves no files.
+- **Files are the user's**: what is written has the mode that the umask leaves, and no wider one
+  than it had.
 """
 
 

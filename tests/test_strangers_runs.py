@@ -17,12 +17,14 @@ import pytest
 import torch
 from commands import refused, vase
 from hand_made import metric, settings, write_probes, write_run
+from PIL import Image
 from typer.testing import CliRunner
 
 from vase import VASE, build, config, consent
 from vase.cli.app import app
 from vase.domains import own
 from vase.errors import CheckpointError, ConfigError, DataError, VaseError
+from vase.images import files
 from vase.memory_limit import machine_memory
 from vase.nets import Architecture, Networks
 from vase.nets.memory import training_bytes
@@ -532,6 +534,38 @@ def test_what_a_step_takes_is_what_autograd_keeps_and_nine_copies_of_the_weights
 
 def test_the_machine_has_some_memory() -> None:
     assert 2**28 < machine_memory() < 2**50
+
+
+# ---- images -----------------------------------------------------------------------------------
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def written(kind: str) -> bytes:
+    """An image in a format of Pillow's that is not read here."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, kind)
+    return file.getvalue()
+
+
+@posix
+@pytest.mark.parametrize("name", ["cat.png", "cat.jpg", "cat.tif"])
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "SGI", "DDS"])
+def test_content_decides_what_an_image_is_and_starts_no_program(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostScript would start Ghostscript."""
+    (tmp_path / "gs").write_text("#!/bin/sh\ntouch it-ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(POSTSCRIPT if kind == "EPS" else written(kind))
+    with pytest.raises(VaseError):
+        files.read(path, (3, 64, 64), 1)
+    with pytest.raises(VaseError):
+        files.fitted(io.BytesIO(path.read_bytes()), name, (3, 64, 64))  # as the explorer does
+    assert not (tmp_path / "it-ran").exists()
 
 
 # ---- what is written --------------------------------------------------------------------------
