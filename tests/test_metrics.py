@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
 
 from vase.errors import InputError
 from vase.metrics import (
@@ -431,6 +432,88 @@ def test_active_units_are_those_that_vary_enough() -> None:
     means = np.array([[-0.2, 5, -0.09], [0.2, 5, 0.09]])  # variances 0.04, 0, 0.0081
     assert_array_equal(active_units(means), [True, False, False])
     assert_array_equal(active_units(means, threshold=0.001), [True, False, True])
+
+
+# --- nothing is scored on what it was fitted to ---------------------------------------------------
+
+
+def test_sap_by_lines_is_what_its_objective_says() -> None:
+    """Against the machine's convex objective in two unknowns, minimised by SciPy.
+
+    1/2 (w^2 + b^2) + C sum_i w_i max(0, 1 - y_i (w z_i + b))^2, values weighted to count alike.
+    """
+    rng = np.random.default_rng(3)
+    values = (rng.random(600) < 0.15).astype(float)
+    codes = rng.normal(size=(600, 3)) + values[:, None] * [0.4, 1.2, 3.0]
+    train, test = split(600, 0.25, 0)
+    scaled = standardised(codes, like=codes[train])
+    signs = 2 * values - 1
+    counts = np.bincount(values[train].astype(int))
+    weights = (len(train) / (2 * counts))[values[train].astype(int)]
+
+    def objective(line: Array, latent: Array) -> float:
+        gaps = np.maximum(0, 1 - signs[train] * (line[0] * latent[train] + line[1]))
+        return float(line @ line / 2 + 0.01 * weights @ gaps**2)
+
+    expected = []
+    for latent in scaled.T:
+        line = minimize(objective, np.zeros(2), latent, tol=1e-10).x
+        expected.append(np.mean((line[0] * latent[test] + line[1] > 0) == (values[test] > 0)))
+    found = sap(codes, np.stack([values, rng.permutation(values)], axis=1), by="svm")
+    assert_allclose(found.predictability[:, 0], expected, atol=1 / len(test))
+
+
+def test_thresholds_are_set_on_the_rows_to_train_on_and_one_fewer_than_the_values() -> None:
+    """Rows held out are told apart by a threshold that no other row suggests, and by none else."""
+    _, test = split(400, 0.25, 0)
+    values = np.arange(400) % 2.0
+    codes = noise(400, 2)
+    codes[test, 0] = 100 + 100 * values[test]
+    assert sap(codes, values[:, None], by="thresholds").predictability[0, 0] == 0.5
+    middle = np.linspace(-1, 1, 400)
+    inside = (np.abs(middle) < 1 / 3).astype(float)  # two thresholds would tell it, one cannot
+    found = sap(np.stack([middle, codes[:, 1]], axis=1), inside[:, None], by="thresholds")
+    assert 0.6 < found.predictability[0, 0] < 0.85
+
+
+@pytest.mark.parametrize("model", ["trees", "lasso"])
+def test_dci_fits_nothing_to_the_rows_held_out(model: Any) -> None:
+    """What these rows say of a factor changes how well it is known, and not who serves it."""
+    codes = FACTORS + 0.3 * noise(len(FACTORS), 3)
+    _, test = split(len(FACTORS), 0.25, 0)
+    shuffled = FACTORS.copy()
+    shuffled[test] = np.random.default_rng(1).permutation(FACTORS[test])
+    one, other = dci(codes, FACTORS, model=model), dci(codes, shuffled, model=model)
+    assert_allclose(one.importance, other.importance)
+    assert np.all(one.held_out > other.held_out + 0.2)
+
+
+def test_votes_are_tested_on_others_than_those_they_are_counted_in() -> None:
+    """Forty latents of noise: sixty votes are learnt by heart, and tell nothing of others."""
+    factors, codes = grid((2, 2), repeats=200), noise(800, 40)
+    assert factor_vae_score(codes, factors, train_votes=60, test_votes=4000) < 0.56
+    assert beta_vae_score(codes, factors, train_points=100, test_points=4000, batch_size=4) < 0.56
+
+
+def test_a_vote_picks_different_rows() -> None:
+    """Groups of just as many rows as are picked: each time all of them, so no vote goes astray.
+
+    Within a value, the latent of the fixed factor varies 5 % less than the other one.
+    """
+    rng = np.random.default_rng(0)
+    factors = grid((2, 2), repeats=16)
+    spread = np.tile(standardised(rng.normal(size=(16, 1))), (4, 1))[:, 0]
+    codes = np.stack([np.repeat(spread, 1), np.repeat(spread, 1)], axis=1)
+    for value in np.unique(factors, axis=0):
+        rows = np.flatnonzero((factors == value).all(axis=1))
+        codes[rows] = standardised(rng.normal(size=(16, 2)))
+    codes += 0.45 * (2 * factors - 1)
+    assert factor_vae_score(codes, factors, batch_size=32, train_votes=300, test_votes=300) == 1
+
+
+def test_a_latent_that_varies_as_much_as_the_threshold_is_not_active() -> None:
+    assert_array_equal(active_units(np.array([[-0.5], [0.5]]), threshold=0.25), [False])
+    assert_array_equal(active_units(np.array([[-0.5], [0.5]]), threshold=0.2499), [True])
 
 
 # --- factors that do not vary --------------------------------------------------------------------
