@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hand_made import settings as chosen
+from hand_made import write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -81,6 +84,52 @@ def test_rubbish_raises_nothing_but_checkpoint_errors(tmp_path: Path, data: st.D
     path.write_bytes(bytes(content))
     with contextlib.suppress(CheckpointError):
         checkpoint.read(path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a": TENSORS["a"].reshape(4, 3)},
+        {"a": TENSORS["a"].reshape(12)},
+        {"a": TENSORS["a"].view(torch.int32)},  # of the same bytes
+        {"a": TENSORS["a"] + 1},
+    ],
+)
+def test_the_digest_is_of_names_shapes_types_and_numbers(other: dict[str, torch.Tensor]) -> None:
+    whole = checkpoint.digest(TENSORS)
+    assert checkpoint.digest({**TENSORS, **other}) != whole
+    assert checkpoint.digest(dict(reversed(TENSORS.items()))) == whole
+    renamed = {"aa" if name == "a" else name: value for name, value in TENSORS.items()}
+    assert checkpoint.digest(renamed) != whole
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders can be synced on POSIX alone")
+def test_a_file_and_then_its_folder_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a rename may be lost with the power, and what it replaced with it."""
+    synced, sync = [], os.fsync
+
+    def seen(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        there = (tmp_path / "kept").exists()
+        synced.append(("folder" if stat.S_ISDIR(found.st_mode) else "file", found.st_ino, there))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    checkpoint.write_bytes(tmp_path / "kept", b"content")
+    file, folder = (tmp_path / "kept").stat().st_ino, tmp_path.stat().st_ino
+    assert synced == [("file", file, False), ("folder", folder, True)]
+
+
+def test_milestones_beyond_the_checkpoint_go_and_earlier_ones_stay(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", chosen(), [])
+    for step in (50, 100, 101, 4000):
+        folder.milestone(step).write_bytes(b"weights")
+    learner = SimpleNamespace(step=100)
+    folder.checkpoint.unlink()  # what it holds is not looked at here
+    recorder.resume(folder, learner)  # type: ignore[arg-type]
+    assert folder.milestones() == [folder.milestone(50), folder.milestone(100)]
 
 
 def test_other_formats_and_versions_are_named(tmp_path: Path) -> None:

@@ -463,6 +463,16 @@ def test_sap_by_lines_is_what_its_objective_says() -> None:
     assert_allclose(found.predictability[:, 0], expected, atol=1 / len(test))
 
 
+def test_lines_are_fitted_to_the_rows_to_train_on() -> None:
+    """Rows held out, if they had a say, would turn the line round: they lie ten times as far."""
+    values = np.arange(400) % 2.0
+    _, test = split(400, 0.25, 0)
+    codes = noise(400, 2)
+    codes[:, 0] = 1 - 2 * values
+    codes[test, 0] *= -10
+    assert sap(codes, values[:, None], by="svm").predictability[0, 0] == 0
+
+
 def test_thresholds_are_set_on_the_rows_to_train_on_and_one_fewer_than_the_values() -> None:
     """Rows held out are told apart by a threshold that no other row suggests, and by none else."""
     _, test = split(400, 0.25, 0)
