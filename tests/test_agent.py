@@ -37,6 +37,7 @@ from vase.domains.sprites import Sprites
 from vase.errors import ConfigError, InputError
 from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.learner import Learner
+from vase.nets import Architecture, Networks
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 from vase.probes.encode import Code
@@ -206,6 +207,25 @@ def test_affine_effects_are_found() -> None:
     np.testing.assert_allclose(known.effects, weights, atol=0.01)
 
 
+def test_effects_are_those_of_ridge_regression() -> None:
+    """One transition, from 2 by 3: (G + I) W = c with G = [[4, 2], [2, 1]] and c = [6, 3]."""
+    known = dynamics.updated(
+        dynamics.no_dynamics(1, 1), np.array([[2.0]]), np.array([0]), np.array([[5.0]])
+    )
+    np.testing.assert_allclose(known.effects[0, :, 0], [1.0, 0.5])
+
+
+@pytest.mark.parametrize(("count", "told"), [(3, False), (4, False), (5, True)])
+def test_nothing_is_controllable_before_there_are_more_transitions_than_coefficients(
+    count: int, told: bool
+) -> None:
+    """Two actions with two coefficients each; they move the one latent to and fro."""
+    action = np.arange(count) % 2
+    z = np.linspace(-1, 1, count)[:, None]
+    known = dynamics.updated(dynamics.no_dynamics(2, 1), z, action, z + 2.0 * action[:, None] - 1)
+    assert (dynamics.controllability(known)[0] != 0) == told
+
+
 def test_what_was_long_ago_is_forgotten() -> None:
     known, _ = tried(domain_of_moves(0.25), 40)
     for _ in range(8):  # the encoder has changed: the same actions go the other way
@@ -259,6 +279,16 @@ def test_a_plan_is_as_short_as_can_be(seed: int) -> None:
         z = dynamics.predict(weights, z)[np.arange(16), action]
 
 
+def test_a_plan_looks_as_far_as_it_may() -> None:
+    """What is nearest after one step is not what comes nearest; eight steps ahead, and no more."""
+    weights = np.zeros((3, 3, 2))
+    weights[1, -1], weights[2, -1] = (1.0, 0.0), (1.5, 0.5)
+    wanted, start = np.array([[True, True]]), np.zeros((1, 2))
+    assert plan.best_actions(weights, start, np.array([[3.0, 0.0]]), wanted) == [1]
+    weights[2, -1] = (1.06, 0.0)  # the other one would be there after nine steps
+    assert plan.best_actions(weights, start, np.array([[9.0, 0.0]]), wanted) == [2]
+
+
 def test_one_action_reaches_as_far_as_the_strongest() -> None:
     reach = plan.reach(domain_of_moves(), np.random.default_rng(0).standard_normal((9, 4)))
     np.testing.assert_allclose(reach, [0.25, 0.25, 0, 0])
@@ -283,6 +313,28 @@ def test_inactive_latents_carry_nothing_here_and_are_active_elsewhere() -> None:
     found = imagine.imagination(Environments.of((clothes, digits), current=1))
     assert found.latents.tolist() == [True, True, False, False]
     assert found.source == 0
+
+
+def test_what_is_imagined_is_of_where_most_can_be() -> None:
+    here = known(2, [0.1, 0.1, 0.1, 4.0])
+    some, most = known(0, [4.0, 0.1, 0.1, 4.0]), known(1, [0.1, 4.0, 4.0, 4.0])
+    for order in ((some, most, here), (replace(most, index=0), replace(some, index=1), here)):
+        found = imagine.imagination(Environments.of(order, current=2))
+        assert found.latents.tolist() == [False, True, True, False]
+
+
+def test_plausible_latents_are_seen_in_replayed_images_not_drawn() -> None:
+    """An encoder that finds the same in whatever image."""
+    shape = Architecture(height=16, width=16, latents=3, encoder_channels=4, hidden=8,
+                         decoder_channels=4, space_to_depth=2)  # fmt: skip
+    networks = Networks(shape)
+    with torch.no_grad():
+        networks.encoder.posterior.weight.zero_()
+        networks.encoder.posterior.bias[:3] = torch.tensor([0.5, -1.0, 2.0])
+        found = imagine.sample_plausible(
+            networks, known(0, [4.0, 4.0, 4.0]), 6, torch.Generator().manual_seed(0)
+        )
+    np.testing.assert_allclose(found, np.tile([0.5, -1.0, 2.0], (6, 1)))
 
 
 def test_constant_latents_are_inactive_however_far_from_the_prior() -> None:
