@@ -126,8 +126,11 @@ OLDEST := torch==2.11.0
 SHARED := $(addprefix --no-emit-package ,torch filelock fsspec jinja2 markupsafe mpmath networkx sympy typing-extensions)
 
 # PyTorch, a lock, and the NVIDIA libraries where PyTorch is a CUDA build: into the Python $(1).
+# A wheel of PyTorch that is on the machine already (pip's find-links) comes first: it may be the
+# small CPU build, whose hash is known too, and pip by itself would take the index's.
 define locked
-@$(1) -m pip $(QUIET) $(HASHED) -r $(TORCH) -r $(2)
+@$(1) -m pip $(QUIET) $(HASHED) --no-index -r $(TORCH) 2>/dev/null || $(1) -m pip $(QUIET) $(HASHED) -r $(TORCH)
+@$(1) -m pip $(QUIET) $(HASHED) -r $(2)
 @$(1) -c 'import importlib.metadata as m, sys; sys.exit("nvidia" in str(m.requires("torch")))' || \
   $(1) -m pip $(QUIET) $(HASHED) -r $(TORCH:locks/torch%=locks/cuda%)
 endef
