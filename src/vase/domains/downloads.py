@@ -79,6 +79,9 @@ def download(
 
 def server(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port of an address; ValueError if it is none."""
+    # No blank and no backslash: programs differ about which host an address with one is on.
+    if not re.fullmatch(r"[!-\[\]-~]+", url):
+        raise ValueError("an address has a character that none has")
     parts: SplitResult = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 
