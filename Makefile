@@ -5,8 +5,11 @@ VENV   ?= .venv
 PRESET ?= quick
 RUN    ?= runs/$(PRESET)
 ARGS   ?=
+# The build of PyTorch: its lock. CI also asks for locks/torch-oldest.txt, the oldest that works.
+TORCH  ?= locks/torch.txt
 
 BIN    := $(VENV)/bin
+TOOLS  := $(VENV)/tools
 VASE   := $(BIN)/vase
 REPORT := $(RUN)/report.html
 
@@ -55,12 +58,15 @@ docs: $(VENV)/dev.stamp ## the documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "    Open site/index.html, or show it with: $(BIN)/mkdocs serve"
 
-package: $(VENV)/dev.stamp ## wheel and sdist, and the wheel at work in an empty environment
+package: $(VENV)/dev.stamp $(VENV)/tools.stamp ## wheel, sdist, bill of materials; the wheel at work in an empty environment
 	@echo "==> Package"
 	@rm -rf dist build/empty
-	@$(BIN)/python -m build --outdir dist >/dev/null
+	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
+	@cat locks/torch.txt locks/cuda.txt locks/train.txt | PYTHONWARNINGS=ignore $(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json -
 	@'$(PYTHON)' -m venv build/empty
-	@build/empty/bin/pip install -qq --disable-pip-version-check -c constraints.txt dist/*.whl
+	$(call locked,build/empty/bin/python,locks/train.txt)
+	@build/empty/bin/python -m pip $(QUIET) --no-index --no-deps dist/*.whl
 	@build/empty/bin/pip check
 	@cd build/empty && bin/vase train toy --out run 'stream.schedule=[["moving-solids", 30]]' \
 	  probes.train=100 probes.test=100
@@ -85,7 +91,7 @@ attacks: $(VENV)/dev.stamp ## what strangers may try, counted by kind (docs/reli
 
 fuzz: $(VENV)/dev.stamp ## 10,000 spoilt files for each reader at random, and 10,000 guided by coverage
 	@echo "==> Fuzz"
-	@$(PIP_INSTALL) -e '.[fuzz]'
+	@$(BIN)/python -m pip $(QUIET) $(HASHED) -r locks/fuzz.txt
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fuzz.py $(ARGS)
 	@$(BIN)/python benchmarks/reliability_page.py
 
@@ -94,38 +100,68 @@ soak: $(VENV)/dev.stamp ## a million steps of a small model: does anything grow?
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py $(ARGS)
 	@$(BIN)/python benchmarks/reliability_page.py
 
-lock: $(VENV)/dev.stamp ## what the tests are installed from, with hashes, anew (locks/dev.txt)
-	@$(PIP_INSTALL) uv
-	@$(BIN)/uv pip compile pyproject.toml --extra dev -c constraints.txt \
-	  --universal --python-version 3.11 --generate-hashes --no-emit-package torch --no-annotate \
-	  --custom-compile-command 'make lock' --quiet -o locks/dev.txt
+# dev.txt first: what else is locked agrees with it. A CUDA build of PyTorch pins its NVIDIA libraries,
+# which nothing else needs: they are the rest of what that build asks for.
+lock: $(VENV)/tools.stamp ## everything that is installed, with hashes, anew (locks/)
+	@$(COMPILE) pyproject.toml --extra dev --group build -c constraints.txt --no-emit-package torch -o locks/dev.txt
+	@$(COMPILE) pyproject.toml --group build -c constraints.txt -c locks/dev.txt --no-emit-package torch -o locks/train.txt
+	@$(COMPILE) --group tools -o locks/tools.txt
+	@grep '^atheris==' constraints.txt | $(COMPILE) - -o locks/fuzz.txt
+	@echo '$(OLDEST)' | $(COMPILE) --no-config --no-deps - -o locks/torch-oldest.txt
+	@grep '^torch==' constraints.txt | $(COMPILE) --no-config $(SHARED) --no-emit-package setuptools - -o locks/cuda.txt
+	@echo '$(OLDEST)' | $(COMPILE) --no-config $(SHARED) - -o locks/cuda-oldest.txt
 
-audit: $(VENV)/dev.stamp ## known weaknesses of what the tests are installed from
-	@$(PIP_INSTALL) pip-audit
-	@$(BIN)/pip-audit --disable-pip --require-hashes -r locks/dev.txt -r locks/torch.txt
+audit: $(VENV)/tools.stamp ## known weaknesses of what is installed, tools included
+	@for lock in dev train tools; do \
+	  $(TOOLS)/bin/pip-audit --disable-pip --require-hashes -r locks/$$lock.txt -r locks/torch.txt || exit 1; \
+	done
 
 clean: ## remove the virtual environment, caches and build products; keep the runs
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -qq: only errors. pip leaves what is already installed and fits as it is.
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
-PIP_LOCKED := $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps
+QUIET  := install -qq --disable-pip-version-check
+# Every file is held to the hashes in locks/, and is a wheel: building one would run code and fetch
+# more without a hash.
+HASHED := --require-hashes --no-deps --only-binary :all:
+COMPILE := $(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --quiet --custom-compile-command 'make lock'
+OLDEST := torch==2.11.0
+SHARED := $(addprefix --no-emit-package ,torch filelock fsspec jinja2 markupsafe mpmath networkx sympy typing-extensions)
 
-$(VENV)/train.stamp: pyproject.toml constraints.txt | $(BIN)/activate
+# PyTorch, a lock, and the NVIDIA libraries where PyTorch is a CUDA build: into the Python $(1).
+# A wheel of PyTorch that is on the machine already (pip's find-links) comes first: it may be the
+# small CPU build, whose hash is known too, and pip by itself would take the index's.
+define locked
+@$(1) -m pip $(QUIET) $(HASHED) --no-index -r $(TORCH) 2>/dev/null || $(1) -m pip $(QUIET) $(HASHED) -r $(TORCH)
+@$(1) -m pip $(QUIET) $(HASHED) -r $(2)
+@$(1) -c 'import importlib.metadata as m, sys; sys.exit("nvidia" in str(m.requires("torch")))' || \
+  $(1) -m pip $(QUIET) $(HASHED) -r $(TORCH:locks/torch%=locks/cuda%)
+endef
+
+# The project is built by the backend that the lock has brought, and nothing is fetched for it.
+define project
+@$(BIN)/python -m pip $(QUIET) --no-index --no-deps --no-build-isolation -e .
+endef
+
+$(VENV)/train.stamp: pyproject.toml locks/train.txt $(TORCH) | $(BIN)/activate
 	@echo "==> Installing VASE and what it needs into $(VENV) (PyTorch is large: some minutes)"
-	@$(PIP_INSTALL) -e .
+	$(call locked,$(BIN)/python,locks/train.txt)
+	$(project)
 	@touch $@
 
-# Every file is held to the hashes in locks/, but for the NVIDIA libraries that a CUDA build of
-# PyTorch pins itself: those are what the third line fetches, and nothing where there is a CPU build.
-$(VENV)/dev.stamp: pyproject.toml constraints.txt locks/dev.txt locks/torch.txt | $(BIN)/activate
+$(VENV)/dev.stamp: pyproject.toml locks/dev.txt $(TORCH) | $(BIN)/activate
 	@echo "==> Installing VASE and its test tools into $(VENV) (PyTorch is large: some minutes)"
-	@$(PIP_LOCKED) -r locks/torch.txt
-	@$(PIP_LOCKED) -r locks/dev.txt
-	@$(PIP_INSTALL) torch
-	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	$(call locked,$(BIN)/python,locks/dev.txt)
+	$(project)
 	@touch $(VENV)/train.stamp $@
+
+# In an environment of their own: what uv and pip-audit need must not change what the tests see.
+$(VENV)/tools.stamp: locks/tools.txt | $(BIN)/activate
+	@'$(PYTHON)' -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip $(QUIET) $(HASHED) -r locks/tools.txt
+	@touch $@
 
 # `activate` is the last file that venv writes, so it stands for a whole environment.
 $(BIN)/activate:

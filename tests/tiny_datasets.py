@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from vase.domains import idx, local, sources
-from vase.domains.catalogue import Dataset, IdxFile, Package, checksum
+from vase.domains.catalogue import Archive, Dataset, IdxFile, Package, checksum
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="the fake clients are shell scripts")
 
@@ -109,6 +109,7 @@ class Mirror:
 
     url: str = ""
     answers: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)  # path -> where it redirects to
     asked: list[str] = field(default_factory=list)
     short: bool = False  # announce more bytes than come
     hang: threading.Event | None = None
@@ -123,9 +124,17 @@ def mirror_fixture() -> Iterator[Mirror]:
             if state.hang is not None:
                 state.hang.wait(10)
                 return
+            if self.path in state.moved:
+                self.send_response(302)
+                self.send_header("Location", state.moved[self.path])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             content = state.answers.get(self.path)
             self.send_response(200 if content is not None else 404)
             self.send_header("Content-Length", str(len(content or b"") + 100 * state.short))
+            kind = "text/html" if self.path.endswith("/") else "application/octet-stream"
+            self.send_header("Content-Type", kind)  # pip reads no page of another kind
             self.end_headers()
             self.wfile.write(content or b"")
 
@@ -180,4 +189,14 @@ def npm_archive(folder: Path, files: Contents) -> Path:
     return tarball(folder / "made.tgz", {"package/index.js": b"1;", **inside})
 
 
-NPM = Package(("npm", "pack", "digits-data@1.0.0"), ("--loglevel=error",), timeout_s=10.0)
+NPM = Package(
+    ("npm", "pack", "digits-data@1.0.0"),
+    Archive("digits-data-1.0.0.tgz", "0" * 64),
+    ("--loglevel=error",),
+    timeout_s=10.0,
+)
+
+
+def pinned(archive: Path) -> Package:
+    """NPM, whose archive is known to be this one."""
+    return replace(NPM, archive=Archive(NPM.archive.name, checksum(archive.read_bytes())))

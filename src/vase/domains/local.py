@@ -19,6 +19,11 @@ from vase.errors import DataError
 DATA_VARIABLE = "VASE_DATA"
 
 
+def is_set(variable: str) -> bool:
+    """Whether an environment variable says yes."""
+    return os.environ.get(variable, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder and the folders below it that may hold files; a wrong one is an error if strict."""

