@@ -71,7 +71,8 @@ KINDS: dict[str, tuple[str, ...]] = {
         "test_explorer_guard::test_who_does_not",
         "test_explorer_guard::test_there_are_only",
     ),
-    "fetched packages and mirrors that run code or lie": ("test_downloads::",),
+    "packages, archives and mirrors that run code or lie": ("test_fetched::",),
+    "installs without a hash, actions by tag": ("test_supply_chain::",),
 }
 FILES = sorted({name.partition("::")[0] for names in KINDS.values() for name in names})
 

@@ -153,9 +153,10 @@ is as it was.
   an image that would fill the memory, a file that is nested too deep are refused at once.
 - **No pickle** is read or written; a test looks.
 - **Bounded files.** `metrics.jsonl` keeps at most 10,000 lines, `milestones/` at most 100 files.
-- **What is installed is what was tested.** The tests are installed from files with hashes
-  (`locks/`, made anew by `make lock`); `make audit` asks for known weaknesses of them. Data sets
-  come over TLS and are held to pinned SHA-256 sums, wherever they come from.
+- **What is installed is what was tested.** `make` installs wheels held to hashes (`locks/`, made anew
+  by `make lock`), build backends and tools too; `make audit` asks for known weaknesses of them, and
+  `make package` writes a bill of materials. Data sets are held to pinned SHA-256 sums, wherever
+  they come from, and nothing that is fetched runs.
 - **The explorer** listens on this machine alone unless told otherwise, and then wants a token; it
   takes one image of 13 megapixels a request, has time-outs, and serves no files.
 - **Files are the user's**: what is written has the mode that the umask leaves, and no wider one
