@@ -132,6 +132,29 @@ def test_with_an_infinite_capacity_and_price_one_the_charge_is_the_vae_s() -> No
     assert kl.grad.item() == 1
 
 
+def test_capacity_grows_from_just_within_the_slack() -> None:
+    settings = ObjectiveSettings(c_slack=1.0, c_increment=0.5, ema_steps=1.0, c_max=20.0)
+    known = Capacity(nats=10.0, used=0.0)
+    assert grow(known, 9.0, settings) == Capacity(10.5, 9.0)
+    assert grow(known, 8.99, settings) == Capacity(10.0, 8.99)
+
+
+def test_a_sample_is_the_mean_and_noise_times_the_deviation() -> None:
+    posterior = Posterior(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, 4.0]]).log1p())
+    noise = torch.tensor([[0.5, -1.0]])
+    expected = torch.tensor([[1.5, -2.0 - 5**0.5]])
+    torch.testing.assert_close(gaussian.sample(posterior, noise), expected)
+
+
+def test_proximity_is_a_number_for_each_image() -> None:
+    """Of two latents one and two prior deviations off: (1 + 4) / 2 nats, or 1 + 4 squared units."""
+    zero = torch.zeros(3, 2)
+    snapshot, present = Posterior(zero, zero), Posterior(zero + torch.tensor([1.0, 2.0]), zero)
+    torch.testing.assert_close(encoder_proximity(snapshot, present, "kl"), torch.full((3,), 2.5))
+    far = encoder_proximity(snapshot, present, "wasserstein")
+    torch.testing.assert_close(far, torch.full((3,), 5.0))
+
+
 def test_capacity_grows_while_it_is_used_and_stops_when_it_is_not() -> None:
     rule = ObjectiveSettings(c_increment=0.1, c_slack=1.0, ema_steps=10, c_max=100)
     state = Capacity()
@@ -174,6 +197,27 @@ def test_remembered_moments_follow_a_drift_within_their_span() -> None:
 def test_a_latent_at_the_prior_is_typical_and_never_masked() -> None:
     assert atypicality(Moments(np.zeros(2), np.ones(2), 64)) == pytest.approx([0, 0])
     assert typical(np.array([0.0, 0.49, 0.5, 2.0]), 0.5).tolist() == [True, True, False, False]
+
+
+def test_atypicality_against_numbers_worked_out_by_hand() -> None:
+    """(m^2 + v - 1 - log v) / 2 at (3, 1), (0, 1), (-1, e) and (0, 0): the last at the least v."""
+    moments = Moments(np.array([3.0, 0, -1, 0]), np.array([1.0, 1, np.e, 0]), 8.0)
+    expected = [4.5, 0, (np.e - 1) / 2, (1e-6 - 1 - np.log(1e-6)) / 2]
+    np.testing.assert_allclose(atypicality(moments), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "far"),
+    [(0.0, 1e-3, False), (0.5, 0.05, False), (0.95, 0.05, False), (0.999, 0.02, True),
+     (1.2, 0.05, True), (-1.2, 0.05, True), (0.0, 4.0, True), (-0.6, 0.05, False)],
+)  # fmt: skip
+def test_overdispersed_is_what_lies_farther_out_than_the_prior(
+    mean: float, variance: float, far: bool
+) -> None:
+    """m^2 + v > 1, of a latent that carries all of the code; each of these is atypical."""
+    marginal = Moments(np.array([mean, 0, 0]), np.array([variance, 1, 1]), 64.0)
+    assert not typical(atypicality(marginal), 0.5)[0]
+    assert out_of_distribution(marginal, np.array([4.0]), 0.5) == far
 
 
 def test_a_position_latent_that_stops_moving_is_atypical() -> None:

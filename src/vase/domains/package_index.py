@@ -3,7 +3,8 @@
 Building runs the package's own code, before any checksum of ours. So pip is asked for one thing,
 which index it uses; the index says where the file is (PEP 503 or 691); and the file is fetched,
 checked and never installed. The index's page itself can have no known checksum: it is bounded, one
-address is taken from it, and that must lie on the index's own server or on PyPI's for files.
+address is taken from it, and that must lie on the index's own server, or where the public index has
+its files.
 """
 
 import html
@@ -12,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -20,8 +22,6 @@ from vase.domains.catalogue import IndexFile, checked
 from vase.domains.downloads import download, server
 from vase.errors import DataError
 
-PUBLIC_INDEX = "https://pypi.org/simple"
-FILE_SERVERS = frozenset({("https", "files.pythonhosted.org", None)})
 PAGE_LIMIT_BYTES = 4 * 2**20
 TIMEOUT_S = 15.0
 ACCEPT = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
@@ -30,7 +30,7 @@ ACCEPT = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.5"}
 def fetch(file: IndexFile) -> bytes:
     """Return the content of a file on the index, checked; DataError with a reason if it fails."""
     settings = _settings_of_pip()
-    index = settings.get("index-url", "").rstrip("/") or PUBLIC_INDEX
+    index = settings.get("index-url", "").rstrip("/") or public_index()[0]
     certificate = settings.get("cert")
     name = re.sub(r"[-_.]+", "-", file.project).lower()
     base = f"{index}/{name}/"
@@ -39,6 +39,18 @@ def fetch(file: IndexFile) -> bytes:
     )
     url = address(page, base, file.archive.name)
     return checked(file.archive, download(url, TIMEOUT_S, certificate=certificate))
+
+
+def public_index() -> tuple[str, str]:
+    """The index that pip asks where nobody says otherwise, and the host of its files.
+
+    pip knows them, so that they are written down in one place.
+    """
+    try:
+        found = import_module("pip._internal.models.index").PyPI
+        return str(found.simple_url), str(found.file_storage_domain)
+    except (ImportError, AttributeError):
+        raise DataError("no package index is known: set PIP_INDEX_URL") from None
 
 
 def address(page: bytes, base: str, name: str) -> str:
@@ -55,7 +67,7 @@ def address(page: bytes, base: str, name: str) -> str:
         raise DataError(f"the package index has no {name}")
     for link, place in zip(named, places, strict=True):
         own = place == home and place[0] in ("http", "https")
-        if own or place in FILE_SERVERS:
+        if own or place == ("https", public_index()[1], None):
             return link
     scheme, host, _ = places[0]
     raise DataError(f"the package index points to {scheme}://{host or ''} for {name}: not asked")
