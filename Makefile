@@ -16,7 +16,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench reliability attacks fuzz soak lock audit clean
+.PHONY: help train test test-slow lint typecheck docs package bench reliability attacks mutation fuzz soak lock audit clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -84,6 +84,12 @@ reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is l
 	@echo "==> Reliability"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
 
+mutation: $(VENV)/dev.stamp ## plausible bugs, one at a time: which does no test notice? (hours; goes on where it stopped)
+	@echo "==> Mutation"
+	@$(BIN)/python -m pip $(QUIET) $(HASHED) -r locks/mutation.txt
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py $(ARGS)
+	@$(BIN)/python benchmarks/reliability_page.py
+
 attacks: $(VENV)/dev.stamp ## what strangers may try, counted by kind (docs/reliability.md)
 	@echo "==> Attacks"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/attacks.py
@@ -106,6 +112,7 @@ lock: $(VENV)/tools.stamp ## everything that is installed, with hashes, anew (lo
 	@$(COMPILE) pyproject.toml --extra dev --group build -c constraints.txt --no-emit-package torch -o locks/dev.txt
 	@$(COMPILE) pyproject.toml --group build -c constraints.txt -c locks/dev.txt --no-emit-package torch -o locks/train.txt
 	@$(COMPILE) --group tools -o locks/tools.txt
+	@$(COMPILE) --group mutation -c locks/dev.txt -o locks/mutation.txt
 	@grep '^atheris==' constraints.txt | $(COMPILE) - -o locks/fuzz.txt
 	@echo '$(OLDEST)' | $(COMPILE) --no-config --no-deps - -o locks/torch-oldest.txt
 	@grep '^torch==' constraints.txt | $(COMPILE) --no-config $(SHARED) --no-emit-package setuptools - -o locks/cuda.txt

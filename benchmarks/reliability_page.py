@@ -3,7 +3,7 @@
     python benchmarks/reliability_page.py
 
 What has not been run to its end (results/fuzz.json by `make fuzz`, results/soak.json by `make
-soak`) is left out.
+soak`, results/mutation.json by `make mutation`) is left out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 HOME = Path(__file__).parents[1]
 RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
-RAW, FUZZ, SOAK, ATTACKS = (
-    RESULTS / f"{name}.json" for name in ("reliability", "fuzz", "soak", "attacks")
+RAW, FUZZ, SOAK, ATTACKS, MUTATION, EQUIVALENT = (
+    RESULTS / f"{name}.json"
+    for name in ("reliability", "fuzz", "soak", "attacks", "mutation", "mutation-equivalent")
 )
 STEPS = 24  # of a run that is disturbed
 
@@ -39,7 +40,10 @@ def page() -> str:
     attacks = "\n".join(
         f"| {each['attack']} | {each['tried']} | {each['withstood']} |" for each in read(ATTACKS)
     )
-    return TEXT.format(steps=STEPS, kills=kills, fuzz=fuzz, soak=soak, attacks=attacks)
+    mutation = MUTATED.format(**mutated()) if MUTATION.is_file() else ""
+    return TEXT.format(
+        steps=STEPS, kills=kills, fuzz=fuzz, soak=soak, attacks=attacks, mutation=mutation
+    )
 
 
 def read(path: Path) -> Any:
@@ -57,6 +61,24 @@ def fuzzed() -> str:
         counts += [came[key] for key in ("understood", "refused", "crashed")]
         lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |")
     return "\n".join(lines)
+
+
+def mutated() -> dict[str, str]:
+    """A line for each module: mutants, killed, equivalent; and why those are."""
+    found = read(MUTATION)["modules"]
+    rows = [
+        [name.removeprefix("vase."), *(each.get(key, 0) for key in ("mutants", "killed",
+         "equivalent"))] for name, each in found.items() if each.get("mutants")
+    ]  # fmt: skip
+    rows.append(["**all**", *(sum(row[k] for row in rows) for k in (1, 2, 3))])
+    lines = [
+        f"| {name} | {mutants:,} | {killed:,} | {equal:,} | {mutants - killed - equal:,} | "
+        f"{100 * killed / max(1, mutants - equal):.1f} % |"
+        for name, mutants, killed, equal in rows
+    ]
+    reasons = Counter(each["reason"] for each in read(EQUIVALENT))
+    why = [f"- {count} x {reason}" for reason, count in reasons.most_common()]
+    return {"rows": "\n".join(lines), "reasons": "\n".join(why)}
 
 
 def soaked() -> str:
@@ -108,6 +130,23 @@ and what the latents tell may not get worse.
 
 """
 
+MUTATED = """## Tests that bite
+
+`make mutation` puts one plausible bug after the other into the code (mutmut: signs, dropped
+arguments, borders, constants) and runs the tests that reach it. Killed are those that a test fails
+for. Equivalent are those that change nothing that could be noticed, each with its reason below;
+survivors are named in results/mutation.json. Modules that are not in the table were not tried yet.
+
+| module | mutants | killed | equivalent | survive | killed of those not equivalent |
+|---|---|---|---|---|---|
+{rows}
+
+Equivalent:
+
+{reasons}
+
+"""
+
 TEXT = """# Reliability
 
 <!-- Made by `make reliability` from the raw files in results/. -->
@@ -125,7 +164,7 @@ single sync and rename.
 |---|---|---|---|---|
 {kills}
 
-{fuzz}{soak}## Attacks
+{fuzz}{soak}{mutation}## Attacks
 
 Who may send what to which door is in the [threat model](threat-model.md). `make attacks` tries it:
 each attack is refused in a sentence, does no harm, or is cut off, and what it should have harmed
