@@ -231,7 +231,8 @@ def record(index: int, mask: list[bool], kl: list[float], batches: int = 0) -> E
     return Environment(index, np.array(mask), moments, Capacity(), batches, np.array(kl))
 
 
-RECORDS = Environments().enter(record(1, [True, True], [1, 2])).enter(record(0, [True, True], [0.5]))
+BOTH = [True, True]
+RECORDS = Environments().enter(record(1, BOTH, [1, 2])).enter(record(0, BOTH, [0.5]))
 
 
 def test_records_survive_json_and_say_what_is_absent() -> None:
