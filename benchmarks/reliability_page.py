@@ -68,13 +68,13 @@ def mutated() -> dict[str, str]:
     found = read(MUTATION)["modules"]
     rows = [
         [name.removeprefix("vase."), *(each.get(key, 0) for key in ("mutants", "killed",
-         "equivalent"))] for name, each in found.items() if each.get("mutants")
+         "equivalent", "untried"))] for name, each in found.items() if each.get("mutants")
     ]  # fmt: skip
-    rows.append(["**all**", *(sum(row[k] for row in rows) for k in (1, 2, 3))])
+    rows.append(["**all**", *(sum(row[k] for row in rows) for k in (1, 2, 3, 4))])
     lines = [
         f"| {name} | {mutants:,} | {killed:,} | {equal:,} | {mutants - killed - equal:,} | "
-        f"{100 * killed / max(1, mutants - equal):.1f} % |"
-        for name, mutants, killed, equal in rows
+        f"{100 * killed / max(1, mutants - equal):.1f} % | {untried:,} |"
+        for name, mutants, killed, equal, untried in rows
     ]
     reasons = Counter(each["reason"] for each in read(EQUIVALENT))
     why = [f"- {count} x {reason}" for reason, count in reasons.most_common()]
@@ -137,8 +137,8 @@ arguments, borders, constants) and runs the tests that reach it. Killed are thos
 for. Equivalent are those that change nothing that could be noticed, each with its reason below;
 survivors are named in results/mutation.json. Modules that are not in the table were not tried yet.
 
-| module | mutants | killed | equivalent | survive | killed of those not equivalent |
-|---|---|---|---|---|---|
+| module | tried | killed | equivalent | survive | killed of those not equivalent | not tried |
+|---|---|---|---|---|---|---|
 {rows}
 
 Equivalent:
