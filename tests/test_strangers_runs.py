@@ -311,6 +311,18 @@ def test_a_run_that_was_begun_here_has_consent(
     assert "trained to its end" in vase("resume", str(folder), "--no-report")
 
 
+def test_a_run_is_reported_where_no_consent_can_be_kept(
+    cache: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    cache.write_text("a file where a folder should be")
+    np.save(tmp_path / "own.npy", np.random.default_rng(0).random((40, 16, 16), dtype=np.float32))
+    small = ["model.hidden=8", "model.encoder_channels=4", "model.decoder_channels=4",
+             "stream.batch_size=8", 'stream.schedule=[["own", 2]]', "probes.train=100",
+             "probes.test=100"]  # fmt: skip
+    folder = tmp_path / "begun"
+    assert "Report:" in vase("train", str(tmp_path / "own.npy"), *small, "--out", str(folder))
+
+
 # ---- forged records ---------------------------------------------------------------------------
 
 

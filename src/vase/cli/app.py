@@ -189,9 +189,9 @@ def explore(
 @app.command("check")
 def check_run(run: Run) -> None:
     """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""
-    from vase.cli import session
+    from vase.cli import checking
 
-    if not session.check(run, console):
+    if not checking.check(run, console):
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,27 +127,6 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
     with console.status("Drawing") as status:
         page = pages.write_report(folder, data, progress=lambda text: status.update(Text(text)))
     console.print(f"Report: {page}", soft_wrap=True)
-
-
-def check(path: Path, console: Console) -> bool:
-    """Say whether a run is whole, what it wants of this machine, and what looks wrong in it."""
-    from vase.report import diagnostics
-    from vase.report.run import read_run
-
-    folder = folders.open_run(path)
-    findings = integrity.examine(folder)
-    for each in findings:
-        state = Text("whole", "green") if each.whole else Text("wrong", "red")
-        console.print(state + f"  {each.file:40}  {each.message}", soft_wrap=True)
-    if not all(each.whole for each in findings):
-        return False
-    settings = config.load(str(folder.config))
-    for demand in consent.demands(settings, path):
-        console.print(Text("asks", "yellow") + f"    to {demand}", soft_wrap=True)
-    if folder.checkpoint.is_file() and not consent.own_code(settings):
-        for complaint in diagnostics.diagnose(read_run(folder)):
-            console.print(Text("note", "yellow") + f"   {complaint}", soft_wrap=True)
-    return True
 
 
 def export(path: Path, out: Path, trust: bool, console: Console) -> None:
@@ -326,8 +306,10 @@ def _show(table: Sequence[Sequence[str]], console: Console) -> None:
 
 
 def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
-    probe(folder.path, data, console)
-    report(folder.path, data, console)
+    """Measure and show a run that this call has trained, and so was allowed to."""
+    trusted = replace(data, trust=True)
+    probe(folder.path, trusted, console)
+    report(folder.path, trusted, console)
 
 
 def _go_on(
