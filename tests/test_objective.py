@@ -220,6 +220,12 @@ def test_overdispersed_is_what_lies_farther_out_than_the_prior(
     assert out_of_distribution(marginal, np.array([4.0]), 0.5) == far
 
 
+def test_as_far_out_as_the_prior_is_not_overdispersed() -> None:
+    marginal = Moments(np.array([0.75, 0, 0]), np.array([0.4375, 1, 1]), 64.0)  # 9/16 + 7/16 = 1
+    assert not typical(atypicality(marginal), 0.3)[0]
+    assert not out_of_distribution(marginal, np.array([4.0]), 0.3)
+
+
 def test_a_position_latent_that_stops_moving_is_atypical() -> None:
     resting = atypicality(Moments(np.zeros(1), np.full(1, 0.02), 64))
     assert resting[0] == pytest.approx((0.02 - 1 - np.log(0.02)) / 2)
