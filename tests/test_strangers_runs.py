@@ -159,6 +159,16 @@ def test_a_link_within_a_run_and_a_link_to_a_run_are_nothing_bad(
 # ---- consent ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that appears if the module `evil`, in the present folder, is imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "evil", raising=False)
+    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('it-ran').touch()\n")
+    return tmp_path / "it-ran"
+
+
 def changed(run: RunFolder, **changes: Any) -> None:
     """Put other settings into a run."""
     run.config.write_text(config.to_toml(settings(**changes)), encoding="utf-8")
@@ -170,11 +180,18 @@ def stream_of(**domain: Any) -> dict[str, Any]:
     return {"stream": values}
 
 
-def own_images(tmp_path: Path) -> dict[str, Any]:
-    images = tmp_path / "private.npy"
-    np.save(images, np.random.default_rng(0).random((40, 16, 16), dtype=np.float32))
-    return stream_of(domain="own", path=str(images))
+def saved_images(path: Path) -> str:
+    np.save(path, np.random.default_rng(0).random((40, 16, 16), dtype=np.float32))
+    return str(path)
 
+
+def own_images(tmp_path: Path) -> dict[str, Any]:
+    return stream_of(domain="own", path=saved_images(tmp_path / "private.npy"))
+
+
+TWO_STEPS = ("model.hidden=8", "model.encoder_channels=4", "model.decoder_channels=4",
+             "stream.batch_size=8", 'stream.schedule=[["own", 2]]', "probes.train=100",
+             "probes.test=100")  # fmt: skip
 
 CODE: dict[str, Callable[[], dict[str, Any]]] = {
     "domain": lambda: stream_of(domain="evil:Thing"),
@@ -203,40 +220,31 @@ def test_a_strangers_run_runs_no_code(
     where: str,
     words: tuple[str, ...],
     run: RunFolder,
-    tmp_path: Path,
+    ran: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even where its code lies in the folder in which the command is called."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "evil", raising=False)
-    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('it-ran').touch()\n")
     changed(run, **CODE[where]())
     if words[0] == "check":
         assert "to run the code 'evil:" in vase(*command(run, words))
     else:
         assert "run the code 'evil:" in refused(capsys, *command(run, words))
-    assert not (tmp_path / "it-ran").exists()
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_code_that_only_a_checkpoint_names_is_not_run(
     part: str,
     run: RunFolder,
-    tmp_path: Path,
+    ran: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('it-ran').touch()\n")
     tensors, record = checkpoint.read(run.checkpoint)
     record["architecture"][part] = "evil:Thing"
     checkpoint.write(run.checkpoint, tensors, record)
     for words in (("report",), ("serve",), ("export", "--onnx", "onnx")):
         assert "does not name" in refused(capsys, *command(run, words))
-    assert not (tmp_path / "it-ran").exists()
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(
@@ -245,11 +253,8 @@ def test_code_that_only_a_checkpoint_names_is_not_run(
      {"objective.terms": {"evil:thing": 1.0}}],
 )  # fmt: skip
 def test_a_strangers_model_runs_no_code_unless_that_is_said(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], tmp_path: Path, ran: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "evil", raising=False)
     model = VASE(latents=2, accelerator="cpu", options={"model.hidden": 8})
     model.partial_fit(torch.rand(8, 1, 16, 16))
     path = model.save(tmp_path / "model")
@@ -258,13 +263,12 @@ def test_a_strangers_model_runs_no_code_unless_that_is_said(
     if "model.encoder" in options:
         record["architecture"]["encoder"] = "evil:Thing"
     checkpoint.write(path, tensors, record)
-    (tmp_path / "evil.py").write_text("import pathlib; pathlib.Path('it-ran').touch()\n")
     with pytest.raises(CheckpointError, match="names code to run: evil:"):
         VASE.load(path)
-    assert not (tmp_path / "it-ran").exists()
+    assert not ran.exists()
     with pytest.raises(VaseError):  # it has no Thing
         VASE.load(path, trust_code=True)
-    assert (tmp_path / "it-ran").exists()
+    assert ran.exists()
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "trackio", "mlflow"])
@@ -302,12 +306,10 @@ def test_images_inside_of_a_run_need_no_consent_and_a_name_that_climbs_out_does(
 def test_a_run_that_was_begun_here_has_consent(
     cache: Path, tmp_path: Path, own_cache: Path
 ) -> None:
-    np.save(tmp_path / "own.npy", np.random.default_rng(0).random((40, 16, 16), dtype=np.float32))
-    small = ["model.hidden=8", "model.encoder_channels=4", "model.decoder_channels=4",
-             "stream.batch_size=8", 'stream.schedule=[["own", 2]]', "probes.train=100",
-             "probes.test=100"]  # fmt: skip
     folder = tmp_path / "begun"
-    vase("train", str(tmp_path / "own.npy"), *small, "--out", str(folder), "--no-report")
+    vase(
+        "train", saved_images(tmp_path / "own.npy"), *TWO_STEPS, "--out", str(folder), "--no-report"
+    )
     assert "trained to its end" in vase("resume", str(folder), "--no-report")
 
 
@@ -315,12 +317,10 @@ def test_a_run_is_reported_where_no_consent_can_be_kept(
     cache: Path, tmp_path: Path, own_cache: Path
 ) -> None:
     cache.write_text("a file where a folder should be")
-    np.save(tmp_path / "own.npy", np.random.default_rng(0).random((40, 16, 16), dtype=np.float32))
-    small = ["model.hidden=8", "model.encoder_channels=4", "model.decoder_channels=4",
-             "stream.batch_size=8", 'stream.schedule=[["own", 2]]', "probes.train=100",
-             "probes.test=100"]  # fmt: skip
     folder = tmp_path / "begun"
-    assert "Report:" in vase("train", str(tmp_path / "own.npy"), *small, "--out", str(folder))
+    assert "Report:" in vase(
+        "train", saved_images(tmp_path / "own.npy"), *TWO_STEPS, "--out", str(folder)
+    )
 
 
 # ---- forged records ---------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from vase.config import Config
 from vase.domains.local import cache_folder
-from vase.settings import LearnerSettings
 
 
 def demands(settings: Config, folder: Path, *, training: bool = True) -> tuple[str, ...]:
@@ -29,23 +28,22 @@ def demands(settings: Config, folder: Path, *, training: bool = True) -> tuple[s
         if domain.path and not Path(domain.path).resolve().is_relative_to(root)
     )
     run = (f"run the code '{name}'" for name in own_code(settings))
-    tell = (f"tell the tracker '{settings.training.tracker}'",)
-    tells = training and settings.training.tracker != "none"
-    return (*dict.fromkeys(read), *run, *(tell if tells else ()))
+    tracker = settings.training.tracker if training else "none"
+    tell = () if tracker == "none" else (f"tell the tracker '{tracker}'",)
+    return (*dict.fromkeys(read), *run, *tell)
 
 
-def own_code(settings: LearnerSettings) -> tuple[str, ...]:
+def own_code(settings: Config) -> tuple[str, ...]:
     """The names of code that is none of this package's, each as `module:attribute`."""
     return tuple(dict.fromkeys(name for name in _names(settings) if ":" in name))
 
 
-def _names(settings: LearnerSettings) -> Iterator[str]:
+def _names(settings: Config) -> Iterator[str]:
     yield settings.detection.rule
     yield from settings.objective.terms
-    if isinstance(settings, Config):
-        yield from (settings.model.encoder, settings.model.decoder)
-        yield from (domain.domain for domain in settings.stream.domains.values())
-        yield from settings.probes.metrics
+    yield from (settings.model.encoder, settings.model.decoder)
+    yield from (domain.domain for domain in settings.stream.domains.values())
+    yield from settings.probes.metrics
 
 
 def remember(content: bytes) -> None:

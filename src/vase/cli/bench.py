@@ -20,6 +20,21 @@ from vase.cli.options import (
     data_options,
 )
 
+Clips = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of three or more videos, for the streams of clips.", metavar="FOLDER"
+    ),
+]
+DetectOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Folder for raw files, tables, figure; runs/detect or runs/detect-frames.",
+        show_default=False,
+    ),
+]
+
 bench_app = typer.Typer(no_args_is_help=True, help="Benchmarks.")
 
 
@@ -34,20 +49,8 @@ def detect(
     frames: Annotated[
         bool, typer.Option("--frames", help="Streams of consecutive frames; nothing is learnt.")
     ] = False,
-    clips: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of three or more videos, for the streams of clips.", metavar="FOLDER"
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="Folder for raw files, tables, figure; runs/detect or runs/detect-frames.",
-            show_default=False,
-        ),
-    ] = None,
+    clips: Clips = None,
+    out: DetectOut = None,
     seeds: Seeds = 3,
     detectors: Annotated[
         str,
