@@ -44,10 +44,11 @@ test-slow: $(VENV)/dev.stamp ## the long tests only
 	@echo "==> Slow tests"
 	@$(BIN)/pytest -m slow $(ARGS)
 
-lint: $(VENV)/dev.stamp ## ruff: rules and format
+lint: $(VENV)/dev.stamp ## ruff: rules and format; import-linter: who may import whom
 	@echo "==> Lint"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --config pyproject.toml >$(VENV)/imports.txt || { cat $(VENV)/imports.txt; exit 1; }
 
 typecheck: $(VENV)/dev.stamp ## mypy, strict
 	@echo "==> Types"

@@ -46,7 +46,7 @@ GROUPS = {
     "objective": Group(("objective/*",), ("objective",)),
     "detection": Group(
         ("detection/*",),
-        ("blocks", "statistics", "identification", "sequential", "rules", "detector"),
+        ("blocks", "statistics", "rules"),
         but="run_length",
     ),
     "metrics": Group(("metrics/*",), ("metrics",)),
@@ -54,6 +54,8 @@ GROUPS = {
     "lifelong": Group(
         ("lifelong/*",),
         ("learner", "naive", "replay", "rules", "transaction", "translation", "working_memory"),
+        but="recognised_and_stays or random_decisions or probation or without_inference "
+        "or never_repeats or reader or what_it_loses or mixed_precision or passing_domain",
     ),
     "records": Group(("training/checkpoint.py", "training/recorder.py"), ("checkpoint",)),
 }

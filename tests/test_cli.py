@@ -36,6 +36,19 @@ SMALL = [
 LONG = 'stream.schedule=[["moving-solids", 2000]]'
 
 
+@pytest.mark.parametrize("code", ["import vase", "from vase.cli import main; main()"])
+def test_help_comes_without_waiting_for_torch(code: str) -> None:
+    ends = "\nfinally:\n    import sys; print('vase' in sys.modules, 'torch' in sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", f"try:\n    {code}{ends}", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.splitlines()[-1] == "True False"
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("runs") / "small"

@@ -45,13 +45,17 @@ def test_no_lock_says_where_it_was_made() -> None:
     assert [lock.name for lock in LOCKS if "://" in lock.read_text(encoding="utf-8")] == []
 
 
-def test_what_training_needs_is_a_part_of_what_is_tested() -> None:
+def test_the_locks_agree_with_each_other_and_with_the_constraints() -> None:
     def pins(name: str) -> set[str]:
         lines = requirements((ROOT / "locks" / name).read_text(encoding="utf-8"))
         return {line.split()[0] for line in lines}
 
     assert pins("train.txt") <= pins("dev.txt")
     assert not pins("cuda.txt") & pins("dev.txt")
+    held = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert {line for line in held if "==" in line and line[0] != "#"} <= (
+        pins("torch.txt") | pins("dev.txt") | pins("fuzz.txt")
+    )
 
 
 def test_actions_are_named_by_commit() -> None:

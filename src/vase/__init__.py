@@ -18,11 +18,11 @@ from vase.errors import (
     RunError,
     VaseError,
 )
+from vase.version import __version__
 
 if TYPE_CHECKING:
     from vase.estimator import VASE
 
-__version__ = "0.1.0"
 __all__ = [
     "VASE",
     "CheckpointError",

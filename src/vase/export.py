@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vase import __version__
 from vase.errors import ConfigError, RunError
 from vase.lifelong.environments import Environment, Environments
 from vase.nets import Networks
 from vase.records import Posterior
 from vase.training.checkpoint import write_bytes
+from vase.version import __version__
 
 FORMAT, VERSION = "vase-onnx", 1
 TOLERANCE = 1e-4  # of the largest difference between onnxruntime and PyTorch

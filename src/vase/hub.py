@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from vase import __version__
 from vase.errors import ConfigError, InputError, reason
 from vase.lifelong.environments import Environment
 from vase.nets import Architecture
 from vase.records import Event
+from vase.version import __version__
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from vase import __version__
 from vase.config import Config, to_toml
+from vase.version import __version__
 
 ROOTS = ("vase.build", "vase.probes.evaluate", "vase.training.loop", "vase.training.recorder")
 APART = frozenset({"vase", "vase.config"})  # the configuration is hashed by its values

@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from vase import __version__
 from vase.cli.bench import bench_app
 from vase.cli.options import (
     Address,
@@ -23,6 +22,7 @@ from vase.cli.options import (
     console,
     data_options,
 )
+from vase.version import __version__
 
 app = typer.Typer(
     name="vase",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vase import __version__, build
+from vase import build
 from vase import config as configuration
 from vase.config import Config
 from vase.domains.canvas import Domain
@@ -33,6 +33,7 @@ from vase.probes.forgetting import summarise_forgetting
 from vase.probes.readout import Examples, Readout, chance_score, fit_linear, fit_mlp
 from vase.settings import ProbeSettings
 from vase.training.folder import RunFolder, read_events, read_metrics, rounded, write_json
+from vase.version import __version__
 
 Axes = tuple[str, str]  # the factors that are a position
 POSITION: Axes = ("x", "y")

@@ -10,13 +10,14 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from vase import __version__, build
+from vase import build
 from vase.errors import RunError
 from vase.report import diagnostics, page_text, pictures, style
 from vase.report.pictures import ReportFigure, ReportFigures
 from vase.report.run import Record, RunRecords, read_run
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
+from vase.version import __version__
 
 ProgressCallback = Callable[[str], None]
 
