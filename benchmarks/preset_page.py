@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vase.bench import page as detect
+from vase.bench.ablation_page import FULL_METHOD, PAPER_TABLE
 from vase.bench.page import table
 from vase.training.folder import read_json, read_lines
 
+PRESETS = ("quick", "poster")
 READOUTS = ("linear", "mlp", "frozen")
 # What is compared with the paper: figure, field, and the scale that it is printed in.
 SCORES: tuple[tuple[str, str, float], ...] = (
@@ -20,7 +23,13 @@ SCORES: tuple[tuple[str, str, float], ...] = (
     ("position_mse", "change", 1e4),
 )
 # The row VASE (SDA), disentangled, as printed on the poster.
-SOURCE = {"identity max %": 88.6, "identity change": -5.4, "MSE min 1e-4": 3.2, "MSE change": 3.0}
+SOURCE = dict(
+    zip(
+        ("identity max %", "identity change", "MSE min 1e-4", "MSE change"),
+        PAPER_TABLE["disentangled"][FULL_METHOD],
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Result:
     probes: dict[str, Any]
     events: list[dict[str, Any]]
     cost: dict[str, Any]
+    config: dict[str, Any]
 
 
 def results(preset: Path) -> list[Result]:
@@ -41,6 +51,7 @@ def results(preset: Path) -> list[Result]:
             read_json(folder / "probes.json"),
             read_lines(folder / "events.jsonl"),
             read_json(folder / "cost.json"),
+            tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")),
         )
         for folder in sorted(preset.glob("seed-*/"))
     ]
@@ -52,20 +63,38 @@ def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) ->
     return detect.spread(numbers, digits) if numbers else "-"
 
 
-def section(preset: str, found: list[Result]) -> str:
-    """Everything there is to say of one preset."""
+def seeds(count: int) -> str:
+    """A number of seeds in words."""
+    return f"{count} seed" if count == 1 else f"{count} seeds"
+
+
+def noticed(found: Sequence[Result]) -> tuple[str, int]:
+    """How many changes of domain were noticed, of all; and the number of false alarms."""
+    detection = [result.probes["detection"] for result in found]
+    switches = sum(len(each["switches"]) for each in detection)
+    missed = sum(each["missed"] for each in detection)
+    false = sum(len(each["false_alarms"]) for each in detection)
+    return f"{switches - missed} of {switches}", false
+
+
+def section(folder: Path) -> str:
+    """Everything there is to say of the preset of a folder."""
+    preset, found = folder.name, results(folder)
     minutes = spread(result.cost["training_minutes"] for result in found)
     threads = sorted({result.cost["threads"] for result in found})
-    seeds = ", ".join(str(result.seed) for result in found)
+    numbers = ", ".join(str(result.seed) for result in found)
+    stream, rule = found[0].config["stream"], found[0].config["detection"]["rule"]
+    domains = ", then ".join(f"`{name}`" for name, _ in stream["schedule"])
     commits = ", ".join(sorted({result.cost["commit"] for result in found}))
     return "\n\n".join(
         [
             f"## Preset `{preset}`",
-            f"Seeds {seeds}; {found[0].probes['steps']} steps; {minutes} minutes of training on "
-            f"{', '.join(map(str, threads))} CPU thread(s) with PyTorch {found[0].cost['torch']} "
-            f"at commit {commits}, beside other work on the same machine. Mean and standard "
-            "deviation over seeds.",
-            f"    python benchmarks/results.py train {preset} --seeds {seeds.replace(',', '')}",
+            f"{domains}, {stream['size']} x {stream['size']}, without labels; detection rule "
+            f"`{rule}`. Seeds {numbers}; {found[0].probes['steps']:,} steps; {minutes} minutes of "
+            f"training on {', '.join(map(str, threads))} CPU thread(s) with PyTorch "
+            f"{found[0].cost['torch']} at commit {commits}, beside other work on the same machine. "
+            "Mean and standard deviation over seeds.",
+            f"    python benchmarks/results.py train {preset} --seeds {numbers.replace(',', '')}",
             "### Readouts, all environments seen",
             readouts(found),
             "`max` (`min`) is each environment's best over training from its first appearance "

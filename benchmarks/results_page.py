@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from preset_page import results, section, spread
+import findings
+import findings_streams
+from preset_page import section, spread
+from step import BATCH
 
 from vase.bench import (
     ablation_page,
+    detectors,
     disentanglement,
     exploration,
     frame_page,
+    frame_scenarios,
+    scenarios,
     sharing,
     split,
     sweep,
@@ -19,26 +25,34 @@ from vase.bench import (
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
+from vase.nets import Architecture
+from vase.probes.ambiguity import CONTEXT_IMAGES, WIDTH
+from vase.settings import DetectionSettings
 from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
+FINDINGS = (
+    *(findings.environments, findings.forgetting, findings.identity, findings.position),
+    *(findings.parts, findings.meaning, findings.shared, findings_streams.explored),
+    *(findings.cost, findings.gpu, findings_streams.hard_streams, findings_streams.frames),
+    findings_streams.not_done,
+)
 
 
 def page(folder: Path) -> str:
     """Return RESULTS.md."""
     presets = [path for path in sorted(folder.iterdir()) if list(path.glob("seed-*/"))]
-    notes = (folder / "notes.md").read_text(encoding="utf-8").strip()
     return "\n\n".join(
         [
             "# Results",
             "Generated from the raw files in [results/](results) by "
-            "`python benchmarks/results.py page`; never edited by hand. Moving Fashion-MNIST, then "
-            "MNIST, then moving MNIST, 64 x 64, without labels. Identity in percent and percentage "
-            "points; MSE of position in [0, 1] over the range of travel, in units of 1e-4. "
-            "*Source* is the condition *VASE (SDA)* of the paper's table, disentangled; the paper "
-            "states neither its readout nor the unit of its MSE.",
-            notes,
-            *(section(path.name, results(path)) for path in presets),
+            "`python benchmarks/results.py page`; never edited by hand. Identity in percent and "
+            "percentage points; position as a share of the range of travel, its MSE in units of "
+            "1e-4. *The paper* is the condition *VASE (SDA)* of its table, disentangled; it states "
+            "neither its readout nor the unit of its MSE.",
+            "## What to take from it",
+            "\n".join(point for finding in FINDINGS for point in finding(folder)),
+            *map(section, presets),
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
             *disentangled(folder / "disentangle"),
             *(part for name in SHARED for part in shared(folder / name)),
@@ -60,13 +74,14 @@ def consecutive(folder: Path) -> list[str]:
         return []
     minutes = sum(record["minutes"] for record in records)
     seeds = max(record["seed"] for record in records) + 1
+    asked = DetectionSettings(target_arl=frame_scenarios.RUN_LENGTH).frames_between_alarms(BATCH)
     return [
         "## Change detection on consecutive frames",
         "Detection alone, nothing is learnt. A delay counts frames of the new domain until the "
         "alarm, and is also given in correlation times of that domain. `blocks` is the default "
         "rule, `feature-statistics` the former one; both are asked for one false alarm in "
-        f"9,000,000 frames. Up to {seeds} seeds, {minutes:.0f} minutes of one core. [The streams, "
-        "the scores and the detectors](docs/detection.md#streams-of-consecutive-frames).",
+        f"{asked:,.0f} frames. Up to {seeds} seeds, {minutes:.0f} minutes of one core. [The "
+        "streams, the scores and the detectors](docs/detection.md#streams-of-consecutive-frames).",
         "    vase bench detect --frames --clips clips --detectors all",
         "![True and inferred environments, and what other detectors raise]"
         "(results/frames/timeline.png)",
@@ -133,7 +148,7 @@ def disentangled(folder: Path) -> list[str]:
     minutes = spread(record["minutes"] for record in records)
     return [
         "## Disentanglement, then and now: dSprites",
-        "dSprites, then moving Fashion-MNIST, then MNIST, on a canvas of 32 x 32, "
+        f"dSprites, then moving Fashion-MNIST, then MNIST, on a canvas of {canvas(records[0])}, "
         f"{records[0]['steps']:,} steps in all; {minutes} minutes per seed on one CPU thread. "
         "*Then* is the end of a domain's own segment, *now* the end of the stream. The metrics use "
         "the posterior means of held-out images; TC is the total correlation of the latents in "
@@ -144,9 +159,15 @@ def disentangled(folder: Path) -> list[str]:
     ]
 
 
+def canvas(record: detect.Record) -> str:
+    """Return the size of a run's images."""
+    size = record["config"]["stream"]["size"]
+    return f"{size} x {size}"
+
+
 SHARED = {
-    "sharing": ("clothes and digits", "Moving Fashion-MNIST, then moving MNIST, 64 x 64"),
-    "rooms": ("two places", "Hills, then a room, in first person, 64 x 64 in colour"),
+    "sharing": ("clothes and digits", "Moving Fashion-MNIST, then moving MNIST"),
+    "rooms": ("hills and a room", "Hills, then a room, in colour and first person"),
 }
 
 
@@ -158,16 +179,18 @@ def shared(folder: Path) -> list[str]:
     title, stream = SHARED[folder.name]
     minutes = spread(record["minutes"]["all"] for record in records)
     seeds = len({record["seed"] for record in records})
+    low, high = (f"{100 * belief:.0f} %" for belief in WIDTH)
     return [
         f"## Shared latents: {title}",
-        f"{stream}, {records[0]['steps']:,} steps; "
+        f"{stream}, {canvas(records[0])}, {records[0]['steps']:,} steps; "
         f"{minutes} minutes per run on one CPU thread. *Read*: a network fitted on real images of "
         "the target domain reads translated images; R2 against the true factors of the images "
         "before translation (for identity, the accuracy), compared with real images and with "
         "shuffled factors. "
         "*Equality* is the level of a morph at which both domains are equally probable, *width* "
-        "the range of levels from 10 % to 90 % probability, per pair of images; the last columns "
-        "give equality in the context of 64 images of either domain. Variances are summed over "
+        f"the range of levels from {low} to {high} probability, per pair of images; the last "
+        f"columns give equality in the context of {CONTEXT_IMAGES} images of either domain. "
+        "Variances are summed over "
         "the latents that both domains use. Mean and standard deviation over seeds. [The "
         "measurements](docs/sharing.md).",
         f"    vase bench share --domains {folder.name} --seeds {seeds}",
@@ -181,23 +204,23 @@ def shared(folder: Path) -> list[str]:
 EXPLORED = {
     "explore": (
         "clothes and digits",
-        "A model has seen clothes that move and digits at rest, 64 x 64. Agents can move, turn and "
-        "rescale the digits.",
-        "",
+        "A model has seen clothes that move and digits at rest. Agents can move, turn and rescale "
+        "the digits.",
+        "    vase bench explore",
     ),
     "explore-tinted": (
         "tinted clothes, white digits",
         "The same in colour: clothes that move are tinted, digits at rest are white. Agents can "
         "recolour these, too.",
-        " stream.domains.moving-fashion.channels=3 stream.domains.mnist.channels=3 "
-        "stream.domains.mnist.hue=none --out runs/explore-tinted",
+        "    vase bench explore stream.domains.moving-fashion.channels=3 "
+        "stream.domains.mnist.channels=3 stream.domains.mnist.hue=none --out runs/explore-tinted",
     ),
     "explore-rooms": (
         "hills and a room",
         "A model has seen hills in which everything varies, and a room at rest, in first person. "
         "Agents can walk, turn, look up and down, push the object and change its hue. Position is "
         "the place of the object in the picture: its bearing, and the pitch of the view.",
-        " --domains explore-rooms",
+        "    vase bench explore --domains explore-rooms",
     ),
 }
 
@@ -207,18 +230,20 @@ def explored(folder: Path) -> list[str]:
     records = exploration.read_records(folder)
     if not records:
         return []
-    title, story, options = EXPLORED[folder.name]
+    title, story, command = EXPLORED[folder.name]
+    policy = records[0]["policies"][0]
     minutes = spread(record["minutes"]["all"] - record["minutes"]["training"] for record in records)
     return [
         f"## Exploring by imagination: {title}",
-        f"{story} 64 of them act for {records[0]['policies'][0]['steps']:,} steps. Then "
-        "readouts that were fitted before exploration, and frozen, read that domain in motion, "
-        "which no model has seen. *Masked*: without the latents that are masked in the environment "
-        f"that the model infers for an image. {minutes} minutes per seed for all policies on one "
-        "CPU thread beside other work, without training. Mean and standard deviation over seeds; "
-        "ratios are geometric means with 95 % intervals, paired by seed. "
+        f"{story} Images are {canvas(records[0])}. {policy['agents']} agents act for "
+        f"{policy['steps']:,} steps. Then readouts that were fitted before exploration, and "
+        "frozen, read that domain in motion, which no model has seen. *Masked*: without the "
+        "latents that are masked in the environment that the model infers for an image. "
+        f"{minutes} minutes per seed for all policies on one CPU thread beside other work, without "
+        "training. Mean and standard deviation over seeds; ratios are geometric means with "
+        f"{100 * ablation_page.CONFIDENCE:.0f} % intervals, paired by seed. "
         "[The method](docs/exploration.md).",
-        f"    vase bench explore{options} --seeds {len(records)}",
+        f"{command} --seeds {len(records)}",
         f"![Positions of the agents](results/{folder.name}/places.png)",
         f"![Zero-shot evaluation during exploration](results/{folder.name}/worth.png)",
         exploration.markdown(records),
@@ -233,9 +258,11 @@ def networks(folder: Path) -> list[str]:
     records.sort(key=lambda record: (record["preset"], record["settings"], record["seed"]))
     seeds = len({record["seed"] for record in records})
     head, *rows = sweep.table_rows(records)
+    folds = {record["preset"]: record["config"]["model"]["space_to_depth"] for record in records}
     return [
         "## Networks: accuracy beside cost",
-        "`small` (32 x 32) with space folded into channels by 2, 4 (as it is) and 8, in either "
+        f"`small` ({canvas(records[0])}) with space folded into channels by "
+        f"{', '.join(map(str, sorted(folds.values())))} (by itself {folds['small']}), in either "
         "precision. Identity in percent and points, MSE in 1e-4, MLP readouts; *minutes* of "
         "training on one CPU thread beside another run: compare them with each other only. "
         "Mean and standard deviation over seeds.",
@@ -254,7 +281,7 @@ def gpu(folder: Path) -> list[str]:
     step, poster = map(read_json, files)
     opened = ", ".join(str(event["step"]) for event in poster["events"] if event["kind"] == "new")
     batches = step["images_per_second"]
-    precisions = step["kernels_ms_by_precision"]
+    precisions, images = step["kernels_ms_by_precision"], Architecture()
     rows = [
         ("a plain VAE's step, launched kernel by kernel", f"{step['plain_ms']:.1f} ms"),
         ("a lifelong step, launched kernel by kernel", f"{step['written_ms']:.1f} ms"),
@@ -280,11 +307,11 @@ def gpu(folder: Path) -> list[str]:
     ]
     return [
         "## On a GPU",
-        f"One {step['device']}, PyTorch {step['torch']}; batches of 64 images of 64 x 64 with "
-        f"replay and detection. A step takes {step['captured_over_replay']} times its floor: the "
-        "median of 200 repetitions with the same images, nearly half of which were deferred and "
-        "not learnt (found later: `benchmarks/step.py` refuses this now), so the first three times "
-        "and this ratio have to be measured again. "
+        f"One {step['device']}, PyTorch {step['torch']}; batches of {BATCH} images of "
+        f"{images.height} x {images.width} with replay and detection. A step takes "
+        f"{step['captured_over_replay']} times its floor. The times of whole steps and this ratio "
+        "have to be measured again: many of the repetitions, all with the same images, were "
+        "deferred and not learnt (`benchmarks/step.py` refuses this now). "
         f"`poster`, seed {poster['seed']}: {poster['steps']:,} steps in "
         f"{poster['seconds'] / 60:.1f} minutes, the program's start included and the probes, which "
         f"a CPU does, not ({poster['measured']}); environments opened at steps {opened}. "
@@ -302,11 +329,12 @@ def digits(folder: Path) -> list[str]:
         return []
     return [
         "## Split-MNIST without labels",
-        f"Ten digits arrive one by one, {records[0]['steps']:,} steps in total, without task "
-        "boundaries. At the end, on test images of all digits: 10 nearest neighbours among the "
-        "codes of training images; clusters, where the cluster of an image is the environment with "
-        "the fewest nats for it; bits per dimension of those nats plus the environment's index. "
-        "The published figures are from CN-DPM's README, for models of other sizes.",
+        f"The digits arrive one by one, {records[0]['steps']:,} steps in total, without task "
+        f"boundaries. At the end, on test images of all digits: {split.NEIGHBOURS} nearest "
+        "neighbours among the codes of training images; clusters, where the cluster of an image is "
+        "the environment with the fewest nats for it; bits per dimension of those nats plus the "
+        "environment's index. The published figures are from CN-DPM's README, for models of other "
+        "sizes.",
         f"    vase bench split --seeds {len(records)}",
         split.markdown(records),
     ]
@@ -317,22 +345,25 @@ def detection(folder: Path) -> list[str]:
     jobs, nulls = detect.read(folder)
     if not jobs and not nulls:
         return []
-    seeds = max((record["seed"] for record in jobs), default=0) + 1
+    suite, short = (
+        1 + max((r["seed"] for r in jobs if ("forgetting" in r) is long), default=0)
+        for long in (True, False)
+    )
     return [
         "## Change detection on hard streams",
-        "Real images on a canvas of 32 x 32, small networks, one thread each. A delay counts the "
-        "batches of the new domain before the alarm. `missed + false`: switches without an alarm, "
-        "and alarms that no switch explains. The published rule is stopped when it has created "
-        "more than 20 environments, and later switches count as missed; river's detectors run "
-        "with their default parameters on the loss or the latents of a plain model; a dash if "
-        "they did not run. The long suite is of `blocks`, the default; the null stream and the "
-        "short streams are of `feature-statistics`, which was the default before (a raw file says "
-        "its `rule`, and is of that one without), target run length 100,000, in the null run "
-        "190,000. "
+        "Real images, small networks, one thread each. A delay counts the batches of the new "
+        "domain before the alarm. `missed + false`: switches without an alarm, and alarms that no "
+        "switch explains. The published rule is stopped when it has created "
+        f"more than {detectors.MAX_ENVIRONMENTS} environments, and later switches count as missed; "
+        "river's detectors run with their default parameters on the loss or the latents of a plain "
+        "model; a dash if they did not run. The long suite is of `blocks`, the default; the null "
+        "stream and the short streams are of `feature-statistics`, which was the default before (a "
+        "raw file says its `rule`, and is of that one without). All but the null stream ask for "
+        f"one false alarm in {scenarios.RUN_LENGTH:,.0f} batches. "
         "[The method](docs/detection.md).",
-        f"    vase bench detect suite --seeds {seeds}\n"
-        "    vase bench detect --detectors all --seeds 2 --rule feature-statistics\n"
-        "    vase bench detect --null 100000",
+        f"    vase bench detect suite --seeds {suite}\n"
+        f"    vase bench detect --detectors all --seeds {short} --rule feature-statistics"
+        + "".join(f"\n    vase bench detect --null {each['steps']}" for each in nulls[:1]),
         "![True and inferred environments on every stream](results/detect/timeline.png)",
         detect.markdown(jobs, nulls),
         *former_suite(

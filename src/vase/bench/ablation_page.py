@@ -277,8 +277,8 @@ def difference_table(records: Sequence[Record]) -> str:
             if any(found):
                 rows.append([objective, name, *(_interval(each) for each in found)])
     note = (
-        "VASE minus the condition, mean over seeds with the 95 % interval of Student's t; identity "
-        "above 0 and all others below 0 favour VASE."
+        f"VASE minus the condition, mean over seeds with the {100 * CONFIDENCE:.0f} % interval of "
+        "Student's t; identity above 0 and all others below 0 favour VASE."
     )
     return table(["objective", "condition", *COMPARED_MEASURES], rows) + "\n\n" + note
 
@@ -295,34 +295,52 @@ def ordering_claims(records: Sequence[Record]) -> str:
     """Compare the order of the conditions with the paper's."""
     said = []
     for objective in OBJECTIVES:
-        for name, measure, best in (
-            ("identity", HEADLINE_MEASURES["change"], max),
-            ("position", HEADLINE_MEASURES["MSE change"], min),
-            ("identity, frozen readout", FORGETTING_MEASURES["frozen: change"], max),
-            ("position, frozen readout", FORGETTING_MEASURES["frozen: MSE change"], min),
+        for readout, measures in (
+            ("", HEADLINE_MEASURES),
+            (", frozen readout", FORGETTING_MEASURES),
         ):
-            means = _means(records, objective, measure)
-            if len(means) > 1:
-                first = best(means, key=lambda each: means[each])
-                worst = (min if best is max else max)(means, key=lambda each: means[each])
-                said.append(
-                    f"- {objective}, {name}: `{CONDITIONS[first]}` forgets least "
-                    f"({means[first]:+.1f}), `{CONDITIONS[worst]}` most ({means[worst]:+.1f}); in "
-                    "the paper VASE (SDA) least, and SA or A most."
-                )
-    apart = _means(records, "disentangled", HEADLINE_MEASURES["MSE min 1e-4"])
-    tangled = _means(records, "entangled", HEADLINE_MEASURES["MSE min 1e-4"])
-    both = sorted(set(apart) & set(tangled))
-    if both:
-        better = [each for each in both if apart[each] < tangled[each]]
+            for name, column, sign in (("identity", "change", 1), ("position", "MSE change", -1)):
+                measure = measures[f"frozen: {column}" if readout else column]
+                found = means(records, objective, measure)
+                if len(found) > 1:
+                    theirs = _least_and_most(paper(objective, column), sign)
+                    said.append(
+                        f"- {objective}, {name}{readout}: {_least_and_most(found, sign)}; in the "
+                        f"paper {theirs}."
+                    )
+    position = "MSE min 1e-4"
+    ours = [means(records, objective, HEADLINE_MEASURES[position]) for objective in OBJECTIVES]
+    if set(ours[0]) & set(ours[1]):
+        theirs = _better(*(paper(objective, position) for objective in OBJECTIVES))
         said.append(
-            f"- position is read better from the disentangled code in {len(better)} of {len(both)} "
-            "conditions; in the paper in all."
+            f"- position is read better from the disentangled code in {_better(*ours)} "
+            f"conditions; in the paper in {theirs}."
         )
     return "\n".join(said)
 
 
-def _means(records: Sequence[Record], objective: str, measure: Measure) -> dict[str, float]:
+def paper(objective: str, column: str) -> dict[str, float]:
+    """Return a column of the paper's table, by condition; named like `HEADLINE_MEASURES`."""
+    place = list(HEADLINE_MEASURES).index(column)
+    return {condition: row[place] for condition, row in PAPER_TABLE[objective].items()}
+
+
+def _least_and_most(found: Mapping[str, float], sign: int) -> str:
+    """Return which condition forgets least and most; sign: 1 where a fall is a loss, else -1."""
+    least, most = (best(found, key=lambda each: sign * found[each]) for best in (max, min))
+    return (
+        f"`{CONDITIONS[least]}` forgets least ({found[least]:+.1f}), "
+        f"`{CONDITIONS[most]}` most ({found[most]:+.1f})"
+    )
+
+
+def _better(apart: Mapping[str, float], tangled: Mapping[str, float]) -> str:
+    """Return in how many of the conditions that both have the first error is the smaller one."""
+    both = set(apart) & set(tangled)
+    return f"{sum(apart[each] < tangled[each] for each in both)} of {len(both)}"
+
+
+def means(records: Sequence[Record], objective: str, measure: Measure) -> dict[str, float]:
     """Return the mean of a measure over seeds, per condition of the paper's table."""
     found = {each: by_seed(records, each, objective).values() for each in CONDITIONS}
     return {each: float(np.mean([measure(r) for r in own])) for each, own in found.items() if own}

@@ -40,9 +40,14 @@ def named(record: Record) -> Record:
     """Return a record in which the rule that was ours when it was written is called that."""
     if "detectors" not in record:
         return record
-    rule = record.get("rule", "feature-statistics")
+    rule = rule_of(record)
     found = {OURS if name == rule else name: each for name, each in record["detectors"].items()}
     return {**record, "detectors": found}
+
+
+def rule_of(record: Record) -> str:
+    """Return the rule that was ours when a record was written; the first ones do not say it."""
+    return str(record.get("rule", "feature-statistics"))
 
 
 def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
@@ -166,7 +171,7 @@ def suite_sentence(records: Sequence[Record]) -> str:
     return (
         f"{len(domains)} domains, {len(records[0]['visits'])} visits in random order, "
         f"{len(records)} seeds: of {all_['switches']:.0f} switches {all_['missed']:.0f} missed, "
-        f"{all_['false']:.0f} false alarms, {_known(records)} of "
+        f"{all_['false']:.0f} false alarms, {returns_known(records)} of "
         f"{all_['returns']:.0f} returns re-identified, delay {all_['delay_median']:.0f} batches in "
         f"the median and {all_['delay_worst']:.0f} at worst; object identity changed by "
         f"{np.mean(change):+.1f} points (from each domain's best to the end, mean over seeds)."
@@ -181,12 +186,11 @@ def outlier_table(records: Sequence[Record]) -> str:
         identity = (f"{100 * readouts[name]['identity']:.1f}" for name in ("with", "without"))
         position = (f"{1e4 * readouts[name]['position_mse']:.1f}" for name in ("with", "without"))
         rows.append([record["seed"], *identity, *position])
-    head = ("seed", "identity %, 1 % of batches bad", "none bad",
-            "position MSE 1e-4, 1 % bad", "none bad")  # fmt: skip
+    head = ("seed", "identity %, with bad batches", "without", "position MSE 1e-4, with", "without")
     return table(head, rows)
 
 
-def _known(records: Sequence[Record]) -> int:
+def returns_known(records: Sequence[Record]) -> int:
     """Return the number of returns that were re-identified."""
     scores = [record["detectors"][OURS]["scores"] for record in records]
     return sum(round(each["returns"] * (each["returns_identified"] or 0)) for each in scores)
@@ -211,14 +215,14 @@ def _measured(rate: Record) -> tuple[str, str]:
 
 
 def null_sentence(records: Sequence[Record]) -> str:
-    """Return what happened at the default rate."""
+    """Return what happened at the rate that the run was made with."""
     runs = [
         f"{record['alarms']} alarms in {record['steps']:,} batches, "
         f"{record['opened']} environments opened"
         for record in records
     ]
     asked = records[0]["run_length"]
-    return f"At the default rate of one false alarm in {asked:,.0f} batches: {', '.join(runs)}."
+    return f"At the rate of the run, one false alarm in {asked:,.0f} batches: {', '.join(runs)}."
 
 
 # ---- the picture -------------------------------------------------------------------------------

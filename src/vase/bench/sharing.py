@@ -111,14 +111,7 @@ def render_tables(folder: Path) -> str:
 
 def markdown(records: Sequence[Record]) -> str:
     """Return what translations preserve, the number of shared latents, and results on morphs."""
-    by_objective = {
-        objective: [
-            each
-            for each in records
-            if objective_of(each["preset"]) == objective and each["translation"]
-        ]
-        for objective in PRESET_SUFFIXES
-    }
+    by_objective = separating(records)
     if not any(by_objective.values()):
         return "No model separates the two domains."
     missing = len(records) - sum(map(len, by_objective.values()))
@@ -130,6 +123,18 @@ def markdown(records: Sequence[Record]) -> str:
         variance_table(by_objective),
     ]
     return "\n\n".join([*tables, *([note] if missing else [])])
+
+
+def separating(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the records of models that separate the two domains, by objective."""
+    return {
+        objective: [
+            each
+            for each in records
+            if objective_of(each["preset"]) == objective and each["translation"]
+        ]
+        for objective in PRESET_SUFFIXES
+    }
 
 
 def factor_table(by_objective: Mapping[str, Sequence[Record]]) -> str:

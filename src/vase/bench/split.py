@@ -140,7 +140,7 @@ def render_tables(folder: Path) -> str:
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with one row per seed, and a table of published results."""
     head = (
-        "seed", "environments", "missed", "false", "delay, batches", "10-NN error %",
+        "seed", "environments", "missed", "false", "delay, batches", f"{NEIGHBOURS}-NN error %",
         "cluster purity %", "adjusted Rand", "bits per dimension",
     )  # fmt: skip
     rows = [

@@ -36,6 +36,7 @@ LEVELS = 41  # steps of a path, both ends included
 PAIRS = 128  # of images, one path each
 CONTEXT_IMAGES = 64  # images around, as many as in a batch
 CONTEXTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # the share of them that is of the second domain
+WIDTH = (0.1, 0.9)  # the beliefs between which a transition is measured
 
 
 # ---- morphs ------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def fit_psychometric_curves(levels: Array, belief: Array) -> PsychometricCurve:
     risen = [fit.fit_transform(levels, path) for path in belief.T]
     low, equal, high = (
         np.array([_crossing_level(levels, path, value) for path in risen])
-        for value in (0.1, 0.5, 0.9)
+        for value in (WIDTH[0], 0.5, WIDTH[1])
     )
     return PsychometricCurve(low, equal, high, belief.mean(1))
 
