@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 HOME = Path(__file__).parents[1]
 WORK = HOME / "build" / "mutation"
 RAW, EQUIVALENT = (HOME / "results" / f"mutation{end}.json" for end in ("", "-equivalent"))
-KILLED = ("killed", "timeout", "segfault", "caught by type check")
+KILLED = ("killed", "timeout", "segfault")
 LITERAL = re.compile(r"""f?("[^"]*"|'[^']*')""")
 
 
@@ -83,6 +83,8 @@ def lay_out(name: str) -> bool:
         # PyTorch starts threads, which do not survive a fork.
         "process_isolation": "forkserver",
         "use_git_change_detection": False,
+        "timeout_multiplier": 5.0,
+        "timeout_constant": 5.0,
     }
     config = (HOME / "pyproject.toml").read_text(encoding="utf-8")
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
@@ -118,6 +120,21 @@ def change(group: str, name: str) -> str:
     lines = mutmut(group, "show", name).split("\n")
     changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     return "\n".join(line[0] + " ".join(line[1:].split()) for line in changed if line)
+
+
+def ill_typed(group: str, name: str) -> bool:
+    """Whether mypy refuses a mutant, as `make test` would."""
+    folder = WORK / group
+    module = name.partition("__mutmut_")[0].rpartition(".")[0].removesuffix(".")
+    mutated = folder / "src" / Path(*module.split("."))
+    mutated = mutated / "__init__.py" if mutated.is_dir() else mutated.with_suffix(".py")
+    before = mutated.read_bytes()
+    mutmut(group, "apply", name)
+    try:
+        command = [sys.executable, "-m", "mypy.dmypy", "run"]
+        return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode == 1
+    finally:
+        mutated.write_bytes(before)
 
 
 def words_only(change: str) -> bool:
@@ -156,8 +173,12 @@ def summary(groups: list[str], equivalent: list[dict[str, str]]) -> dict[str, An
                 count["equivalent"] += 1
             elif words_only(this["change"]):
                 count["words"] += 1
+            elif ill_typed(group, name):
+                count["killed"] += 1
             else:
                 survivors.append({**this, "status": status, "mutant": name})
+        stop = [sys.executable, "-m", "mypy.dmypy", "stop"]
+        subprocess.run(stop, cwd=WORK / group, check=False, capture_output=True)
     return {"modules": {key: dict(count) for key, count in counts.items()}, "survivors": survivors}
 
 

@@ -68,13 +68,14 @@ def mutated() -> dict[str, str]:
     found = read(MUTATION)["modules"]
     rows = [
         [name.removeprefix("vase."), *(each.get(key, 0) for key in ("mutants", "killed",
-         "equivalent", "untried"))] for name, each in found.items() if each.get("mutants")
+         "equivalent", "words", "untried"))] for name, each in found.items() if each.get("mutants")
     ]  # fmt: skip
-    rows.append(["**all**", *(sum(row[k] for row in rows) for k in (1, 2, 3, 4))])
+    rows.append(["**all**", *(sum(row[k] for row in rows) for k in (1, 2, 3, 4, 5))])
     lines = [
-        f"| {name} | {mutants:,} | {killed:,} | {equal:,} | {mutants - killed - equal:,} | "
-        f"{100 * killed / max(1, mutants - equal):.1f} % | {untried:,} |"
-        for name, mutants, killed, equal, untried in rows
+        f"| {name} | {tried:,} | {killed:,} | {equal:,} | {words:,} | "
+        f"{tried - killed - equal - words:,} | "
+        f"{100 * killed / max(1, tried - equal - words):.1f} % | {untried:,} |"
+        for name, tried, killed, equal, words, untried in rows
     ]
     reasons = Counter(each["reason"] for each in read(EQUIVALENT))
     why = [f"- {count} x {reason}" for reason, count in reasons.most_common()]
@@ -133,12 +134,13 @@ and what the latents tell may not get worse.
 MUTATED = """## Tests that bite
 
 `make mutation` puts one plausible bug after the other into the code (mutmut: signs, dropped
-arguments, borders, constants) and runs the tests that reach it. Killed are those that a test fails
-for. Equivalent are those that change nothing that could be noticed, each with its reason below;
-survivors are named in results/mutation.json. Modules that are not in the table were not tried yet.
+arguments, borders, constants) and runs those tests of the same part that reach it. Killed are those
+that a test fails for, that never end, or that mypy refuses. Equivalent are those that change nothing
+that could be noticed, each with its reason below. Wording is what a message says to a person, which no
+test spells out; these two do not count. Survivors are named in results/mutation.json.
 
-| module | tried | killed | equivalent | survive | killed of those not equivalent | not tried |
-|---|---|---|---|---|---|---|
+| module | tried | killed | equivalent | wording | survive | killed of those that count | not tried |
+|---|---|---|---|---|---|---|---|
 {rows}
 
 Equivalent:
