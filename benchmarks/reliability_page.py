@@ -135,11 +135,12 @@ MUTATED = """## Tests that bite
 
 `make mutation` puts one plausible bug after the other into the code (mutmut: signs, dropped
 arguments, borders, constants) and runs those tests of the same part that reach it. Killed are those
-that a test fails for, that never end, or that mypy refuses. Equivalent are those that change nothing
-that could be noticed, each with its reason below. Wording is what a message says to a person, which no
-test spells out; these two do not count. Survivors are named in results/mutation.json.
+that a test fails for, that never end, or that mypy refuses. Equivalent are those that change
+nothing that could be noticed, each with its reason below. Wording is what a message says to a
+person, which no test spells out; neither counts. Survivors are named in results/mutation.json. Of
+some modules a share is tried, drawn by name: the last column has the rest.
 
-| module | tried | killed | equivalent | wording | survive | killed of those that count | not tried |
+| module | tried | killed | equivalent | wording | survive | killed, of those that count | left |
 |---|---|---|---|---|---|---|---|
 {rows}
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd import grad, gradcheck
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
-from vase.nets import ENCODERS, Architecture, Networks
+from vase.nets import ENCODERS, Architecture, Networks, window
 from vase.nets.architecture import modulated
-from vase.nets.dense import DenseDecoder, DenseEncoder
+from vase.nets.dense import MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 
 
 def inputs() -> tuple[Tensor, ...]:
@@ -45,6 +45,145 @@ def test_scaled_weights_do_what_scaled_cells_do() -> None:
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
     assert gradcheck(modulated, inputs())
+
+
+# ---- the networks, written once more ---------------------------------------------------------
+
+SMALL = Architecture(
+    channels=2, height=12, width=15, latents=3, environments=4, encoder_channels=5, hidden=7,
+    decoder_channels=6, space_to_depth=2,
+)  # fmt: skip
+
+
+def drawn(architecture: Architecture) -> tuple[Networks, dict[str, Tensor]]:
+    """Networks whose every number is drawn, and those numbers by name."""
+    networks = Networks(architecture)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for each in networks.parameters():
+            each.copy_(torch.randn(each.shape, generator=generator) / each.shape[-1] ** 0.5)
+    return networks, dict(networks.state_dict())
+
+
+def line(x: Tensor, of: dict[str, Tensor], name: str) -> Tensor:
+    found = x @ of.pop(f"{name}.weight").T
+    return found + of.pop(f"{name}.bias") if f"{name}.bias" in of else found
+
+
+def conv(x: Tensor, of: dict[str, Tensor], name: str) -> Tensor:
+    return conv2d(x, of.pop(f"{name}.weight"), of.pop(f"{name}.bias"), stride=2, padding=1).relu()
+
+
+def leaky(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.1 * x)
+
+
+def folded(x: Tensor, r: int) -> Tensor:
+    """Pixel (r y + i, r x + j) of channel c as channel c r r + i r + j of cell (y, x)."""
+    parts = [x[:, c, i::r, j::r] for c in range(x.shape[1]) for i in range(r) for j in range(r)]
+    return torch.stack(parts, 1)
+
+
+def grid(rows: int, columns: int) -> Tensor:
+    """Row and column of every cell, from -1 to 1."""
+    return torch.tensor([
+        [2 * y / (rows - 1) - 1, 2 * x / (columns - 1) - 1]
+        for y in range(rows) for x in range(columns)
+    ])  # fmt: skip
+
+
+def test_the_encoder_of_images_is_what_it_says() -> None:
+    networks, of = drawn(SMALL)
+    of = {name: each for name, each in of.items() if name.startswith("encoder.")}
+    images = torch.rand(3, 2, 12, 15)
+    whole = torch.zeros(3, 2, 16, 16)
+    whole[:, :, 2:14, :15] = images
+    features = conv(folded(whole, 2), of, "encoder.first.1")  # cells of 4 x 4
+    attraction = (features * of.pop("encoder.interest.weight")[0]).sum(1).flatten(1)
+    centre = attraction.exp() / attraction.exp().sum(1, keepdim=True) @ grid(4, 4)
+    closer = folded(window.cut(whole, centre, (8, 8)), 2)
+    seen = line(conv(features, of, "encoder.whole.0").flatten(1), of, "encoder.whole.3").relu()
+    closer = line(conv(closer, of, "encoder.close.1").flatten(1), of, "encoder.close.4").relu()
+    both = line(torch.cat([seen, closer], 1), of, "encoder.both.0").relu()
+    found = line(torch.cat([both, 4 * centre], 1), of, "encoder.posterior")
+    posterior = networks.encoder(images)
+    torch.testing.assert_close(posterior.mean, found[:, :3])
+    torch.testing.assert_close(posterior.log_variance, found[:, 3:])
+    assert not of
+
+
+def test_the_decoder_of_images_is_what_it_says() -> None:
+    networks, of = drawn(SMALL)
+    of = {name: each for name, each in of.items() if name.startswith("decoder.")}
+    z, environment = torch.randn(3, 3), torch.tensor([2, 0, 3])
+    embedded = of.pop("decoder.environment.weight")[environment]
+    what = leaky(line(z, of, "decoder.what") + embedded)
+    share = 2 * torch.distributions.Normal(0, 1).cdf(z) - 1  # of a normal latent: uniform
+    centre = line(share, of, "decoder.centre")
+    shift, scale_1, shift_1, scale_2, shift_2 = (
+        line(what, of, "decoder.condition").reshape(3, 5, 1, 6).unbind(1)
+    )
+    where = line(grid(8, 8), of, "decoder.place")
+    cells = leaky(line(z, of, "decoder.latents")[:, None] + where + shift)
+    cells = leaky((1 + scale_1) * line(cells, of, "decoder.first") + shift_1)
+    cells = leaky((1 + scale_2) * line(cells, of, "decoder.second") + shift_2)
+    blocks = line(cells, of, "decoder.paint").transpose(1, 2).reshape(3, 8, 8, 8)
+    close = line(leaky(line(what, of, "decoder.close.0")), of, "decoder.close.2")
+    picture = window.put(close.reshape(3, 2, 8, 8), centre, (16, 16))
+    found = folded(picture, 2) + blocks
+    logits = networks.decoder(z, environment)
+    whole = torch.zeros(3, 2, 16, 16)
+    whole[:, :, 2:14, :15] = logits
+    kept = folded(torch.ones(1, 2, 16, 16) * (whole != 0), 2)
+    torch.testing.assert_close(folded(whole, 2), found * kept)
+    assert logits.shape == (3, 2, 12, 15)
+    assert not of
+
+
+def test_the_dense_networks_are_what_they_say() -> None:
+    shape = Architecture(channels=9, height=1, width=1, latents=3, environments=2, hidden=7)
+    networks, of = drawn(shape)
+    vectors, z, environment = torch.rand(4, 9), torch.randn(4, 3), torch.tensor([1, 0, 1, 1])
+    hidden = line(line(vectors, of, "encoder.layers.1").relu(), of, "encoder.layers.3").relu()
+    found = line(hidden, of, "encoder.layers.5")
+    posterior = networks.encoder(vectors[..., None, None])
+    torch.testing.assert_close(torch.cat([posterior.mean, posterior.log_variance], 1), found)
+    what = leaky(line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment])
+    logits = line(leaky(line(what, of, "decoder.layers.0")), of, "decoder.layers.2")
+    torch.testing.assert_close(networks.decoder(z, environment), logits[..., None, None])
+    hidden = line(found, of, "classifier.body.0").relu()
+    likely = line(hidden, of, "classifier.body.2").exp()
+    for known in (1, 2):
+        expected = likely[:, :known] / likely[:, :known].sum(1, keepdim=True)
+        torch.testing.assert_close(networks.classifier(posterior, known).exp(), expected)
+    assert not of
+
+
+@pytest.mark.parametrize("networks", ["window", "dense"])
+def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
+    """From exp(-12) to the largest that a posterior may have, whatever the weights say."""
+    made, _ = drawn(Architecture(height=8, width=8, latents=2, encoder=networks))
+    last = made.encoder.posterior if networks == "window" else made.encoder.layers[-1]
+    for bias, limit in ((-100.0, -12.0), (100.0, MAX_LOG_VARIANCE)):
+        torch.nn.init.constant_(last.bias, bias)
+        found = made.encoder(torch.rand(2, 1, 8, 8)).log_variance
+        torch.testing.assert_close(found, torch.full_like(found, limit))
+
+
+@pytest.mark.parametrize("architecture", [SMALL, Architecture(channels=9, height=1, width=1)])
+def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
+    architecture: Architecture,
+) -> None:
+    networks = Networks(architecture)
+    assert not networks.decoder.environment.weight.any()
+    images = torch.rand(2, *architecture.image)
+    scores = networks.classifier(networks.encoder(images), 2)
+    scores[:, 0].sum().backward()
+    assert all(each.grad is None for each in networks.encoder.parameters())
+    hint = torch.eye(2, architecture.latents) * 0.3
+    if not architecture.of_vectors:
+        torch.testing.assert_close(networks.decoder.centre.weight.detach(), hint)
+        assert (networks.encoder.interest.weight == 1).all()
 
 
 # ---- sizes -------------------------------------------------------------------------------------
@@ -132,9 +271,13 @@ def test_the_built_in_networks_have_names() -> None:
 
 
 def test_dense_networks_take_images_too() -> None:
-    networks = Networks(
-        Architecture(channels=3, height=9, width=8, latents=2, encoder="dense", decoder="dense")
-    )
-    images = torch.rand(4, 3, 9, 8)
+    """An image is the vector of its pixels, channel by channel."""
+    dense = {"latents": 2, "encoder": "dense", "decoder": "dense"}
+    networks, of = drawn(Architecture(channels=3, height=9, width=8, **dense))  # type: ignore[arg-type]
+    vectors = Networks(Architecture(channels=216, height=1, width=1, **dense))  # type: ignore[arg-type]
+    vectors.load_state_dict(of)
+    images, here = torch.rand(4, 3, 9, 8), torch.zeros(4, dtype=torch.long)
     z = networks.encoder(images).mean
-    assert networks.decoder(z, torch.zeros(4, dtype=torch.long)).shape == images.shape
+    torch.testing.assert_close(z, vectors.encoder(images.reshape(4, 216, 1, 1)).mean)
+    painted = vectors.decoder(z, here).reshape(4, 3, 9, 8)
+    torch.testing.assert_close(networks.decoder(z, here), painted)

@@ -1,0 +1,611 @@
+"""Rule `blocks`, written naively from docs/detection.md: slow, plain, and by another road.
+
+It shares constants, settings and records with the package, and no function but the random features:
+correlations are summed lag by lag instead of by a Fourier transform, statistics are lists, and what
+the package does for many chunks at once is done axis by axis. `tests/test_blocks.py` holds the two
+to each other, frame by frame. Whoever changes the rule changes it here too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from vase.detection import block_detector as d
+from vase.detection import block_identification as i
+from vase.detection import block_test as t
+from vase.detection import blocks as b
+from vase.detection.features import random_features
+from vase.settings import OVERSHOOT, DetectionSettings
+
+DOUBT = 2.0
+
+
+def largest_of(values: list[float], count: int) -> list[float]:
+    """The largest of every `count` of the newest values."""
+    values = values[len(values) % count :]
+    return [max(values[k : k + count]) for k in range(0, len(values), count)]
+
+
+class Environment:
+    """What is kept of an environment: lists, and moments along its axes."""
+
+    def __init__(self) -> None:
+        self.frames = self.chunks = 0
+        self.axes: tuple[Any, Any, Any] | None = None  # mean, directions to unit variance, noise
+        self.moments = self.spread = None
+        self.time, self.block = 1.0, b.FIRST_BLOCK
+        self.first, self.blocks, self.worst, self.ratios, self.partial = [], [], [], [], []
+        self.steps, self.partial_steps = [], []
+
+    @property
+    def span(self) -> int:
+        many = b.SPAN_BLOCKS * self.block * b.CHUNK
+        return min(self.frames, many if many > b.SPAN else b.SPAN)
+
+    @property
+    def effective(self) -> float:
+        return self.frames / self.time if self.time > 1 else float(self.frames)
+
+    # ---- a chunk
+
+    def describe(self, chunk: Any) -> tuple[Any, Any]:
+        """Mean of a, and of a^2, along every axis."""
+        mean, directions, _ = self.axes
+        rows = [np.clip(directions.T @ (frame - mean), -b.MAX_DEVIATION, b.MAX_DEVIATION)
+                for frame in chunk]  # fmt: skip
+        return sum(rows) / len(rows), sum(row * row for row in rows) / len(rows)
+
+    def variance(self, moments: tuple[Any, Any]) -> Any:
+        return np.array([
+            max(square - mean * mean, 0) + noise
+            for mean, square, noise in zip(*moments, self.axes[2], strict=True)
+        ])  # fmt: skip
+
+    def log_ratio(self, moments: tuple[Any, Any]) -> Any:
+        return np.log(self.variance(moments)) - np.log(self.variance(self.moments))
+
+    def ratio(self, moments: tuple[Any, Any]) -> float:
+        """G of a chunk: both have moments of their own, over they share them; axis by axis."""
+        total, n, c = 0.0, self.span, b.CHUNK
+        own, logs = self.variance(self.moments), self.log_ratio(moments)
+        for k in range(len(own)):
+            log = float(logs[k])
+            mean, square = self.spread[0][k], self.spread[1][k]
+            usual = mean - 2 * math.sqrt(max(square - mean * mean, 0)) - 4 / max(1, self.chunks)
+            if log <= 0:
+                log = min(log - min(usual, 0), 0)
+            within = c * math.exp(log) * own[k]
+            apart = float(moments[0][k] - self.moments[0][k])
+            both = (within + n * own[k] + c * n / (c + n) * apart**2) / (c + n)
+            total += (c + n) * math.log(both) - c * (log + math.log(own[k])) - n * math.log(own[k])
+        return total
+
+    # ---- recording
+
+    def record(self, chunks: list[Any], steps: list[float]) -> None:
+        self.partial_steps = [*self.partial_steps, *steps]
+        while len(self.partial_steps) >= self.block:
+            self.steps.append(max(self.partial_steps[: self.block]))
+            self.partial_steps = self.partial_steps[self.block :]
+        self.steps = self.steps[-b.KEPT :]
+        if self.frames >= b.LEARNT_AXES and chunks:
+            self.follow(chunks)
+            return
+        for chunk in chunks:
+            learning = self.frames < b.LEARNT_AXES
+            if self.axes is None:
+                self.frames += b.CHUNK
+            else:
+                self.follow([chunk])
+            if not learning:
+                continue
+            self.first.append(chunk.astype(np.float32).astype(float))
+            if self.frames in [2**k for k in range(6, 13)]:
+                self.learn_axes()
+            if self.frames >= b.LEARNT_AXES:
+                self.first = []
+
+    def follow(self, chunks: list[Any]) -> None:
+        """Moments and blocks after chunks that are judged together, by what was known before."""
+        found = [self.describe(chunk) for chunk in chunks]
+        ratios = [self.ratio(each) for each in found]
+        self.frames += b.CHUNK * len(chunks)
+        share = min(1.0, b.CHUNK * len(chunks) / self.span)
+        self.moments = tuple(
+            (1 - share) * self.moments[k] + share * sum(each[k] for each in found) / len(found)
+            for k in (0, 1)
+        )
+        self.follow_spread(found)
+        self.collect(found, ratios)
+
+    def follow_spread(self, found: list[Any]) -> None:
+        logs = [self.log_ratio(each) for each in found]
+        self.chunks += len(found)
+        share = min(1.0, len(found) / min(self.chunks, b.KEPT))
+        now = sum(logs) / len(logs), sum(log * log for log in logs) / len(logs)
+        self.spread = tuple((1 - share) * self.spread[k] + share * now[k] for k in (0, 1))
+
+    def collect(self, found: list[Any], ratios: list[float]) -> None:
+        self.ratios = [*self.ratios, *ratios][-b.KEPT :]
+        for each, ratio in zip(found, ratios, strict=True):
+            self.partial.append((np.concatenate(each), ratio))
+            if len(self.partial) == self.block:
+                self.blocks.append(sum(vector for vector, _ in self.partial) / self.block)
+                self.worst.append(max(ratio for _, ratio in self.partial))
+                self.blocks, self.worst = self.blocks[-b.KEPT :], self.worst[-b.KEPT :]
+                self.partial = []
+                self.lengthen()
+
+    def learn_axes(self) -> None:
+        half = len(self.first) // 2 if len(self.first) >= 8 else len(self.first)
+        every = np.concatenate(self.first)
+        learnt = every[: half * b.CHUNK]
+        mean = sum(learnt) / len(learnt)
+        covariance = sum(np.outer(frame - mean, frame - mean) for frame in learnt) / len(learnt)
+        values, vectors = np.linalg.eigh(covariance)
+        noise = max(b.REGULARISATION * sum(values), b.SENSOR_NOISE)
+        total = np.array([max(value, 0) + noise for value in values])
+        self.axes = mean, vectors / np.sqrt(total), noise / total
+        self.time = self.correlation_time(every, total)
+        shorter = self.block
+        while self.block < min(2 * self.time / b.CHUNK, b.LONGEST_BLOCK):
+            self.block *= 2
+        self.steps = largest_of(self.steps, self.block // shorter)
+        found = [self.describe(chunk) for chunk in self.first]
+        self.moments = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
+        self.spread = np.zeros((2, len(mean)))
+        self.chunks, self.blocks, self.worst, self.ratios, self.partial = 0, [], [], [], []
+        self.follow_spread(found)
+        later = found[half:]
+        later = later[len(later) % self.block :]
+        self.collect(later, [self.ratio(each) for each in later])
+
+    def correlation_time(self, every: Any, total: Any) -> float:
+        """1 + 2 sum of the autocorrelations of the four axes of most variance."""
+        slow = sorted(range(len(total)), key=lambda k: -total[k])[: b.SLOW_AXES]
+        along = (every - every.mean(0)) @ self.axes[1][:, slow] * np.sqrt(total[slow])
+        along, count = along / math.sqrt(along.var(0).sum() or 1), len(every)
+        time = 1.0
+        if not along.any():
+            return time
+        for lag in range(1, max(2, count // 2)):
+            rho = float((along[lag:] * along[:-lag]).sum()) / count
+            if rho < max(0.05, 3 / math.sqrt(count)):
+                break
+            time += 2 * rho
+        return time
+
+    # ---- blocks
+
+    def lengthen(self) -> None:
+        count, seen = len(self.blocks), self.frames // (self.block * b.CHUNK)
+        if count < b.MIN_BLOCKS or seen % b.ASKED or self.block >= b.LONGEST_BLOCK:
+            return
+        if not self.dependent(seen):
+            return
+        newest = self.blocks[count % 2 :]
+        self.blocks = [(newest[k] + newest[k + 1]) / 2 for k in range(0, len(newest), 2)]
+        self.worst, self.steps = largest_of(self.worst, 2), largest_of(self.steps, 2)
+        self.block *= 2
+
+    def dependent(self, seen: int) -> bool:
+        count, table = len(self.blocks), np.array(self.blocks)
+        errors = math.sqrt(16 + 8 * math.log(max(1.0, seen / b.KEPT)))
+        correlations = []
+        for column in table.T:
+            scaled = (column - column.mean()) / (column.std() + 1e-9)
+            correlations.append(sum(scaled[k] * scaled[k + 1] for k in range(count - 1)))
+        mean = sum(correlations) / len(correlations) / (count - 1)
+        if mean > b.MAX_CORRELATION or mean > b.MAX_ERRORS / math.sqrt(count):
+            return True
+        scores = conformal(self.blocks)
+        ranks = np.array([
+            sum(other < score for other in scores) + sum(other == score for other in scores) / 2
+            for score in scores
+        ])  # fmt: skip
+        ranks = (ranks - ranks.mean()) / (ranks.std() or 1)
+        if sum(ranks[k] * ranks[k + 1] for k in range(count - 1)) / (
+            count - 1
+        ) > errors / math.sqrt(count):
+            return True
+        fours = [sum(ranks[k : k + 4]) for k in range(0, count - 3, 4)]
+        return count >= 64 and np.var(fours) / 4 > 1 + errors * math.sqrt(4.5 / count)
+
+    def rank(self, block: Any) -> tuple[int, int]:
+        scores = conformal([*self.blocks, block])
+        return 1 + sum(score >= scores[-1] for score in scores[:-1]), len(self.blocks)
+
+    # ---- what is usual
+
+    def usual_ratio(self) -> tuple[float, float]:
+        size = 2 * len(self.axes[0])
+        if len(self.ratios) < 8:
+            return size, max([2 * math.sqrt(size), *self.ratios])
+        middle = median(self.ratios)
+        upwards = (np.quantile(self.ratios, 0.95) - middle) / 1.645
+        return middle, max(1.4826 * median(abs(g - middle) for g in self.ratios), upwards)
+
+    def usual_step(self) -> float:
+        if len(self.steps) < t.MIN_RANKED:
+            return math.inf
+        lengths = (self.axes[1] ** 2).sum(0)
+        total = sum(self.variance(self.moments) / lengths)
+        return max([*self.steps, *self.partial_steps, t.OWN_CUT * total])
+
+    def in_features(self) -> tuple[Any, Any]:
+        """Mean and covariance of its frames, in features."""
+        mean, directions, _ = self.axes
+        lengths = np.sqrt((directions**2).sum(0))
+        spread = np.maximum(self.moments[1] - self.moments[0] ** 2, 0) / lengths**2
+        unit = directions / lengths
+        return mean + unit @ (self.moments[0] / lengths), unit @ np.diag(spread) @ unit.T
+
+    def moments_of(self, other: Environment) -> tuple[Any, Any]:
+        """Moments of another environment along these axes."""
+        mean, covariance = other.in_features()
+        shift = self.axes[1].T @ (mean - self.axes[0])
+        return shift, np.diag(self.axes[1].T @ covariance @ self.axes[1]) + shift**2
+
+
+def conformal(blocks: list[Any]) -> list[float]:
+    """Mean squared deviation of every block, in units of all but the worst twentieth."""
+
+    def deviations(among: list[Any]) -> list[float]:
+        mean = sum(among) / len(among)
+        variance = sum((each - mean) ** 2 for each in among) / len(among) + 1e-6
+        return [float(((each - mean) ** 2 / variance).mean()) for each in blocks]
+
+    scores = deviations(blocks)
+    if len(blocks) < 20:
+        return scores
+    worst = sorted(scores)[int(0.95 * (len(scores) - 1))]
+    return deviations([each for each, score in zip(blocks, scores, strict=True) if score <= worst])
+
+
+class NaiveDetector:
+    """The rule, chunk by chunk. `decisions` are dicts of what a `Decision` says but its words."""
+
+    def __init__(self, settings: DetectionSettings, architecture: Any) -> None:
+        self.settings = settings
+        self.features = random_features(architecture)
+        self.environments: dict[int, Environment] = {}
+        self.current = self.opened_from = 0
+        self.statistic = 0.0
+        self.pending: list[Any] = []
+        self.last = None
+        self.unsettled: list[Any] = []
+        self.forget_test()
+        self.forget_wait()
+
+    def forget_test(self) -> None:
+        self.gradual = self.abrupt = 0.0
+        self.begin_block()
+
+    def begin_block(self) -> None:
+        self.block, self.worst, self.step = [], 0.0, 0.0
+
+    def forget_wait(self) -> None:
+        self.chunks, self.ratios, self.steps = [], [], []
+        self.batches = self.images = 0
+        self.alarm = self.by_blocks = self.reported = self.cut = False
+
+    @property
+    def present(self) -> Environment:
+        return self.environments[self.current]
+
+    @property
+    def provisional(self) -> bool:
+        newest = self.current > 0 and self.current == max(self.environments)
+        return newest and self.present.effective < self.settings.max_transition
+
+    def update(self, images: Any) -> dict[str, Any]:
+        features = self.features(images).double().numpy()
+        if np.isnan(features).any() or np.isinf(features).any():
+            return {"kind": "skipped", "environment": self.current, "statistic": self.statistic}
+        first = not self.environments
+        if first:
+            self.environments[0] = Environment()
+        self.pending += list(features)
+        while len(self.pending) >= b.CHUNK:
+            chunk = np.array(self.pending[: b.CHUNK])
+            self.pending = self.pending[b.CHUNK :]
+            self.take(chunk, self.settings.frames_between_alarms(len(images)))
+        if first:
+            return {"kind": "new", "environment": 0}
+        found = self.decision(len(images))
+        return {
+            **found,
+            "provisional": self.provisional,
+            "statistic": self.statistic * self.settings.threshold,
+            "correlation_time": self.present.time,
+        }
+
+    # ---- detecting
+
+    def take(self, chunk: Any, run_length: float) -> None:
+        known = self.present
+        frames = [*([] if self.last is None else [self.last]), *chunk]
+        step = max([0.0, *(sum((y - x) ** 2) for x, y in itertools.pairwise(frames))])
+        self.last = chunk[-1]
+        if known.axes is None or not known.worst:
+            known.record([chunk], [step])
+            return
+        if step <= d.FROZEN and not self.chunks and not self.alarm:
+            return
+        described = known.describe(chunk)
+        ratio = known.ratio(described)
+        threshold = max(10.0, run_length / (known.block * b.CHUNK)) / OVERSHOOT
+        self.block.append(np.concatenate(described))
+        self.worst, self.step = max(self.worst, ratio), max(self.step, step)
+        complete = len(self.block) >= known.block
+        alone = min(self.p_of_ratio(ratio), self.p_of_step(step))
+        abrupt = min(self.cut_e_value() * (self.abrupt + 1), 10 * threshold / t.ABRUPT)
+        gradual, unlikely = self.gradual, False
+        if complete and len(known.blocks) >= t.MIN_RANKED:
+            rank, count = known.rank(sum(self.block) / len(self.block))
+            e = (count + 1) / rank / sum(1 / k for k in range(1, count + 2))
+            gradual = min(e * (gradual + 1), 10 * threshold / t.ABRUPT)
+            least = max(self.settings.hold_p_value, 1 / (1 + self.settings.window))
+            unlikely = known.block == 2 and rank / (count + 1) <= least
+            unlikely = unlikely or (e >= 1 and gradual >= math.sqrt(threshold))
+        statistic = 0.75 * gradual + 0.25 * abrupt
+        self.statistic = statistic / threshold
+        if complete:
+            self.gradual, self.abrupt = gradual, abrupt
+            self.begin_block()
+        alarm = statistic >= threshold
+        going_on = self.chunks and not complete and gradual >= math.sqrt(threshold)
+        if self.alarm and len(self.chunks) < (2 if self.cut else 3):
+            going_on = True
+        if alone <= t.IMPROBABLE or unlikely or alarm or going_on:
+            chunks = [*self.unsettled, chunk]
+            if not unlikely:
+                known.record(self.unsettled, [])
+                chunks = [chunk]
+            self.unsettled = []
+            self.defer(chunks, ratio, step, alarm, gradual >= threshold)
+        elif known.block == 2 and not complete and not self.chunks:
+            self.unsettled.append(chunk)
+            known.record([], [step])
+        else:
+            if (self.chunks or self.steps) and (not self.alarm or known.time > d.PART):
+                known.record(self.chunks, self.steps)
+            self.forget_wait()
+            waiting, self.unsettled = self.unsettled, []
+            known.record([*waiting, chunk], [step])
+
+    def p_of_ratio(self, ratio: float) -> float:
+        worst = sorted(self.present.worst, reverse=True)
+        outliers = len(worst) // t.SHARE
+        start = max(worst[outliers], 1.25 * 2 * len(self.present.axes[0]))
+        share = (outliers + 1) / (len(worst) + 1)
+        return share * (start / ratio) ** t.TAIL if ratio > start else 1.0
+
+    def p_of_step(self, step: float) -> float:
+        usual = self.present.usual_step()
+        if step <= usual:
+            return 1.0
+        return (usual / step) ** t.STEP_TAIL / (len(self.present.steps) + 1)
+
+    def cut_e_value(self) -> float:
+        """The mean of two, each 1 / (p log(q / SMALLEST)) in the tail."""
+        count = len(self.present.worst)
+        total = 0.0
+        for p, q in (
+            (self.p_of_ratio(self.worst), (count // t.SHARE + 1) / (count + 1)),
+            (self.p_of_step(self.step), 1 / (len(self.present.steps) + 1)),
+        ):
+            if p < q:
+                total += 1 / (max(p, t.SMALLEST) * (math.log(q) - math.log(t.SMALLEST)))
+        return total / 2
+
+    def defer(self, chunks: list[Any], ratio: float, step: float, alarm: bool, slow: bool) -> None:
+        if self.chunks and ratio > d.OTHER * max(self.ratios):
+            self.chunks, self.ratios, self.steps = [], [], []
+        if step > d.CUT * max([0.0, self.present.usual_step(), *self.steps]):
+            kept = self.batches, self.images, self.reported
+            self.forget_wait()
+            self.batches, self.images, self.reported = kept
+            self.cut, chunks = True, []
+        most = max(3, self.settings.max_pooled_images // b.CHUNK)
+        self.chunks = [*self.chunks, *chunks][-most:]
+        self.ratios = [*self.ratios, *[ratio for _ in chunks]][-most:]
+        self.steps = [*self.steps, step][-most:]
+        self.alarm, self.by_blocks = self.alarm or alarm, self.by_blocks or slow
+
+    # ---- deciding
+
+    def decision(self, count: int) -> dict[str, Any]:
+        if not self.chunks and not self.alarm:
+            return {"kind": "same", "environment": self.current}
+        self.batches, self.images = self.batches + 1, self.images + count
+        if not self.alarm or not self.chunks:
+            return {"kind": "deferred", "environment": self.current}
+        found = self.identified(count)
+        if found["kind"] != "deferred":
+            return self.carried_out(found)
+        if self.images >= 64 * self.settings.max_wait and not self.reported:
+            self.reported = True
+            return {**found, "kind": "undetermined"}
+        return found
+
+    def candidates(self) -> dict[int, tuple[float, float]]:
+        """Distance and its deviation, in nats per image, by environment."""
+        found = {}
+        for key, known in self.environments.items():
+            if known.axes is None:
+                continue
+            usual, spread = known.usual_ratio()
+            images = 2 * b.CHUNK * known.span / (b.CHUNK + known.span)
+            together = max(integrated_time(known.ratios), known.block / 2)
+            many = max(1.0, self.images // b.CHUNK / together, len(self.chunks) / together)
+            ratios = [known.ratio(known.describe(chunk)) for chunk in self.chunks]
+            found[key] = ((median(ratios) - usual) / images, spread / images / math.sqrt(many))
+        return found
+
+    def identified(self, count: int) -> dict[str, Any]:
+        s, candidates = self.settings, self.candidates()
+        nearest = min(candidates, key=lambda key: candidates[key][0])
+        distance, deviation = candidates[nearest]
+        margin, images = s.z_threshold * deviation, b.CHUNK * len(self.chunks)
+        covered = math.ceil((images + len(self.pending)) / count)
+        batches = max(1, min(self.batches, covered))
+        known, absent = distance <= max(s.tolerance, margin), nearest != self.current
+        said = {
+            "batches": batches,
+            "numbers": {
+                "images": images,
+                "batches": batches,
+                "tolerance_nats": s.tolerance,
+                "distance_nats": {str(k): round(x, 3) for k, (x, _) in candidates.items()},
+                "deviation_nats": {str(k): round(x, 3) for k, (_, x) in candidates.items()},
+            },
+        }
+        deferred = {"kind": "deferred", "environment": self.current, **said}
+        smooth = self.present.time > d.PART
+        least = 1 if known and absent and self.cut else 2 if self.cut else 3
+        if batches < (1 if smooth else s.min_batches) or len(self.chunks) < least:
+            return deferred
+        if not self.agree():
+            return deferred
+        own = candidates[self.current][0]
+        doubtful = s.tolerance < own < DOUBT * s.tolerance and margin < s.tolerance
+        if doubtful and batches < 2 * s.min_batches:
+            return deferred
+        waited = self.images / 64
+        if images < s.max_pooled_images:
+            if abs(distance - s.tolerance) < margin < s.tolerance:
+                return deferred
+            if max(s.tolerance, margin) < distance < DOUBT * margin:
+                return deferred
+        disputed = self.by_blocks and not absent and s.tolerance < distance <= margin
+        if disputed and waited < s.max_wait:
+            return deferred
+        if known and not absent:
+            return {"kind": "dismissed", "environment": self.current, **said}
+        if known:
+            return {"kind": "returned", "environment": nearest, **said}
+        if distance > s.tolerance and waited < s.max_wait and self.mixed():
+            return deferred
+        if images < s.min_images:
+            return deferred
+        if self.discarded():
+            return {"kind": "reopened", "environment": self.current, **said}
+        return {"kind": "new", "environment": len(candidates), **said}
+
+    def agree(self) -> bool:
+        """By the F ratio over the correlation time, which steps between neighbours tell."""
+        steps, variances = [], []
+        for chunk in self.chunks:
+            steps.append(np.mean([sum((y - x) ** 2) for x, y in itertools.pairwise(chunk)]))
+            variances.append(sum(np.var(column, ddof=1) for column in chunk.T))
+        rho = 1 - np.mean(steps) / (2 * np.mean(variances) + 1e-12)
+        time = max(1.0, (1 + rho) / max(1 - rho, 1e-6))
+        if time > i.DEPENDENT:
+            return True
+        if len(self.chunks) < 2:
+            return True
+        count, every = len(self.chunks), np.concatenate(self.chunks)
+        centre, ratios = every.mean(0), []
+        smallest = 1e-9 + 1e-6 * (centre**2).mean()
+        for k in range(every.shape[1]):
+            means = [chunk[:, k].mean() for chunk in self.chunks]
+            among = b.CHUNK * sum((mean - centre[k]) ** 2 for mean in means) / (count - 1)
+            inside = sum(((c[:, k] - c[:, k].mean()) ** 2).sum() for c in self.chunks)
+            ratios.append((among + smallest) / (inside / (len(every) - count) + smallest))
+        return sum(ratios) / len(ratios) <= self.settings.max_f_ratio * time
+
+    def mixed(self) -> bool:
+        """Whether the chunks fit a mixture of the present environment and an absent one."""
+        present = self.present
+        found = [present.describe(chunk) for chunk in self.chunks]
+        mean = sum(first for first, _ in found) / len(found)
+        own = present.moments
+        for key, known in self.environments.items():
+            if key == self.current or known.axes is None:
+                continue
+            other = present.moments_of(known)
+            share = on_the_way(own[0], other[0], mean)
+            present.moments = tuple((1 - share) * own[k] + share * other[k] for k in (0, 1))
+            ratios = [present.ratio(each) for each in found]
+            present.moments = own
+            images = 2 * b.CHUNK * present.span / (b.CHUNK + present.span)
+            distance = (median(ratios) - present.usual_ratio()[0]) / images
+            if i.LEAST < share < i.MOST and distance <= self.settings.tolerance:
+                return True
+        return False
+
+    def discarded(self) -> bool:
+        """Whether the present environment was too short, or but a transition."""
+        if not self.provisional:
+            return False
+        present, before = self.present, self.environments[self.opened_from]
+        if present.effective < self.settings.min_visit:
+            return True
+        if before.axes is None:
+            return False
+        first = present.moments_of(before)
+        found = [present.describe(chunk) for chunk in self.chunks]
+        last = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
+        share = on_the_way(first[0], last[0], present.moments[0])
+        mixed = tuple((1 - share) * first[k] + share * last[k] for k in (0, 1))
+        own, both = present.variance(present.moments), present.variance(mixed)
+        divergence = sum(
+            ((both[k] + (mixed[0][k] - present.moments[0][k]) ** 2) / own[k] - 1
+             - math.log(both[k] / own[k])) / 2
+            for k in range(len(own))
+        )  # fmt: skip
+        return i.LEAST < share < i.MOST and divergence <= self.settings.tolerance
+
+    def carried_out(self, found: dict[str, Any]) -> dict[str, Any]:
+        discards = self.discarded() and found["kind"] != "dismissed"
+        chunks, steps, cut, left = self.chunks, self.steps, self.cut, self.current
+        self.forget_test()
+        self.forget_wait()
+        self.unsettled, self.statistic = [], 0.0
+        if found["kind"] == "dismissed":
+            self.present.record(chunks, steps)
+            return found
+        if discards:
+            del self.environments[left]
+        self.current = found["environment"]
+        if found["kind"] == "returned":
+            known = self.present
+            ratios = [known.ratio(known.describe(chunk)) for chunk in chunks]
+            usual = max(median(ratios), 2 * len(known.axes[0]))
+            pairs = zip(chunks, ratios, strict=True)
+            chunks = [chunk for chunk, ratio in pairs if ratio <= d.STRAY * usual]
+        else:
+            self.opened_from = self.opened_from if discards else left
+            self.environments[self.current] = Environment()
+            chunks = chunks if cut else chunks[1:]
+        self.present.partial = []
+        self.present.record(chunks, steps[1:])
+        return {**found, "discards": discards}
+
+
+def integrated_time(values: list[float]) -> float:
+    if len(values) < 8:
+        return 4.0
+    logs = [math.log(max(1, value)) for value in values]
+    mean, time = sum(logs) / len(logs), 1.0
+    total = sum((x - mean) ** 2 for x in logs)
+    for lag in range(1, max(2, len(logs) // 4)):
+        pairs = zip(logs, logs[lag:], strict=False)
+        rho = sum((x - mean) * (y - mean) for x, y in pairs) / (total + 1e-12)
+        if rho < 2 / math.sqrt(len(logs)):
+            break
+        time += 2 * rho
+    return time
+
+
+def on_the_way(first: Any, last: Any, here: Any) -> float:
+    """How far `here` is from `first` to `last`, between 0 and 1."""
+    apart = sum((y - x) ** 2 for x, y in zip(first, last, strict=True))
+    along = sum((h - x) * (y - x) for x, y, h in zip(first, last, here, strict=True))
+    return min(1.0, max(0.0, along / max(apart, 1e-12)))
