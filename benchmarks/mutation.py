@@ -49,7 +49,7 @@ GROUPS = {
     "objective": Group(("objective/*",), ("objective",), all_of="*"),
     "detection": Group(
         ("detection/*",),
-        ("naive_detector", "blocks", "rules"),
+        ("naive_detector", "features", "blocks", "rules"),
         but="run_length",
         all_of="*",
     ),
