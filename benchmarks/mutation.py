@@ -55,12 +55,12 @@ GROUPS = {
     ),
     "metrics": Group(("metrics/*",), ("metrics",)),
     "nets": Group(("nets/*",), ("architecture", "window", "vectors")),
+    "loss": Group(("lifelong/loss.py",), ("loss",), all_of="*"),
     "lifelong": Group(
-        ("lifelong/*",),
+        ("lifelong/[!l]*", "lifelong/learner*"),
         ("learner", "naive", "replay", "rules", "transaction", "translation", "working_memory"),
         but="recognised_and_stays or random_decisions or probation or without_inference "
         "or never_repeats or reader or what_it_loses or mixed_precision or passing_domain",
-        all_of="vase.lifelong.loss.*",
     ),
     "records": Group(("training/checkpoint.py", "training/recorder.py"), ("checkpoint",)),
 }

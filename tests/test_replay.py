@@ -11,24 +11,14 @@ from vase import config
 from vase.errors import ConfigError
 from vase.lifelong.environments import Environment
 from vase.lifelong.learner import Learner
-from vase.lifelong.loss import (
-    Batch,
-    StepContext,
-    forward_pass,
-    loss_terms,
-    mean_terms,
-    total_loss,
-)
-from vase.lifelong.replay import LabelledBatch, PastEnvironments, Reservoir, generate, labelled
+from vase.lifelong.replay import Reservoir, labelled
 from vase.lifelong.state import restore, state
-from vase.nets import Architecture, Networks
-from vase.objective import gaussian
+from vase.nets import Architecture
 from vase.objective.atypicality import atypicality
-from vase.objective.capacity import Capacity, capacity_penalty
-from vase.objective.likelihood import reconstruction
+from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 from vase.records import Observation
-from vase.settings import LearnerSettings, ObjectiveSettings
+from vase.settings import LearnerSettings
 
 ARCHITECTURE = Architecture(
     channels=1, height=32, width=32, latents=5, encoder_channels=16, hidden=32,
@@ -75,63 +65,11 @@ def run(subject: Learner, steps: int) -> list[Observation]:
 # ---- replay as data ----------------------------------------------------------------------------
 
 
-def passed(
-    nets: Networks, images: torch.Tensor, noise: torch.Tensor, replay: LabelledBatch
-) -> dict[str, torch.Tensor]:
-    """The terms of images of the environment HERE, one of two, with replayed ones."""
-    context = StepContext(0, torch.as_tensor(HERE.mask), 2, 1.0, None, 3.0)
-    return loss_terms(forward_pass(nets, Batch(images, noise, replay), context), settings())
-
-
-def test_generated_images_are_learnt_as_if_they_were_data() -> None:
-    """In one shared pass what a pass of their own gives: the negative evidence lower bound."""
-    torch.manual_seed(0)
-    nets, snapshot = Networks(ARCHITECTURE), Networks(ARCHITECTURE)
-    past = PastEnvironments.of([HERE, THERE], "marginal", CPU)
-    made = generate(snapshot, past, 6, generator())
-    replay = labelled(made.images, made.environment, [HERE, THERE], generator())
-    terms = passed(nets, torch.rand(4, 1, 32, 32), torch.randn(4, 5), replay)
-
-    used = gaussian.masked(nets.encoder(made.images), replay.mask)
-    z = gaussian.sample(used, replay.noise) * replay.mask
-    logits = nets.decoder(z, made.environment)
-    expected = reconstruction(logits, made.images)
-    torch.testing.assert_close(terms["replay_reconstruction"], expected)
-    torch.testing.assert_close(terms["replay_kl"], gaussian.kl_to_prior(used).sum(1))
-
-
 def test_a_replayed_image_has_the_mask_of_its_environment() -> None:
     where = torch.tensor([0, 1, 1, 0])
     replay = labelled(torch.zeros(4, 1, 32, 32), where, [HERE, THERE], generator())
     expected = np.stack([[HERE, THERE][index].mask for index in where])
     np.testing.assert_array_equal(replay.mask, expected)
-
-
-@pytest.mark.parametrize("kind", ["vae", "capacity"])
-def test_a_replayed_image_weighs_as_much_as_a_present_one(kind: str) -> None:
-    torch.manual_seed(0)
-    nets = Networks(ARCHITECTURE)
-    replay = LabelledBatch(
-        torch.rand(2, 1, 32, 32),
-        torch.ones(2, dtype=torch.long),
-        torch.as_tensor(THERE.mask).expand(2, 5),
-        torch.randn(2, 5),
-    )
-    terms = passed(nets, torch.rand(4, 1, 32, 32), torch.randn(4, 5), replay)
-    means = mean_terms(terms)
-
-    def length(distortion: torch.Tensor, rate: torch.Tensor, capacity: float) -> torch.Tensor:
-        penalty = rate if kind == "vae" else capacity_penalty(rate, capacity, ObjectiveSettings())
-        return distortion + penalty
-
-    present = length(terms["reconstruction"].mean(), terms["kl"].sum(1).mean(), 1.0)
-    past = length(terms["replay_reconstruction"].mean(), terms["replay_kl"].mean(), 3.0)
-    chosen = settings(
-        objective={"kind": kind, "classifier_weight": 0.0},
-        replay={"method": "replay", "ratio": 0.5},
-    )
-    context = StepContext(0, torch.as_tensor(HERE.mask), 2, 1.0, None, 3.0)
-    torch.testing.assert_close(total_loss(means, context, chosen), present + 0.5 * past)
 
 
 # ---- stored images -----------------------------------------------------------------------------
