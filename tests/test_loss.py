@@ -179,7 +179,7 @@ def test_the_loss_is_the_sum_over_images_and_latents_that_is_documented(
     assert list(means)[:3] == ["reconstruction", "kl", "classifier"]  # as logs show them
     mean = {name: average(values) for name, values in expected.items()}
     for name, value in mean.items():
-        assert float(means[name]) == pytest.approx(value, rel=1e-4)
+        assert means[name].item() == pytest.approx(value, rel=1e-4)
     total = naive_length(mean["reconstruction"], mean["kl"], CAPACITY, objective)
     total += 0.4 * mean["classifier"] - 1.7 * mean[own]
     if kind == "generated":
@@ -187,7 +187,7 @@ def test_the_loss_is_the_sum_over_images_and_latents_that_is_documented(
     if kind == "data":
         distortion, rate = mean["replay_reconstruction"], mean["replay_kl"]
         total += 0.75 * naive_length(distortion, rate, PAST_CAPACITY, objective)
-    assert float(total_loss(means, context, chosen)) == pytest.approx(total, rel=1e-4)
+    assert total_loss(means, context, chosen).item() == pytest.approx(total, rel=1e-4)
 
 
 def test_a_term_of_ones_own_sees_what_the_networks_make_of_present_and_replayed_images() -> None:
