@@ -97,6 +97,7 @@ def test_the_detector_does_what_the_naive_one_does(seed: int) -> None:
         if k % 7 == 5:
             saved, detector = detector.state_dict(), block_detector.BlockDetector(chosen, model)
             detector.load_state_dict(saved)
+            np.testing.assert_array_equal(detector.last, slow.last)
         found = detector.update(part)
         for name, value in slow.update(part).items():
             assert equal(getattr(found, name), value), (k, name, getattr(found, name), value)

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.detection import block_identification as identification
@@ -353,5 +352,6 @@ def _arrays(value: Any) -> Any:
     return value
 
 
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return np.asarray(tensor.cpu().numpy(), dtype=np.float64)
+def _array(tensor: Tensor) -> Array:
+    found: Array = tensor.cpu().numpy()
+    return found
