@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from vase.bench import provenance
-from vase.bench.null import NoModel
+from vase.bench.frame_detectors import NoModel
 from vase.detection import BlockDetector, ModelView
 from vase.nets import Architecture
 from vase.settings import DetectionSettings

@@ -18,12 +18,10 @@ from dataclasses import replace
 
 import torch
 from safetensors.torch import save
-from step import seconds
+from step import learning, seconds
 
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import state
-from vase.nets import Architecture
-from vase.settings import LearnerSettings
 
 COUNTS = (2, 12, 50)
 ALLOWED = 1.1
@@ -31,16 +29,13 @@ ALLOWED = 1.1
 
 def learner_of(environments: int, images: torch.Tensor) -> Learner:
     """A learner in the last of so many environments that replays all others."""
-    learner = Learner(Architecture(), LearnerSettings(), seed=0, device=torch.device("cpu"))
-    learner.observe(images)
+    learner = learning(images)
     learner.take_snapshot()
     learner.grow(max(environments, learner.architecture.environments))
     first = learner.environments.present
     for index in range(1, environments):
         learner.environments = learner.environments.enter(replace(first, index=index))
-    # An old record whose scores are so high that no batch is ever suspicious.
-    scores = tuple(1e9 + k for k in range(256))
-    known = replace(learner.detector.environments[0], scores=scores, batches=10_000)
+    known = learner.detector.environments[0]
     learner.detector.environments = dict.fromkeys(range(environments), known)
     learner.detector.current = environments - 1
     return learner

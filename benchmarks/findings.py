@@ -18,6 +18,7 @@ from preset_page import (
     noticed,
     readouts,
     results,
+    rule_of,
     seeds,
     spread,
 )
@@ -90,7 +91,6 @@ def environments(folder: Path) -> list[str]:
 def _environments(preset: str, found: list[Result]) -> str:
     switches, false = noticed(found)
     delays = [s["delay"] for r in found for s in r.probes["detection"]["switches"]]
-    rule = found[0].config["detection"]["rule"]
     carried = [result.probes["latents"]["position"] for result in found]
     source = carried[0]["source"]
     later = [name for name in carried[0]["used_in"] if name != source]
@@ -100,10 +100,10 @@ def _environments(preset: str, found: list[Result]) -> str:
         for name in later
     )
     return (
-        f"`{preset}` ({seeds(len(found))}, rule `{rule}`) notices {switches} changes of domain "
-        f"with a delay of {max(each for each in delays if each is not None)} batches at most and "
-        f"{false} false alarms. Of its {sum(len(each['latents']) for each in carried)} latents "
-        f"that carry position on `{source}`, {', '.join(fates)}."
+        f"`{preset}` ({seeds(len(found))}, rule {rule_of(found)}) notices {switches} changes of "
+        f"domain with a delay of {max(each for each in delays if each is not None)} batches at "
+        f"most and {false} false alarms. Of its {sum(len(each['latents']) for each in carried)} "
+        f"latents that carry position on `{source}`, {', '.join(fates)}."
     )
 
 

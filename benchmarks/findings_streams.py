@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from findings import bullet, cells, extremes, listed, mean, presets
+from findings import bullet, cells, extremes, listed, presets
 from preset_page import seeds
 
 from vase.agent.policies import IMAGINATION, POLICIES
@@ -75,11 +75,10 @@ def _worth(records: Sequence[exploration.Record], others: list[str]) -> Iterator
 
 def hard_streams(folder: Path) -> list[str]:
     """Return what is noticed on streams made to be hard, and by whom."""
-    jobs, _ = detect.read(folder / "detect")
-    former, _ = detect.read(folder / "detect" / "feature-statistics")
+    jobs = detect.read(folder / "detect")
     short = [record for record in jobs if "forgetting" not in record]
     suite = [record for record in jobs if "forgetting" in record]
-    return bullet("Hard streams", [*_suite(suite), *_suite(former), *_short(short)])
+    return bullet("Hard streams", [*_suite(suite), *_short(short)])
 
 
 def _suite(records: Sequence[detect.Record]) -> Iterator[str]:
@@ -92,7 +91,7 @@ def _suite(records: Sequence[detect.Record]) -> Iterator[str]:
             for readout in ("mlp", "frozen")
         )
         yield (
-            f"In the long suite ({seeds(len(records))}) `{detect.rule_of(records[0])}` misses "
+            f"In the long suite ({seeds(len(records))}) `{records[0]['rule']}` misses "
             f"{scores['missed']} of {scores['switches']} switches, raises {scores['false']} false "
             f"alarms and re-identifies {detect.returns_known(records)} of {scores['returns']} "
             f"returns; its delay is {scores['delay_median']:.0f} batches in the median and "
@@ -102,30 +101,18 @@ def _suite(records: Sequence[detect.Record]) -> Iterator[str]:
 
 
 def _short(records: Sequence[detect.Record]) -> Iterator[str]:
-    """Yield what is noticed on the other streams."""
+    """Yield what others notice on the other streams."""
     if not records:
         return
     rows = {row["detector"]: row for row in cells(detect.detector_table(records))}
-    ours, published = rows[detect.OURS], rows[detect.NAMES["published"]]
+    published = rows[detect.NAMES["published"]]
     river = [rows[name] for drift in RIVER if (name := f"{drift.name} on {drift.on}") in rows]
     yield (
-        f"On the other streams `{detect.rule_of(records[0])}` misses {ours['missed']} of "
-        f"{ours['switches']} switches and raises {ours['false']} false alarms, at a median delay "
-        f"of {ours['median']} batches; the published rule misses {published['missed']} and raises "
-        f"{published['false']}, river's detectors miss {extremes(row['missed'] for row in river)} "
-        f"and raise {extremes(row['false'] for row in river)}, at a median delay of "
-        f"{extremes(row['median'] for row in river)}."
-    )
-    streams = cells(detect.scenario_table(records))
-    errors, delay = f"{detect.OURS}: missed + false", "our delay, median / worst"
-    wrong = [row for row in streams if any(map(int, row[errors].split(" + ")))]
-    slow = max(
-        (row for row in streams if row[delay][0].isdigit()), key=lambda row: mean(row[delay])
-    )
-    told = "; ".join(f"{row[errors]} on {row['stream']}" for row in wrong) or "none"
-    yield (
-        f"The errors of `{detect.rule_of(records[0])}` (missed + false): {told}. Its longest delay "
-        f"(median / worst): {slow[delay]} batches on {slow['stream']}."
+        f"On the other streams the published rule misses {published['missed']} of "
+        f"{published['switches']} switches and raises {published['false']} false alarms; river's "
+        f"detectors miss {extremes(row['missed'] for row in river)} and raise "
+        f"{extremes(row['false'] for row in river)}, at a median delay of "
+        f"{extremes(row['median'] for row in river)} batches."
     )
 
 
@@ -133,22 +120,21 @@ def frames(folder: Path) -> list[str]:
     """Return what is noticed in consecutive frames."""
     records = frame_page.read(folder / "frames")
     tables, hostile = dict(frame_page.tables(records)), [r for r in records if r.get("expected")]
-    said = []
-    for rule in frame_detectors.OURS:
-        streams = cells(tables.get(f"By stream: {rule}", ""))
-        wrong = [row for row in streams if any(int(row[key].replace(",", "")) for key in ERRORS)]
-        right = [record["detectors"][rule]["as_expected"] for record in hostile]
-        said.append(
-            f"`{rule}` makes no error on {len(streams) - len(wrong)} of {len(streams)} streams, "
-            f"and does what it should in {sum(right)} of {len(right)} runs with disturbed cameras."
+    rule = frame_detectors.OURS
+    streams = cells(tables.get(f"By stream: {rule}", ""))
+    wrong = [row for row in streams if any(int(row[key].replace(",", "")) for key in ERRORS)]
+    right = [record["detectors"][rule]["as_expected"] for record in hostile]
+    said = [
+        f"`{rule}` makes no error on {len(streams) - len(wrong)} of {len(streams)} streams, "
+        f"and does what it should in {sum(right)} of {len(right)} runs with disturbed cameras."
+    ]
+    if wrong:
+        told = (
+            f"{row['stream'].split(':')[0]} {' + '.join(row[key] for key in ERRORS)} of "
+            f"{row['changes']} changes"
+            for row in wrong
         )
-        if wrong and rule == frame_detectors.OURS[0]:
-            told = (
-                f"{row['stream'].split(':')[0]} {' + '.join(row[key] for key in ERRORS)} of "
-                f"{row['changes']} changes"
-                for row in wrong
-            )
-            said.append(f"Its errors (missed + false): {'; '.join(told)}.")
+        said.append(f"Its errors (missed + false): {'; '.join(told)}.")
     return bullet("Consecutive frames", said if records else [])
 
 

@@ -58,7 +58,10 @@ GROUPS = {
     "loss": Group(("lifelong/loss.py",), ("loss",), all_of="*"),
     "lifelong": Group(
         ("lifelong/[!l]*", "lifelong/learner*"),
-        ("learner", "naive", "replay", "rules", "transaction", "translation", "working_memory"),
+        (
+            *("environments", "learner", "naive", "replay", "rules", "transaction"),
+            *("translation", "working_memory"),
+        ),
         but="recognised_and_stays or random_decisions or probation or without_inference "
         "or never_repeats or reader or what_it_loses or mixed_precision or passing_domain",
     ),

@@ -11,6 +11,7 @@ from typing import Any
 from vase.bench import page as detect
 from vase.bench.ablation_page import FULL_METHOD, PAPER_TABLE
 from vase.bench.page import table
+from vase.settings import REMOVED
 from vase.training.folder import read_json, read_lines
 
 PRESETS = ("quick", "poster")
@@ -68,6 +69,12 @@ def seeds(count: int) -> str:
     return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
+def rule_of(found: Sequence[Result]) -> str:
+    """The change detector of a preset's runs, and whether it is still there."""
+    rule = found[0].config["detection"]["rule"]
+    return f"`{rule}`, since removed" if rule in REMOVED else f"`{rule}`"
+
+
 def noticed(found: Sequence[Result]) -> tuple[str, int]:
     """How many changes of domain were noticed, of all; and the number of false alarms."""
     detection = [result.probes["detection"] for result in found]
@@ -83,15 +90,15 @@ def section(folder: Path) -> str:
     minutes = spread(result.cost["training_minutes"] for result in found)
     threads = sorted({result.cost["threads"] for result in found})
     numbers = ", ".join(str(result.seed) for result in found)
-    stream, rule = found[0].config["stream"], found[0].config["detection"]["rule"]
+    stream = found[0].config["stream"]
     domains = ", then ".join(f"`{name}`" for name, _ in stream["schedule"])
     commits = ", ".join(sorted({result.cost["commit"] for result in found}))
     return "\n\n".join(
         [
             f"## Preset `{preset}`",
             f"{domains}, {stream['size']} x {stream['size']}, without labels; detection rule "
-            f"`{rule}`. Seeds {numbers}; {found[0].probes['steps']:,} steps; {minutes} minutes of "
-            f"training on {', '.join(map(str, threads))} CPU thread(s) with PyTorch "
+            f"{rule_of(found)}. Seeds {numbers}; {found[0].probes['steps']:,} steps; {minutes} "
+            f"minutes of training on {', '.join(map(str, threads))} CPU thread(s) with PyTorch "
             f"{found[0].cost['torch']} at commit {commits}, beside other work on the same machine. "
             "Mean and standard deviation over seeds.",
             f"    python benchmarks/results.py train {preset} --seeds {numbers.replace(',', '')}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import findings
@@ -78,10 +77,10 @@ def consecutive(folder: Path) -> list[str]:
     return [
         "## Change detection on consecutive frames",
         "Detection alone, nothing is learnt. A delay counts frames of the new domain until the "
-        "alarm, and is also given in correlation times of that domain. `blocks` is the default "
-        "rule, `feature-statistics` the former one; both are asked for one false alarm in "
-        f"{asked:,.0f} frames. Up to {seeds} seeds, {minutes:.0f} minutes of one core. [The "
-        "streams, the scores and the detectors](docs/detection.md#streams-of-consecutive-frames).",
+        "alarm, and is also given in correlation times of that domain. `blocks`, the default "
+        f"rule, is asked for one false alarm in {asked:,.0f} frames. Up to {seeds} seeds, "
+        f"{minutes:.0f} minutes of one core. [The streams, the scores and the detectors]"
+        "(docs/detection.md#streams-of-consecutive-frames).",
         "    vase bench detect --frames --clips clips --detectors all",
         "![True and inferred environments, and what other detectors raise]"
         "(results/frames/timeline.png)",
@@ -342,8 +341,8 @@ def digits(folder: Path) -> list[str]:
 
 def detection(folder: Path) -> list[str]:
     """Return the detection benchmark, if there are raw files of it."""
-    jobs, nulls = detect.read(folder)
-    if not jobs and not nulls:
+    jobs = detect.read(folder)
+    if not jobs:
         return []
     suite, short = (
         1 + max((r["seed"] for r in jobs if ("forgetting" in r) is long), default=0)
@@ -356,38 +355,24 @@ def detection(folder: Path) -> list[str]:
         "switch explains. The published rule is stopped when it has created "
         f"more than {detectors.MAX_ENVIRONMENTS} environments, and later switches count as missed; "
         "river's detectors run with their default parameters on the loss or the latents of a plain "
-        "model; a dash if they did not run. The long suite is of `blocks`, the default; the null "
-        "stream and the short streams are of `feature-statistics`, which was the default before (a "
-        "raw file says its `rule`, and is of that one without). All but the null stream ask for "
-        f"one false alarm in {scenarios.RUN_LENGTH:,.0f} batches. "
+        "model; a dash if they did not run. *Ours* is `blocks`, the default, asked for one false "
+        f"alarm in {scenarios.RUN_LENGTH:,.0f} batches; where it has no row, it was not run. "
         "[The method](docs/detection.md).",
         f"    vase bench detect suite --seeds {suite}\n"
-        f"    vase bench detect --detectors all --seeds {short} --rule feature-statistics"
-        + "".join(f"\n    vase bench detect --null {each['steps']}" for each in nulls[:1]),
+        f"    vase bench detect --detectors all --seeds {short}",
         "![True and inferred environments on every stream](results/detect/timeline.png)",
-        detect.markdown(jobs, nulls),
-        *former_suite(
-            folder / "feature-statistics",
-            "The long suite under the former rule, `feature-statistics`",
-            "",
-            detect.suite_table,
-            detect.suite_sentence,
-        ),
-        *former_suite(
-            folder / "beside",
-            "Every detector on the long suite",
-            " --detectors all --out runs/beside",
-            detect.detector_table,
-        ),
+        detect.markdown(jobs),
+        *beside(folder / "beside"),
     ]
 
 
-def former_suite(
-    folder: Path, title: str, options: str, *shown: Callable[[Sequence[detect.Record]], str]
-) -> list[str]:
-    """Return the long suite under the rule that was the default before, if it is there."""
-    jobs, _ = detect.read(folder)
+def beside(folder: Path) -> list[str]:
+    """Return what other detectors do on the long suite, if there are raw files of it."""
+    jobs = detect.read(folder)
     if not jobs:
         return []
-    command = f"    vase bench detect suite --seeds {len(jobs)}{options} --rule feature-statistics"
-    return [f"### {title}", command, *(each(jobs) for each in shown)]
+    return [
+        "### Other detectors on the long suite",
+        f"    vase bench detect suite --seeds {len(jobs)} --detectors all --out runs/beside",
+        detect.detector_table(jobs),
+    ]

@@ -24,7 +24,7 @@ from pythae.models import DisentangledBetaVAE, DisentangledBetaVAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
-from step import BATCH, learning, lifelong, plain_step, ratio, seconds
+from step import BATCH, learning, learnt, lifelong, plain_step, ratio, seconds
 
 from vase.nets import Architecture, Networks
 
@@ -90,14 +90,14 @@ def measure(rounds: int) -> dict[str, float]:
     batches = images.split(BATCH)
     networks = Networks(Architecture())
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
-    first, second = learning(batches[0]), lifelong(batches[0])
+    first, second = learning(images), lifelong(images)
     with tempfile.TemporaryDirectory() as folder:
         rival = trainer(images, folder)
         ways: dict[str, Callable[[], object]] = {
             "pythae": lambda: rival.train_step(1),
             "by_hand": lambda: [plain_step(networks, optimizer, batch) for batch in batches],
-            "learning": lambda: [first.observe(batch) for batch in batches],
-            "lifelong": lambda: [second.observe(batch) for batch in batches],
+            "learning": lambda: [learnt(first, batch) for batch in batches],
+            "lifelong": lambda: [learnt(second, batch) for batch in batches],
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):

@@ -39,6 +39,7 @@ from vase.objective.likelihood import reconstruction
 from vase.settings import LearnerSettings
 
 BATCH = 64
+SEEN = 4096  # effective images, from which on an environment is kept and its axes stay
 ALLOWED = 2.2
 PROFILED = 10  # steps
 PRODUCTS = {  # PyTorch's names of what does floating-point operations
@@ -72,16 +73,16 @@ def learning(
 ) -> Learner:
     """A learner in its first environment that watches for changes, and finds none.
 
-    The same images again and again fit a little worse each time, and would be deferred: so the
-    record is an old one, whose scores are so high that none of the next 256 batches is suspicious.
+    Its detector has seen these images so often that it no longer learns what they are like.
     """
     learner = kind(
         Architecture(), LearnerSettings(), seed=0, device=images.device, autocast=precision
     )
-    learner.observe(images)
-    scores = tuple(1e9 + k for k in range(256))
-    known = replace(learner.detector.environments[0], scores=scores, batches=10_000)
-    learner.detector.environments = {0: known}
+    batches = images.split(BATCH)
+    learner.observe(batches[0])
+    while learner.detector.environments[0].effective_images < SEEN:
+        for batch in batches:
+            learner.detector.update(batch)
     return learner
 
 

@@ -2,27 +2,25 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from vase import build
 from vase.bench import detect, page, suite
-from vase.bench.detectors import RIVER, Learning, Oracle, Trace, opened
-from vase.bench.null import watch
+from vase.bench.detectors import RIVER, Learning, Oracle, Trace
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
 from vase.bench.scores import Alarm, beliefs, confusion, delays, identified, pooled, score
-from vase.detection.statistics import likelihood_ratio
 from vase.domains.canvas import CanvasDomain
 from vase.domains.hostile import Drifting, Endless, Glitched, Ramped
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Segment, Stream
 from vase.errors import ConfigError
+from vase.settings import REMOVED
 
 # ---- scores ------------------------------------------------------------------------------------
 
@@ -209,6 +207,8 @@ def test_names_that_are_not_known_are_refused() -> None:
         detect.jobs(["statics"], [0], "ours", build.DataOptions())
     with pytest.raises(ConfigError, match="--detectors is one of"):
         detect.jobs([], [0], "river", build.DataOptions())
+    with pytest.raises(ConfigError, match="was removed: 'blocks', the default, takes its place"):
+        detect.jobs([], [0], "ours", build.DataOptions(), next(iter(REMOVED)))
 
 
 def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,30 +220,6 @@ def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setattr(build, "stream", lambda *_: None)
     with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[bench\]'"):
         detect.prepare([job], build.DataOptions())
-
-
-def test_watching_alone_decides_what_the_learner_decides(toys: Scenario) -> None:
-    """The same scores, deferred batches, alarm and decision, outliers and a new domain included."""
-    former = {**toys.settings, "detection.rule": "feature-statistics"}
-    toys = replace(toys, settings=former)
-    settings = toys.config(0)
-    stream, learner = opened(toys, settings, build.DataOptions())
-    hostile = Glitched(stream, 0.05)
-    images = [torch.from_numpy(hostile.batch(step)[0]) for step in range(65)]
-    expected, decisions = [], []
-    learner.observe(images[0])
-    for each in images[1:]:
-        detector = learner.detector
-        features = detector.feature_extractor(each).double()
-        expected.append(likelihood_ratio(features, detector.environments[0].statistics))
-        decisions.append(learner.observe(each).decision.kind)
-        if decisions[-1] == "new":
-            break
-    seen = list(watch(images, settings.detection))[: len(expected)]
-    assert decisions[-1] == "new"
-    assert [each.score for each in seen] == pytest.approx(expected)
-    kinds = [each.decision.kind if each.decision else None for each in seen]
-    assert kinds.index("new") == decisions.index("new")
 
 
 @pytest.mark.parametrize("batch_size", [8, 200])
@@ -267,7 +243,7 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
     assert "| oracle | 5 | 0 | 0 |" in text
     assert "`toy`: two domains" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
-    titles = [title for title, _ in page.terminal(*page.read(tmp_path))]
+    titles = [title for title, _ in page.terminal(page.read(tmp_path))]
     assert titles == ["Every detector, over all streams"]
     Console(quiet=True).print(titles)
 
@@ -290,11 +266,20 @@ def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     assert f"{100 * both['without']['identity']:.1f}" in row
 
 
-def test_the_null_record_makes_its_table() -> None:
-    rates = [{"asked": 100.0, "alarms": 9, "measured": 110.0}]
-    rates += [{"asked": 1e4, "alarms": 0, "measured": None}]
-    null = {"seed": 0, "steps": 990, "run_length": 1e5, "alarms": 0, "opened": 0, "rates": rates}
-    text = page.markdown([], [null])
-    assert "| 0 | 100 | 9 | 110 | 1.10 |" in text
-    assert "| 0 | 10,000 | 0 | – | – |" in text
-    assert "0 alarms in 990 batches" in text
+def test_of_a_rule_that_was_removed_the_page_says_nothing() -> None:
+    removed = next(iter(REMOVED))
+    scores = score(VISITS, RIGHT, 40)
+    made = {
+        "scenario": "toy",
+        "why": "two domains",
+        "visits": [asdict(visit) for visit in VISITS],
+        "detectors": {name: {"scores": scores} for name in ("oracle", removed, "published")},
+        "events": [],
+        "forgetting": {},
+        "unharmed": {},
+    }
+    text = page.markdown([page.named(made)])
+    assert "| published rule | 3 | 0 | 0 |" in text
+    assert "| `toy`: two domains | 3 | 0 + 0 |" in text
+    for absent in (removed, "ours", "our delay", "suite", "outliers"):
+        assert absent not in text

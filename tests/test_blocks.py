@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from scipy.stats import chi2
+from scipy.stats import chi2, f_oneway
 
 from vase.bench.block_null import (
     autoregressive,
@@ -15,9 +15,10 @@ from vase.bench.block_null import (
     run_lengths,
     steps_of,
 )
-from vase.bench.null import NoModel
+from vase.bench.frame_detectors import NoModel
 from vase.detection import BlockDetector, blocks
 from vase.detection import block_identification as identification
+from vase.detection.block_identification import BlockEvidence, Candidate, identify
 from vase.detection.block_test import (
     ABRUPT,
     SMALLEST,
@@ -26,6 +27,7 @@ from vase.detection.block_test import (
     Chunk,
     abrupt_e_value,
     accumulated,
+    e_value,
     evidence_of,
     step_probability,
     tail_probability,
@@ -212,6 +214,12 @@ def test_moments_are_averaged_over_many_blocks_however_long_they_are() -> None:
 # ---- the test ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [1, 20, 256])
+def test_e_values_have_a_mean_of_one_over_the_ranks(size: int) -> None:
+    """Every rank is equally likely for exchangeable blocks: the mean is exact."""
+    assert np.mean([e_value(r, size) for r in range(1, size + 2)]) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("phi", [0.0, 0.9])
 def test_the_run_length_is_the_one_asked_for(phi: float) -> None:
     """A false alarm in 50 and in 100 blocks, dependent frames or not; from the first frame on."""
@@ -308,6 +316,132 @@ def test_evidence_at_the_end_of_a_block_is_that_chunk_by_chunk() -> None:
         pytest.approx(evidence.abrupt),
         evidence.p,
     )
+
+
+# ---- the evidence -----------------------------------------------------------------------------
+
+
+def test_the_own_domain_is_at_no_distance_and_another_is_far() -> None:
+    known = seen(0.0, 8192)
+    own, other = (list(chunks(0.0, 320, 7, shift=shift)) for shift in (0.0, 1.0))
+    assert abs(identification.candidate(0, known, own).distance) < 0.1
+    assert identification.candidate(0, known, own).deviation < 0.1
+    assert identification.candidate(0, known, other).distance > 1
+
+
+def test_what_is_usual_comes_from_the_environment_s_own_ratios() -> None:
+    """Median and standard deviation, upwards if that is more; of few, about those of chi-square."""
+    few = BlockStatistics(blocks=np.zeros((0, 2 * SIZE)))
+    assert identification.usual_ratio(few) == (2 * SIZE, pytest.approx(2 * np.sqrt(2 * SIZE)))
+    even = tuple(float(k) for k in range(101))
+    for ratios, deviation in ((even, 1.4826 * 25), ((*even[:90], *[900.0] * 11), 850 / 1.645)):
+        usual = identification.usual_ratio(replace(few, ratios=ratios))
+        assert usual == (50.0, pytest.approx(deviation))
+
+
+def test_disagreement_is_the_f_ratio_of_an_analysis_of_variance() -> None:
+    groups = [chunks(0.0, CHUNK, seed, shift=shift)[0] for seed, shift in enumerate((0, 0.5, 0))]
+    expected = float(np.mean(f_oneway(*groups).statistic))
+    assert identification.f_ratio(groups) == pytest.approx(expected, rel=1e-4)
+    assert identification.f_ratio(groups[:1]) == 0
+
+
+def test_chunks_of_one_domain_agree_and_others_do_not() -> None:
+    same = [identification.f_ratio(list(chunks(0.0, 96, seed))) for seed in range(100)]
+    assert np.mean(same) == pytest.approx(1, abs=0.15)
+    assert identification.agreeing(list(chunks(0.0, 96)), 3.0)
+    one, other = (chunks(0.0, 64, 1, shift=shift) for shift in (0.0, 3.0))
+    assert not identification.agreeing([*one, *other], 3.0)
+    smooth = [chunks(0.99, 64, 1, shift=shift) for shift in (0.0, 3.0)]
+    assert identification.agreeing(np.concatenate(smooth), 3.0)  # they follow one another
+
+
+# ---- the decision -----------------------------------------------------------------------------
+
+RULE = DetectionSettings()
+
+
+def evidence(*distances: float, **changes: object) -> BlockEvidence:
+    """Distances from environments 0, 1, ...; the learner stands in 0."""
+    candidates = tuple(Candidate(k, distance, 0.05) for k, distance in enumerate(distances))
+    base = BlockEvidence(
+        candidates, current=0, images=192, batches=3, waited=3, gradual=False, agree=True
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("distances", "kind", "index"),
+    [
+        ((0.1,), "dismissed", 0),
+        ((2.0,), "new", 1),
+        ((2.0, 0.1), "returned", 1),
+        ((0.1, 0.05), "returned", 1),  # the nearest, wherever it is
+        ((0.05, 0.1), "dismissed", 0),
+        ((2.0, 9.0, 9.0), "new", 3),
+        ((0.65, 9.0), "deferred", 0),  # within three standard deviations of the tolerance
+        ((0.55, 9.0), "deferred", 0),
+    ],
+)
+def test_the_nearest_if_it_is_near_enough(
+    distances: tuple[float, ...], kind: str, index: int
+) -> None:
+    decision = identify(evidence(*distances), RULE)
+    assert (decision.kind, decision.environment) == (kind, index)
+
+
+def test_what_cannot_be_told_is_decided_when_the_pool_is_full() -> None:
+    for distance, kind in ((0.55, "dismissed"), (0.65, "new")):
+        assert identify(evidence(distance, images=512, batches=8), RULE).kind == kind
+
+
+def test_the_present_environment_is_not_given_up_for_a_few_bad_batches() -> None:
+    """Those that raised the alarm were the worst of many: the decision waits for others."""
+    for distances, kind in (((1.0,), "new"), ((1.0, 0.1), "returned")):
+        assert identify(evidence(*distances), RULE).kind == "deferred"
+        assert identify(evidence(*distances, batches=6, images=384), RULE).kind == kind
+
+
+@pytest.mark.parametrize("changes", [{"batches": 2}, {"images": 64}, {"agree": False}])
+def test_few_chunks_or_such_as_do_not_agree_decide_nothing(changes: dict[str, object]) -> None:
+    decision = identify(evidence(9.0, waited=40, **changes), RULE)
+    assert decision.kind == "deferred"
+    assert "do not agree" in decision.reason
+
+
+def test_a_known_domain_needs_fewer_images_than_a_new_one() -> None:
+    assert identify(evidence(9.0, 0.1, images=96), RULE).kind == "returned"
+    assert identify(evidence(9.0, 8.0, images=96), RULE).kind == "deferred"
+
+
+def test_a_mixture_is_waited_for_but_not_for_ever() -> None:
+    between = (1, 0.4)
+    decision = identify(evidence(2.0, 30.0, between=between, waited=20), RULE)
+    assert decision.kind == "deferred"
+    assert "40% of the images" in decision.reason
+    assert identify(evidence(2.0, 30.0, between=between, waited=64), RULE).kind == "new"
+
+
+def test_what_its_own_blocks_differ_by_is_no_reason_to_leave_an_environment() -> None:
+    """Within three standard deviations; where whole blocks speak against it, after a wait."""
+    wide = (Candidate(0, distance=1.0, deviation=0.5),)
+    disputed = evidence(candidates=wide, gradual=True)
+    assert identify(replace(disputed, gradual=False), RULE).kind == "dismissed"
+    assert identify(disputed, RULE).kind == "deferred"
+    assert identify(replace(disputed, waited=64), RULE).kind == "dismissed"
+
+
+def test_a_new_environment_that_does_not_last_is_reopened() -> None:
+    brief = evidence(9.0, 2.0, current=1, brief="was a transition")
+    decision = identify(brief, RULE)
+    assert (decision.kind, decision.environment) == ("reopened", 1)
+    assert "since what was opened was a transition" in decision.reason
+    assert identify(replace(brief, brief=""), RULE).kind == "new"
+
+
+def test_the_reason_says_how_far_the_nearest_two_are() -> None:
+    reason = identify(evidence(2.0, 3.0, 9.0), RULE).reason
+    assert "2.00 nats from environment 0 (0.6 are allowed), 3.00 nats from environment 1" in reason
 
 
 # ---- the detector -----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from vase import config
 from vase.errors import ConfigError, InputError
 from vase.nets import Architecture
+from vase.settings import REMOVED
 
 
 @pytest.mark.parametrize("name", config.presets())
@@ -58,6 +59,18 @@ def test_a_key_of_an_earlier_version_names_the_new_one(old: str) -> None:
     new = config.RENAMED[old].split(" ")[0]
     with pytest.raises(ConfigError, match=rf"{re.escape(old)}: this key .* now {re.escape(new)}"):
         config.parse(config.nested({"stream.schedule": [["a", 1]], old: 1}), "test")
+
+
+@pytest.mark.parametrize("key", config.GONE)
+def test_a_setting_that_was_removed_is_to_be_left_out(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .* was removed, .* leave it out"):
+        config.load("toy", [f"{key}=64"])
+
+
+@pytest.mark.parametrize("rule", REMOVED)
+def test_a_rule_that_was_removed_names_what_takes_its_place(rule: str) -> None:
+    with pytest.raises(ConfigError, match=r"detection\.rule: .* was removed: 'blocks'"):
+        config.load("toy", [f"detection.rule={rule}"])
 
 
 def test_the_key_of_a_domain_names_the_new_one() -> None:

@@ -19,7 +19,7 @@ from vase.lifelong.learner import MAX_SKIPPED, Learner
 from vase.lifelong.state import state
 from vase.lifelong.update_result import UpdateResult
 from vase.nets import Architecture
-from vase.records import Observation
+from vase.records import Decision, Observation
 from vase.settings import LearnerSettings
 from vase.training.cuda_graphs import WARMUP_STEPS, CudaGraphLearner, cuda_graph
 
@@ -194,14 +194,16 @@ def same(one: tuple[dict[str, torch.Tensor], Any], other: tuple[Any, Any]) -> bo
     return equal and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
 
 
-def test_a_batch_of_another_size_runs_as_it_is_written() -> None:
+def test_a_batch_of_another_size_runs_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deferred, it leaves the graphs as they are; learnt, it begins a situation of its own."""
-    subject = captured(CPU, {"detection": {"rule": "feature-statistics"}})  # it defers any batch
+    subject = captured(CPU)
     observed(subject, CPU, WARMUP_STEPS + 2)
     graphs = subject.graphs
     assert graphs is not None
     batch = torch.from_numpy(stream().batch(0)[0])
-    assert not subject.observe(1 - batch[:8]).learnt
+    with monkeypatch.context() as patch:
+        patch.setattr(subject.detector, "update", lambda _: Decision("deferred", 0))
+        assert not subject.observe(batch[:8]).learnt
     assert subject.graphs is graphs
     assert subject.observe(batch[:8]).learnt
     assert subject.graphs is None

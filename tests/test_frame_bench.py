@@ -54,7 +54,7 @@ from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Segment
 from vase.errors import ConfigError
 from vase.records import Decision
-from vase.settings import DetectionSettings
+from vase.settings import REMOVED, DetectionSettings
 
 NO_DATA = FrameData(build.DataOptions())
 VISITS = Schedule.of([("a", 100), ("b", 50), ("a", 50)]).segments
@@ -356,7 +356,7 @@ def test_an_environment_that_is_discarded_gives_its_number_to_no_other() -> None
 
 
 def test_our_detector_finds_changes_where_frames_are_independent() -> None:
-    """Sprites that live one frame: what the former default was made for."""
+    """Sprites that live one frame."""
     short = {
         name: replace(domain, motion=replace(domain.motion, lifetime=1))
         for name, domain in STREAM.domains.items()
@@ -364,7 +364,7 @@ def test_our_detector_finds_changes_where_frames_are_independent() -> None:
     }
     plan = Schedule.of([("light", 4800), ("dark", 3200), ("light", 1600)])
     stream = FrameStream(plan, short, 0)
-    detector = RuleDetector(DetectionSettings(rule="feature-statistics"), (1, 16, 16))
+    detector = RuleDetector(DetectionSettings(), (1, 16, 16))
     alarms = watch(batches(stream, 32), {"ours": detector})["ours"].alarms
     found = frame_score(plan.segments, alarms, {"light": 1, "dark": 1}, named=True)
     assert (found["missed"], found["false"], found["returns_identified"]) == (0, 0, 1)
@@ -374,12 +374,10 @@ def test_our_detector_finds_changes_where_frames_are_independent() -> None:
 def test_the_run_length_of_independent_vectors_is_what_is_asked_for() -> None:
     domain = AutoregressiveDomain("ar", 0.0)
     stream = FrameStream(Schedule.of([("ar", 48_000)]), {"ar": domain}, 0)
-    settings = DetectionSettings(rule="feature-statistics")
-    (found,) = measured_run_length(batches(stream, 8), settings, [50.0])
-    assert found["blocks"] == 48_000 // 8 - 1000 - settings.window
-    assert 0.8 <= found["blocks"] / found["alarms"] / 50 <= 5
-    with pytest.raises(ConfigError, match="'none' cannot be replayed"):
-        measured_run_length([], DetectionSettings(rule="none"))
+    (found,) = measured_run_length(batches(stream, 8), [20.0], warmup=6400)
+    assert found["block_frames"] == 64
+    assert found["blocks"] == (48_000 - 6400) // 64
+    assert 0.8 <= found["blocks"] / found["alarms"] / 20 <= 2.5
 
 
 # ---- jobs and the page -----------------------------------------------------------------------
@@ -452,6 +450,22 @@ def test_run_lengths_of_several_seeds_are_pooled() -> None:
     text = frame_page.markdown([record, {**record, "seed": 1}])
     assert "| rule | AR | 100 | 6 | 200 | 2.00 |" in text
     assert "| rule | AR | 10,000 | 0 | over 1,200 | over 0.12 |" in text
+
+
+def test_of_a_rule_that_was_removed_the_page_says_nothing(tmp_path: Path) -> None:
+    removed = next(iter(REMOVED))
+    record = {
+        "detectors": {name: {} for name in ("blocks", removed, "never")},
+        "run_lengths": {"blocks": {}, removed: {}},
+        "ours": ["blocks", removed],
+    }
+    (tmp_path / "toy-seed-0.json").write_text(json.dumps(record))
+    (read,) = frame_page.read(tmp_path)
+    assert read == {
+        "detectors": {"blocks": {}, "never": {}},
+        "run_lengths": {"blocks": {}},
+        "ours": ["blocks"],
+    }
 
 
 def test_names_that_are_not_known_are_refused() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vase.detection.detector import latest
+from vase.detection.protocol import latest
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Stream
@@ -86,7 +86,7 @@ QUICK = LearnerSettings.model_validate(
 WORDS = {
     "entangled": lambda on: {"objective.kind": "vae" if on else "capacity"},
     "classifier_weight": lambda weight: {"objective.classifier_weight": weight},
-    "infer": lambda on: {"detection.rule": "feature-statistics" if on else "none"},
+    "infer": lambda on: {"detection.rule": "blocks" if on else "none"},
     "masks": lambda on: {"masks.enabled": on},
     "replay": lambda on: {"replay.enabled": on},
 }

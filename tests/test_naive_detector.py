@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vase.bench.null import NoModel
+from vase.bench.frame_detectors import NoModel
 from vase.detection import block_detector
 from vase.nets import Architecture
 from vase.settings import DetectionSettings

@@ -80,7 +80,7 @@ CHANGES: list[tuple[str, str, str, tuple[str | int, ...], Any, str]] = [
     ),
     (
         *("hard_streams", "", "detect/drift-seed-0.json"),
-        *(("detectors", "feature-statistics", "scores", "false"), 9, "0 + 9 on `drift`"),
+        *(("detectors", "published", "scores", "false"), 4e5, "raises 400"),
     ),
     (
         *("frames", "", "frames/walk-seed-0.json"),
@@ -97,7 +97,10 @@ CHANGES: list[tuple[str, str, str, tuple[str | int, ...], Any, str]] = [
     ),
     ("gpu", "gpu", "step.json", ("captured_over_replay",), 7.5, "7.5 times its floor"),
     ("digits", "split", "split-seed-0.json", ("steps",), 7, "7 steps in total"),
-    ("detection", "detect", "null-seed-0.json", ("run_length",), 7e3, "alarm in 7,000 batches"),
+    (
+        *("detection", "detect", "beside/suite-seed-0.json"),
+        *(("detectors", "published", "scores", "missed"), 9e5, "900"),
+    ),
     ("consecutive", "frames", "walk-seed-0.json", ("minutes",), 1e6, "1000"),
 ]
 

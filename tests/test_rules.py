@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vase.detection import AtypicalityDetector, PublishedDetector
+from vase.detection.published import decide
 from vase.errors import VaseError
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import restore, state
@@ -157,6 +158,32 @@ def test_the_rules_take_their_numbers_from_the_settings() -> None:
     assert (published.detector.kappa, published.detector.model.mask_threshold) == (2.0, 0.25)
     assert isinstance(masks.detector, AtypicalityDetector)
     assert masks.detector.kappa == np.inf
+
+
+def published(loss: float, masks_agree: bool, guess: int = 0) -> Decision:
+    """The published decision in environment 0, one of two, against 280 nats on record."""
+    return decide(guess, loss, 280, masks_agree=masks_agree, kappa=1.5, present=0, known=2)
+
+
+def test_the_published_rule_lets_a_cheaper_domain_pass() -> None:
+    """The trap of the published rule: digits cost less than clothes, and their masks agree."""
+    assert published(224, masks_agree=True).kind == "same"
+
+
+@pytest.mark.parametrize(
+    ("loss", "masks_agree", "guess", "kind", "where"),
+    [
+        (500, True, 0, "new", 2),
+        (300, False, 0, "new", 2),
+        (300, True, 1, "returned", 1),
+        (420, True, 0, "same", 0),
+    ],
+)
+def test_the_published_rule_asks_for_the_loss_and_for_equal_masks(
+    loss: float, masks_agree: bool, guess: int, kind: str, where: int
+) -> None:
+    decision = published(loss, masks_agree, guess)
+    assert (decision.kind, decision.environment) == (kind, where)
 
 
 # ---- the oracle, and one environment for ever --------------------------------------------------

@@ -17,13 +17,8 @@ import pytest
 import torch
 
 from vase import build, config
-from vase.detection import (
-    DETECTORS,
-    FeatureStatisticsDetector,
-    ModelView,
-    detector_class,
-)
-from vase.detection.identification import Evidence
+from vase.detection import DETECTORS, BlockDetector, ModelView, detector_class
+from vase.detection.block_identification import BlockEvidence
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.errors import CheckpointError, ConfigError, VaseError
@@ -32,7 +27,7 @@ from vase.lifelong.learner import MAX_SKIPPED, Learner
 from vase.lifelong.state import restore, state, with_tensors, without_tensors
 from vase.nets import Architecture, Networks
 from vase.records import Decision
-from vase.settings import DetectionSettings, LearnerSettings
+from vase.settings import REMOVED, DetectionSettings, LearnerSettings
 
 CPU = torch.device("cpu")
 VECTORS = Architecture(channels=3, height=1, width=1, latents=2, hidden=6, environments=1)
@@ -267,12 +262,12 @@ def test_what_a_roll_back_needs_is_saved_with_the_model() -> None:
 # ---- the crash that was: a rule that opens an environment on probation -------------------------
 
 
-class EagerDetector(FeatureStatisticsDetector):
+class EagerDetector(BlockDetector):
     """Answers "new" to every alarm, on probation too, and "returned" to the third."""
 
     alarms = 0
 
-    def decide(self, evidence: Evidence) -> Decision:
+    def decide(self, evidence: BlockEvidence) -> Decision:
         decision = super().decide(evidence)
         if evidence.batches < 3:
             return decision
@@ -292,6 +287,7 @@ def test_a_new_environment_on_probation_takes_the_place_of_the_present_one() -> 
             "model.decoder_channels=4",
             "stream.size=16",
             "model.space_to_depth=1",
+            "detection.min_visit=1000",  # longer than any
         ],
     )
     subject = build.learner(settings, (1, 16, 16), detector=EagerDetector)
@@ -580,6 +576,14 @@ def test_a_checkpoint_of_another_detector_is_refused_in_a_sentence() -> None:
     assert same(photograph(other), before)
 
 
+def test_a_checkpoint_of_a_rule_that_was_removed_says_what_takes_its_place() -> None:
+    subject = Learner(VECTORS, FAST, seed=0, device=CPU)
+    tensors, record = state(subject)
+    *_, removed = REMOVED
+    with pytest.raises(CheckpointError, match=r"was removed: 'blocks', the default, takes its pla"):
+        restore(subject, tensors, {**record, "detector_class": removed})
+
+
 def test_a_detector_s_state_survives_json_bit_for_bit() -> None:
     subject = Learner(VECTORS, FAST, seed=0, device=CPU)
     for step in range(60):
@@ -624,7 +628,7 @@ def test_every_rule_drives_a_learner_and_goes_on_from_its_state(rule: str) -> No
             each.observe(vectors(step, 8))
     assert same(photograph(whole), photograph(part))
     assert kinds[0] == ("new", 0)
-    if rule in ("none", "feature-statistics"):
+    if rule in ("none", "blocks"):
         assert set(kinds[1:]) == {("same", 0)}
     if rule == "oracle":
         assert kinds[5:8] == [("same", 0), ("new", 1), ("same", 1)]

@@ -66,7 +66,7 @@ RENAMED = {
     "detection.pool": "detection.max_pooled_images",
     "detection.agree": "detection.max_f_ratio",
     "detection.longest": "detection.max_wait",
-    "detection.trial": "detection.probation",
+    "detection.trial": "detection.min_visit (in effective images)",
     "masks.atypical": "masks.threshold",
     "replay.share": "replay.ratio",
     "replay.encoder": "replay.encoder_weight",
@@ -77,6 +77,7 @@ RENAMED = {
     "training.clip": "training.max_grad_norm",
     "training.belief": "objective.classifier_weight",
 }
+GONE = ("detection.span", "detection.probation")  # with the rule that read them
 
 
 class Config(LearnerSettings):
@@ -253,6 +254,8 @@ def _problem(detail: Any) -> str:
         old = ".".join(["stream", "domains", "*", *path[3:]] if path[1:2] == ["domains"] else path)
         if old in RENAMED:
             return f"{where}: this key of version 0.1 is now {RENAMED[old]}."
+        if where in GONE:
+            return f"{where}: this setting was removed, with the rule that read it; leave it out."
         near = difflib.get_close_matches(path[-1], _keys(path[:-1]), n=1, cutoff=0.4)
         return f"{where}: there is no such key." + (
             f" Did you mean '{'.'.join([*path[:-1], near[0]])}'?" if near else ""

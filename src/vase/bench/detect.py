@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from vase import build
-from vase.bench import engine, null, page, provenance, suite
+from vase.bench import engine, page, provenance, suite
 from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
 from vase.bench.scenarios import SCENARIOS
 from vase.bench.scores import score
@@ -163,20 +163,11 @@ def write_records(
     return records
 
 
-def write_null(steps: int, seed: int, data: build.DataOptions, out: Path) -> dict[str, Any]:
-    """Run the null stream and write its raw file."""
-    torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = rounded(defined(null.run(steps, seed, data)))
-    write_json(out / f"null-seed-{seed}.json", record)
-    return record
-
-
 def write_page(out: Path) -> tuple[Path, Path]:
     """The tables and the picture of all raw files in a folder."""
-    jobs, nulls = page.read(out)
+    jobs = page.read(out)
     tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (page.markdown(jobs, nulls) + "\n").encode())
+    write_bytes(tables, (page.markdown(jobs) + "\n").encode())
     if jobs:
         seed = min(record["seed"] for record in jobs)
         write_bytes(picture, style.png(page.figure(jobs, seed)))

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from vase.bench.detectors import river
 from vase.bench.frame_scores import coarse_pixels, principal_direction
-from vase.bench.null import NoModel
 from vase.bench.scores import Alarm
 from vase.detection import DetectionSettings, ModelView, detector_class
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
 from vase.nets import Architecture
 
-OURS = ("blocks", "feature-statistics")  # rules of `DETECTORS`, the default one first
+OURS = "blocks"  # the rule of `DETECTORS` that is measured
 SHOTS = ("ContentDetector", "AdaptiveDetector", "HashDetector", "ThresholdDetector")
 DRIFTS = ("ADWIN", "KSWIN", "PageHinkley")
 MOVES = ("new", "returned", "reopened")
+CPU = torch.device("cpu")
 FRAMES_PER_SECOND = 25.0  # PySceneDetect wants a rate; its defaults count frames
 FITTED = 1000  # frames from which the first principal component is taken
 
@@ -43,6 +43,14 @@ class FrameDetector(Protocol):
     def watch(self, images: Floats, start: int) -> list[Alarm]:
         """Return the alarms on frames [B, C, H, W], numbered from `start` on."""
         ...
+
+
+@dataclass(frozen=True)
+class NoModel:
+    """All that a detector needs which never asks the model."""
+
+    architecture: Architecture
+    device: torch.device = CPU
 
 
 class RuleDetector:

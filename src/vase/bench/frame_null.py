@@ -1,8 +1,7 @@
 """How often a detector raises a false alarm on dependent frames, against the rate asked for.
 
-A null stream stays in one domain for ever. A detector is shown it once, and its test is replayed
-over what it kept, at several rates: the mean number of blocks between two alarms, measured. What
-is kept, and what a block is, is the detector's affair, so that each has a function of its own.
+A null stream stays in one domain for ever. The mean number of blocks between two alarms of rule
+`blocks`, which stays where it is, is measured at several rates.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build
-from vase.bench import block_null, null
+from vase.bench import block_null
 from vase.bench.frame_scenarios import (
     LIFETIMES,
     FrameData,
@@ -31,46 +29,25 @@ from vase.detection.blocks import CHUNK
 from vase.detection.features import random_features
 from vase.domains.canvas import Floats
 from vase.domains.stream import Schedule
-from vase.errors import ConfigError
 from vase.nets import Architecture
-from vase.settings import DetectionSettings, DomainSettings
+from vase.settings import DomainSettings
 
 RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
 FRAMES = 320_000  # of a null stream; of one of sprites, which never repeats itself, more
 SPRITE_FRAMES, WARMUP = 600_000, 64_000  # and frames before anything is counted
 ALARMS = 34  # per seed, after which no more are counted: over 100 with three
 SIZE = 8  # features of an AR(1) process
-BATCH_SIZE, AT_ONCE = 32, 256  # of the rule that judges batches; of frames that are drawn
+AT_ONCE = 256  # frames that are drawn
 PHIS = (0.0, 0.5, 0.9, 0.99)
 
-Batches = Iterable[Floats]
-RunLengths = Callable[[Batches, DetectionSettings, Sequence[float]], list[dict[str, float]]]
 
-
-def feature_statistics(
-    batches: Batches, settings: DetectionSettings, asked: Sequence[float]
+def measured_run_length(
+    batches: Iterable[Floats], asked: Sequence[float] = RATES, warmup: int = WARMUP
 ) -> list[dict[str, float]]:
-    """Replay the ranks of rule `feature-statistics`: a block is a batch."""
-    images = (part for each in batches for part in torch.split(torch.from_numpy(each), BATCH_SIZE))
-    few = islice(images, FRAMES // BATCH_SIZE)  # its ranks are slow
-    seen = islice(null.watch(few, settings), null.WARMUP - 1, None)
-    scores = [each.score for each in seen]
-    return [
-        {
-            "asked": rate,
-            "alarms": null.rate(scores, rate, settings.window)["alarms"],
-            "blocks": len(scores) - settings.window,
-        }
-        for rate in asked
-    ]
+    """Return, for every rate asked for, `asked`, `alarms` and the `blocks` they were counted in.
 
-
-def blocks(
-    batches: Batches,
-    settings: DetectionSettings,  # noqa: ARG001
-    asked: Sequence[float],
-) -> list[dict[str, float]]:
-    """Count the false alarms of rule `blocks`, which stays where it is."""
+    batches: of one domain, [B, C, H, W] each, in order. warmup: frames before anything is counted.
+    """
     extractor: torch.nn.Module | None = None
 
     def features() -> Iterator[NDArray[np.float64]]:
@@ -81,7 +58,7 @@ def blocks(
             extractor = extractor or random_features(shape)
             yield extractor(torch.from_numpy(images)).double().numpy()
 
-    return _counted(block_null.chunks_of(features()), asked, WARMUP)
+    return _counted(block_null.chunks_of(features()), asked, warmup)
 
 
 def _counted(
@@ -92,29 +69,10 @@ def _counted(
     return [{**asdict(each), **shared} for each in found]
 
 
-REPLAYS: Mapping[str, RunLengths] = {"blocks": blocks, "feature-statistics": feature_statistics}
-
-
 def features_run_length(phi: float, seed: int) -> list[dict[str, float]]:
-    """Count the false alarms of rule `blocks` on AR(1) features, from the first frame on."""
+    """Count the false alarms on AR(1) features, from the first frame on."""
     features = block_null.autoregressive(phi, SIZE, seed)
     return _counted(block_null.chunks_of(features), RATES, warmup=0)
-
-
-def measured_run_length(
-    batches: Batches, settings: DetectionSettings, asked: Sequence[float] = RATES
-) -> list[dict[str, float]]:
-    """Return, for every rate asked for, `asked`, `alarms` and the `blocks` they were counted in.
-
-    batches: of one domain, [B, C, H, W] each, in order. settings: its `rule` is the detector. A
-    `ConfigError` for a detector whose test can't be replayed; add its function to `REPLAYS`.
-    """
-    if settings.rule not in REPLAYS:
-        raise ConfigError(
-            f"The test of the detector '{settings.rule}' cannot be replayed. There are: "
-            f"{', '.join(REPLAYS)}."
-        )
-    return REPLAYS[settings.rule](batches, settings, asked)
 
 
 # ---- the streams ---------------------------------------------------------------------------------
@@ -124,7 +82,7 @@ def measured_run_length(
 class NullScenario:
     """Streams without any change, by name, for a seed.
 
-    phi: of AR(1) features; a detector that can be shown features is shown these.
+    phi: of AR(1) features, which the detector is shown in place of images.
     """
 
     name: str

@@ -32,6 +32,7 @@ from vase.bench.page import (
     table,
 )
 from vase.report import style
+from vase.settings import REMOVED
 from vase.training.folder import read_json
 
 ALARMS_DRAWN = (ORACLE, *DUMMIES)  # have no row in the figure
@@ -54,9 +55,22 @@ STREAM_HEAD = (
 
 
 def read(folder: Path) -> list[Record]:
-    """Return the records in a folder, ordered by file name, its numbers as numbers."""
+    """Return the records in a folder, ordered by file name, its numbers as numbers.
+
+    What they say of rules that were removed is left out.
+    """
     paths = sorted(folder.glob("*-seed-*.json"), key=lambda path: _natural(path.name))
-    return [read_json(path) for path in paths]
+    return [_without_removed(read_json(path)) for path in paths]
+
+
+def _without_removed(record: Record) -> Record:
+    found = dict(record)
+    for key in ("detectors", "run_lengths"):
+        if key in record:
+            found[key] = {name: each for name, each in record[key].items() if name not in REMOVED}
+    if "ours" in record:
+        found["ours"] = [name for name in record["ours"] if name not in REMOVED]
+    return found
 
 
 def _natural(name: str) -> list[tuple[float, str]]:

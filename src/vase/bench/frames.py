@@ -54,7 +54,6 @@ from vase.bench.frame_scores import (
     frame_score,
 )
 from vase.bench.scores import Alarm
-from vase.detection.blocks import CHUNK
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
 from vase.report import style
@@ -126,21 +125,18 @@ def work(job: FrameJob) -> dict[str, Any]:
 
 
 def null_record(job: FrameJob) -> dict[str, Any]:
-    """Return the run lengths of our detectors on streams without a change."""
+    """Return the run lengths of our detector on streams without a change."""
     scenario = NULLS[job.scenario]
 
-    def measured(rule: str, stream: FrameStream) -> list[dict[str, float]]:
-        if scenario.phi is not None and rule == "blocks":
+    def measured(stream: FrameStream) -> list[dict[str, float]]:
+        if scenario.phi is not None:
             return features_run_length(scenario.phi, job.seed)
-        return measured_run_length(batches(stream, AT_ONCE), DetectionSettings(rule=rule))
+        return measured_run_length(batches(stream, AT_ONCE))
 
     streams = scenario.streams(job.seed, job.data)
     return {
         "why": scenario.why,
-        "run_lengths": {
-            rule: {name: measured(rule, stream) for name, stream in streams.items()}
-            for rule in OURS
-        },
+        "run_lengths": {OURS: {name: measured(stream) for name, stream in streams.items()}},
     }
 
 
@@ -149,12 +145,9 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
     scenario = SCENARIOS[job.scenario]
     stream = scenario.stream(job.seed, job.data)
     visits, shape = stream.visits, stream.frames(0, 1).shape[1:]
-    ours = {
-        rule: RuleDetector(DetectionSettings(rule=rule, **scenario.settings), shape)
-        for rule in watching(scenario)
-    }
+    ours = RuleDetector(DetectionSettings(rule=OURS, **scenario.settings), shape)
     beside = rivals() if job.detectors == "all" and scenario.beside else {}
-    seen, coarse = seen_by({**ours, **beside}, stream, scenario.batch_size)
+    seen, coarse = seen_by({OURS: ours, **beside}, stream, scenario.batch_size)
     times = correlation_times(visits, coarse)
     idle = dummies(visits)
     starts = [visit.start for visit in visits]
@@ -166,15 +159,14 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
     frames = visits[-1].end
     detectors: dict[str, dict[str, Any]] = {
         name: {
-            "scores": frame_score(visits, raised, times, named=name in (*ours, ORACLE, NEVER)),
+            "scores": frame_score(visits, raised, times, named=name in (OURS, ORACLE, NEVER)),
             "alarms": [] if name == ALWAYS else listed(raised),
         }
         for name, raised in alarms.items()
     }
     for name, each in seen.items():
         detectors[name]["frames_per_second"] = frames / each.seconds
-    for rule, detector in ours.items():
-        detectors[rule] |= verdict(scenario, stream, detector, seen[rule])
+    detectors[OURS] |= verdict(scenario, stream, ours, seen[OURS])
     return {
         "why": scenario.why,
         "group": scenario.group,
@@ -183,14 +175,9 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
         "visits": [asdict(visit) for visit in visits],
         "correlation_times": times,
         "dummies": list(idle),
-        "ours": list(ours),
+        "ours": [OURS],
         "detectors": detectors,
     }
-
-
-def watching(scenario: FrameScenario) -> tuple[str, ...]:
-    """Return the rules of ours that watch a stream: the former one is slow on small batches."""
-    return OURS if scenario.batch_size >= CHUNK else OURS[:1]
 
 
 def seen_by(
@@ -249,10 +236,10 @@ def sentence(record: Mapping[str, Any]) -> str:
     """Return what came of a job, in a line."""
     what = f"{record['scenario']}, seed {record['seed']}"
     if "run_lengths" in record:
-        rates = chain.from_iterable(record["run_lengths"][OURS[0]].values())
+        rates = chain.from_iterable(record["run_lengths"][OURS].values())
         found = [f"{each['alarms']} alarms at one in {each['asked']:,.0f}" for each in rates]
         return f"{what}: {', '.join(found)}"
-    own = record["detectors"][OURS[0]]
+    own = record["detectors"][OURS]
     told = own["scores"]
     if own["as_expected"] is not None:
         return f"{what}: {'as expected' if own['as_expected'] else 'not as expected'}"

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from vase.bench.scores import pooled
 from vase.report import style
+from vase.settings import REMOVED
 from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
@@ -29,36 +30,34 @@ ALL_HEAD = (
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 
 
-def read(folder: Path) -> tuple[list[Record], list[Record]]:
-    """Return the records of jobs and of null runs in a folder, ordered by file name."""
-    found: list[Record] = [named(read_json(path)) for path in sorted(folder.glob("*.json"))]
-    jobs = [record for record in found if "detectors" in record]
-    return jobs, [record for record in found if "rates" in record]
+def read(folder: Path) -> list[Record]:
+    """Return the records of a folder, ordered by file name."""
+    found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    return [named(record) for record in found if "detectors" in record]
 
 
 def named(record: Record) -> Record:
-    """Return a record in which the rule that was ours when it was written is called that."""
-    if "detectors" not in record:
-        return record
-    rule = rule_of(record)
-    found = {OURS if name == rule else name: each for name, each in record["detectors"].items()}
-    return {**record, "detectors": found}
+    """Return a record in which our detector is called that.
+
+    Of one with a rule that was removed, what the other detectors did is left.
+    """
+    found = {
+        OURS if name == record.get("rule") else name: each
+        for name, each in record["detectors"].items()
+        if name not in REMOVED
+    }
+    left_out = () if OURS in found else ("events", "forgetting", "unharmed")
+    kept = {key: value for key, value in record.items() if key not in left_out}
+    return {**kept, "detectors": found}
 
 
-def rule_of(record: Record) -> str:
-    """Return the rule that was ours when a record was written; the first ones do not say it."""
-    return str(record.get("rule", "feature-statistics"))
-
-
-def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
+def markdown(jobs: Sequence[Record]) -> str:
     """Return all tables."""
     suite = [record for record in jobs if "forgetting" in record]
     others = [record for record in jobs if "forgetting" not in record]
     parts = []
     if suite:
         parts += ["### The long suite", suite_table(suite), suite_sentence(suite)]
-    if nulls:
-        parts += ["### Null stream: no change", null_table(nulls), null_sentence(nulls)]
     if others:
         parts += ["### Every detector, over all streams", detector_table(others)]
         parts += ["### By stream", scenario_table(others)]
@@ -67,11 +66,9 @@ def markdown(jobs: Sequence[Record], nulls: Sequence[Record]) -> str:
     return "\n\n".join(parts)
 
 
-def terminal(jobs: Sequence[Record], nulls: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
+def terminal(jobs: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     """Return the tables that fit a terminal: a title and rows of cells, the header first."""
     shown = []
-    if nulls:
-        shown.append(("Null stream: no change", null_table(nulls)))
     if suite := [record for record in jobs if "forgetting" in record]:
         shown.append(("The long suite", suite_table(suite)))
     if others := [record for record in jobs if "forgetting" not in record]:
@@ -106,8 +103,9 @@ def _cells(all_: Mapping[str, float]) -> list[str]:
 
 
 def scenario_table(records: Sequence[Record]) -> str:
-    """Return one row per stream: missed + false for every detector, and details of ours."""
+    """Return one row per stream: missed + false for every detector, and details of ours, if any."""
     names = [name for name in detector_names(records) if name != "oracle"]
+    ours = OURS in names
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == scenario]
@@ -116,19 +114,24 @@ def scenario_table(records: Sequence[Record]) -> str:
             for name in names
         }
         every = {name: pooled(numbers(scores)) for name, scores in seen.items() if scores}
-        ours = every[OURS]
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
-                f"{ours['switches']:.0f}",
-                cell(ours["delay_median"], "{:.0f}") + " / "
-                + cell(ours["delay_worst"], "{:.0f}"),
-                cell(ours["returns_identified"], "{:.0%}"),
+                f"{next(iter(every.values()))['switches']:.0f}",
+                *(_details(every.get(OURS)) if ours else ()),
                 *(_errors(every.get(name)) for name in names),
             ]
-        )  # fmt: skip
-    head = ["stream", "switches", "our delay, median / worst", "our returns"]
+        )
+    head = ["stream", "switches", *(("our delay, median / worst", "our returns") if ours else ())]
     return table([*head, *(f"{NAMES.get(name, name)}: missed + false" for name in names)], rows)
+
+
+def _details(scores: Mapping[str, float] | None) -> tuple[str, str]:
+    """Return delay and returns, or dashes for a detector that did not run."""
+    if scores is None:
+        return "–", "–"
+    delay = " / ".join(cell(scores[key], "{:.0f}") for key in ("delay_median", "delay_worst"))
+    return delay, cell(scores["returns_identified"], "{:.0%}")
 
 
 def _errors(scores: Mapping[str, float] | None) -> str:
@@ -194,35 +197,6 @@ def returns_known(records: Sequence[Record]) -> int:
     """Return the number of returns that were re-identified."""
     scores = [record["detectors"][OURS]["scores"] for record in records]
     return sum(round(each["returns"] * (each["returns_identified"] or 0)) for each in scores)
-
-
-def null_table(records: Sequence[Record]) -> str:
-    """Return the measured and the target run lengths."""
-    rows = [
-        [record["seed"], f"{rate['asked']:,.0f}", f"{rate['alarms']:.0f}",
-         *_measured(rate)]
-        for record in records
-        for rate in record["rates"]
-    ]  # fmt: skip
-    return table(("seed", "target run length", "alarms", "measured run length", "ratio"), rows)
-
-
-def _measured(rate: Record) -> tuple[str, str]:
-    """Return the measured run length and its ratio to the target; dashes without alarms."""
-    if rate["measured"] is None:
-        return "–", "–"
-    return f"{rate['measured']:,.0f}", f"{rate['measured'] / rate['asked']:.2f}"
-
-
-def null_sentence(records: Sequence[Record]) -> str:
-    """Return what happened at the rate that the run was made with."""
-    runs = [
-        f"{record['alarms']} alarms in {record['steps']:,} batches, "
-        f"{record['opened']} environments opened"
-        for record in records
-    ]
-    asked = records[0]["run_length"]
-    return f"At the rate of the run, one false alarm in {asked:,.0f} batches: {', '.join(runs)}."
 
 
 # ---- the picture -------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ DOMAINS: Mapping[str, Domain] = {
 }
 SUITE = tuple(list(DOMAINS)[:12])
 
-RUN_LENGTH = 100_000.0  # batches between false alarms; the null run is at the default
+RUN_LENGTH = 100_000.0  # batches between false alarms
 
 NETWORKS = {
     "stream.size": 32,

@@ -62,9 +62,6 @@ def detect(
         str,
         typer.Option(help="The change detector that is measured where something is learnt."),
     ] = "blocks",
-    null: Annotated[
-        int, typer.Option(help="If above 0, also run a null stream of so many batches.", min=0)
-    ] = 0,
     jobs: Processes = 2,
     data_dir: DataDir = None,
     offline: Offline = False,
@@ -80,9 +77,7 @@ def detect(
         )
         return
     folder = out or Path("runs/detect")
-    session.detect(
-        scenarios or [], range(seeds), detectors, rule, null, jobs, folder, options, console
-    )
+    session.detect(scenarios or [], range(seeds), detectors, rule, jobs, folder, options, console)
 
 
 @bench_app.command("split")

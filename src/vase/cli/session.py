@@ -148,7 +148,6 @@ def detect(
     seeds: Sequence[int],
     detectors: str,
     rule: str,
-    null: int,
     workers: int,
     out: Path,
     data: build.DataOptions,
@@ -159,14 +158,11 @@ def detect(
     from vase.bench import page
 
     tell = _teller(console)
-    todo = bench.jobs(names, seeds, detectors, data, rule) if names or not null else []
+    todo = bench.jobs(names, seeds, detectors, data, rule)
     bench.prepare(todo, data)
-    if null:
-        with console.status(f"Running the null stream of {null:,} batches"):
-            bench.write_null(null, 0, data, out)
     bench.run(todo, out, workers, tell)
     tables, picture = bench.write_page(out)
-    for title, table in page.terminal(*page.read(out)):
+    for title, table in page.terminal(page.read(out)):
         console.print(Text(f"\n{title}", "bold"))
         _show(table, console)
     tell(f"\nTables: {tables}\nFigure: {picture}")

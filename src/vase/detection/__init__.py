@@ -5,17 +5,16 @@ from collections.abc import Callable
 from vase import registry
 from vase.detection.baselines import OracleDetector, SingleEnvironmentDetector
 from vase.detection.block_detector import BlockDetector
-from vase.detection.detector import FeatureStatisticsDetector
 from vase.detection.features import RandomFeatures, random_features
 from vase.detection.protocol import ChangeDetector, ModelView
 from vase.detection.published import AtypicalityDetector, PublishedDetector
-from vase.settings import DetectionSettings
+from vase.errors import ConfigError
+from vase.settings import REMOVED, DetectionSettings
 
 DetectorClass = Callable[[DetectionSettings, ModelView], ChangeDetector]
 
 DETECTORS: dict[str, DetectorClass] = {
     "blocks": BlockDetector,
-    "feature-statistics": FeatureStatisticsDetector,
     "published": PublishedDetector,
     "atypicality": AtypicalityDetector,
     "oracle": OracleDetector,
@@ -25,6 +24,8 @@ DETECTORS: dict[str, DetectorClass] = {
 
 def detector_class(rule: str) -> DetectorClass:
     """Return the change detector that `detection.rule` names."""
+    if rule in REMOVED:
+        raise ConfigError(f"detection.rule: {REMOVED[rule]}.")
     methods = registry.lacks_methods("update", "state_dict", "load_state_dict")
     return registry.resolve(rule, DETECTORS, "change detector", methods)
 
@@ -36,7 +37,6 @@ __all__ = [
     "ChangeDetector",
     "DetectionSettings",
     "DetectorClass",
-    "FeatureStatisticsDetector",
     "ModelView",
     "OracleDetector",
     "PublishedDetector",

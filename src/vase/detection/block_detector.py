@@ -267,6 +267,8 @@ class BlockDetector:
             self._record(pool, steps)
             return decision
         left = self.current
+        if discards and decision.kind == "new":  # it takes the place of one that did not last
+            decision = replace(decision, kind="reopened", environment=left)
         if discards:
             self.environments = {k: e for k, e in self.environments.items() if k != left}
         self.current = decision.environment

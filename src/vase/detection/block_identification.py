@@ -1,23 +1,30 @@
 """Which environment is it? Deferred chunks against the blocks of every known one: pure functions.
 
+After an alarm the deferred chunks are compared with every known environment, the present one
+included. A distance is the excess of the likelihood ratio over its usual value there,
+
     d = median over chunks of (G - median of the environment's own) / (2 n B / (n + B))
 
-in nats per image, as in `identification`, with two differences. Frames that depend on one another
-say less: the standard deviation of d falls with the number of chunks over their integrated
-autocorrelation time, or over the length of a block, if that is more. And what an environment's own
-chunks differ by is no reason to leave it: it is known again up to `tolerance`, or up to
-`z_threshold` standard deviations, whichever is more. With independent frames that is the tolerance.
+in nats per image. Frames that depend on one another say less: the standard deviation of d falls
+with the number of chunks over their integrated autocorrelation time, or over the length of a block,
+if that is more. The decision is the nearest environment, if d is within `tolerance`, or within
+`z_threshold` standard deviations, whichever is more; else a new one. So what an environment's own
+chunks differ by is no reason to leave it; with independent frames that is the tolerance.
+
+While that cannot be told, while the chunks do not agree with each other, or while they look like a
+mixture of the present environment and a known one, the decision waits for more. So it does while
+the present environment fits badly but not very badly: the batches that raised an alarm are the
+worst among many, and so are biased against it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 
-from vase.detection import statistics
 from vase.detection.blocks import (
     CHUNK,
     FIRST_BLOCK,
@@ -28,32 +35,44 @@ from vase.detection.blocks import (
     integrated_time,
     likelihood_ratio,
 )
-from vase.detection.identification import (
-    DOUBT,
-    MIN_OWN_SCORES,
-    Candidate,
-    Comparison,
-    concluded,
-)
-from vase.records import Decision
+from vase.records import Decision, DecisionKind
 from vase.settings import DetectionSettings
 
 MIN_CHUNKS = 3  # before any decision
+MIN_OWN_RATIOS = 8  # from which on an environment's own ratios say what is usual
+DOUBT = 2.0  # times the tolerance: up to there the present environment needs twice the batches
 DEPENDENT = 4.0  # correlation time within chunks from which their means need not agree
 LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 
 
 @dataclass(frozen=True)
-class BlockEvidence(Comparison):
-    """What a decision of rule `blocks` rests on.
+class Candidate:
+    """A known environment: how far it is from the deferred images, in nats per image.
 
-    waited: deferred so far, in batches of 64 images. gradual: whether the alarm was raised by whole
-    blocks. agree: whether the chunks are of one domain. cut: whether all follow a clear cut.
-    dependent: whether frames of the present environment are. between: the absent environment with
-    whose mixture the chunks fit, and its share. brief: whether the present environment, a new one,
-    is discarded if it is left now, and why.
+    deviation: the standard deviation of that distance.
     """
 
+    environment: int
+    distance: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class BlockEvidence:
+    """What a decision of rule `blocks` rests on.
+
+    candidates: one per known environment. current: the present environment. images, batches: how
+    many deferred ones were compared. waited: deferred so far, in batches of 64 images. gradual:
+    whether the alarm was raised by whole blocks. agree: whether the chunks are of one domain. cut:
+    whether all follow a clear cut. dependent: whether frames of the present environment are.
+    between: the absent environment with whose mixture the chunks fit, and its share. brief: whether
+    the present environment, a new one, is discarded if it is left now, and why.
+    """
+
+    candidates: tuple[Candidate, ...]
+    current: int
+    images: int
+    batches: int
     waited: float
     gradual: bool
     agree: bool
@@ -61,6 +80,27 @@ class BlockEvidence(Comparison):
     dependent: bool = False
     between: tuple[int, float] | None = None
     brief: str = ""
+
+    @property
+    def nearest(self) -> Candidate:
+        """The candidate with the smallest distance."""
+        return min(self.candidates, key=lambda candidate: candidate.distance)
+
+    @property
+    def present(self) -> Candidate:
+        """The present environment as a candidate."""
+        return next(known for known in self.candidates if known.environment == self.current)
+
+    def numbers(self, tolerance: float) -> dict[str, Any]:
+        """The evidence of an event, in nats per image."""
+        each = self.candidates
+        return {
+            "images": self.images,
+            "batches": self.batches,
+            "tolerance_nats": tolerance,
+            "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
+            "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
+        }
 
 
 def candidate(
@@ -83,7 +123,7 @@ def candidate(
 def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
     """The median of an environment's own ratios, and their standard deviation upwards."""
     size = known.blocks.shape[1]
-    if len(known.ratios) < MIN_OWN_SCORES:
+    if len(known.ratios) < MIN_OWN_RATIOS:
         return float(size), max(2 * float(np.sqrt(size)), *known.ratios, 0.0)
     ratios = np.array(known.ratios)
     median = float(np.median(ratios))
@@ -99,14 +139,29 @@ def effective_images(known: BlockStatistics) -> float:
 def agreeing(chunks: Sequence[Array], limit: float) -> bool:
     """Whether chunks of features [32, F] are of one domain.
 
-    By an analysis of variance, as for independent images, whose F ratio is larger by the
-    correlation time where frames depend on one another. Where each hardly differs from the next,
-    that they follow one another is all that can be asked of them.
+    By an analysis of variance, whose F ratio is larger by the correlation time where frames depend
+    on one another. Where each hardly differs from the next, that they follow one another is all
+    that can be asked of them.
     """
     time = time_within(chunks)
-    if time > DEPENDENT:
-        return True
-    return statistics.f_ratio([torch.from_numpy(chunk) for chunk in chunks]) / time <= limit
+    return time > DEPENDENT or f_ratio(chunks) / time <= limit
+
+
+def f_ratio(chunks: Sequence[Array]) -> float:
+    """Return the F ratio of chunks of features [B, F]: about 1 if they are of one domain.
+
+    The F ratio of a one-way analysis of variance, mean square between over mean square within
+    chunks, averaged over features; 0 for a single chunk, where it is undefined.
+    """
+    number, size = len(chunks), len(chunks[0])
+    if number < 2:
+        return 0.0
+    means = np.mean(chunks, 1)
+    centre = means.mean(0)
+    within = size * np.var(chunks, 1).sum(0) / (number * (size - 1))
+    between = size * ((means - centre) ** 2).sum(0) / (number - 1)
+    smallest = 1e-9 + 1e-6 * (centre**2).mean()
+    return float(((between + smallest) / (within + smallest)).mean())
 
 
 def time_within(chunks: Sequence[Array]) -> float:
@@ -187,12 +242,15 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
     nearest, present = evidence.nearest, evidence.current
     margin = settings.z_threshold * nearest.deviation
-    known = _is_known(nearest, settings)
+    known = nearest.distance <= max(settings.tolerance, margin)
     numbers = evidence.numbers(settings.tolerance)
     distances = _distances(evidence, settings)
 
+    def decided(kind: DecisionKind, environment: int, reason: str) -> Decision:
+        return Decision(kind, environment, reason, batches=evidence.batches, numbers=numbers)
+
     def deferred(reason: str) -> Decision:
-        return Decision("deferred", present, reason, batches=evidence.batches, numbers=numbers)
+        return decided("deferred", present, reason)
 
     # A bad batch is one; of frames that depend on one another a batch is no more than a moment.
     batches = 1 if evidence.dependent else settings.min_batches
@@ -213,9 +271,21 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     disputed = disputed and evidence.waited < settings.max_wait
     if (unsure and not sure) or disputed:
         return deferred(f"too near to tell: {distances}")
-    waits = evidence.between if evidence.waited < settings.max_wait else None
-    discarded = evidence.brief and f"what was opened {evidence.brief}"
-    return concluded(evidence, known, waits, discarded, distances, settings)
+    if known and nearest.environment == present:
+        return decided("dismissed", present, f"still the same: {distances}")
+    if known:
+        return decided("returned", nearest.environment, f"known from before: {distances}")
+    if evidence.between is not None and evidence.waited < settings.max_wait:
+        other, share = evidence.between
+        return deferred(
+            f"on the way to environment {other}: {share:.0%} of the images look like it"
+        )
+    if evidence.images < settings.min_images:
+        return deferred("like no known environment; too few images to learn")
+    if evidence.brief:
+        reason = f"started again, since what was opened {evidence.brief}: {distances}"
+        return decided("reopened", present, reason)
+    return decided("new", len(evidence.candidates), f"like no known environment: {distances}")
 
 
 def needed_chunks(*, cut: bool, back: bool = False) -> int:
@@ -225,10 +295,6 @@ def needed_chunks(*, cut: bool, back: bool = False) -> int:
     or to leave for what is new, takes more: of few chunks much can be said to be the present one.
     """
     return 1 if cut and back else MIN_CHUNKS - cut
-
-
-def _is_known(each: Candidate, settings: DetectionSettings) -> bool:
-    return each.distance <= max(settings.tolerance, settings.z_threshold * each.deviation)
 
 
 def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:

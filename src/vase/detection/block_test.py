@@ -4,9 +4,10 @@ Two e-detectors (Shin, Ramdas, Rinaldo 2022) of the Shiryaev-Roberts kind, M <- 
 the alarm takes the weighted sum: M - t is a martingale for each while nothing changes, and so for
 both together, whatever they have to do with one another.
 
-gradual    once per block: e = (n + 1) / (r H) of the block's rank r among the n latest ones, as in
-           `sequential`. Exact for blocks that are exchangeable, of any distribution. Many weak
-           signs add up.
+gradual    once per block: e = (n + 1) / (r H), H = 1 + 1/2 + ... + 1/(n + 1), of the block's rank
+           r among the n latest ones. While nothing changes every rank is equally likely, if blocks
+           are exchangeable, of any distribution: the mean of e is exactly 1. Many weak signs add
+           up.
 abrupt     at every chunk, for hard cuts: e = 1 / (p log(q / SMALLEST)) for p < q, of the worst
            chunk of the block so far. Among n values, the j-th largest stands for the rank,
            q = j / (n + 1), and beyond it the tail is taken to fall like a power,
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,7 +39,6 @@ from vase.detection.blocks import (
     rank_among,
     total_variance,
 )
-from vase.detection.sequential import e_value
 from vase.settings import OVERSHOOT, DetectionSettings
 
 TAIL = 4.0  # power at which the ratios' tail falls, at least
@@ -151,6 +152,17 @@ def evidence_of(test: BlockTest, known: BlockStatistics, chunk: Chunk) -> Eviden
     rank, count = rank_among(known, np.mean(chunks, 0))
     e = e_value(rank, count)
     return Evidence(chunks, worst, step, complete, abrupt, e, rank / (count + 1))
+
+
+def e_value(r: int, n: int) -> float:
+    """e = (n + 1) / ( r H ), with mean 1 over the n + 1 ranks."""
+    return (n + 1) / (r * harmonic(n + 1))
+
+
+@lru_cache(maxsize=1024)
+def harmonic(count: int) -> float:
+    """1 + 1/2 + ... + 1/count."""
+    return float(np.sum(1 / np.arange(1, count + 1)))
 
 
 def accumulated(test: BlockTest, evidence: Evidence, threshold: float) -> tuple[float, float]:

@@ -131,11 +131,15 @@ def total_variance(known: BlockStatistics) -> float:
 def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     """G of chunks of descriptors [..., 2 F]: badness of fit, [...].
 
-    About chi-square with 2 F degrees of freedom if frames are independent.
+    The likelihood ratio of "chunk and environment have moments of their own" over "they share
+    them", along the axes k,
 
-    G = sum_k (B + n) log v_k - B log v_bk - n log v_nk, as in `statistics.likelihood_ratio`, in
-    which a variance within the chunk that is no smaller than chunks of this environment usually
-    have counts as ordinary: where nothing moves for a second, that is no news.
+    G = sum_k (B + n) log v_k - B log v_bk - n log v_nk
+
+    with v of both together, v_b of the B frames of the chunk and v_n of the n of the environment:
+    about chi-square with 2 F degrees of freedom if frames are independent. A variance within the
+    chunk that is no smaller than chunks of this environment usually have counts as ordinary: where
+    nothing moves for a second, that is no news.
     """
     assert known.axes is not None
     size, n = len(known.axes.mean), known.span

@@ -76,3 +76,25 @@ class ModelView(Protocol):
     def classify(self, images: Tensor) -> NDArray[np.float64]:
         """log q(s|x) averaged over images, for every environment, [E]."""
         ...
+
+
+def deferred_batches(
+    before: tuple[Tensor, ...], images: Tensor, settings: DetectionSettings
+) -> tuple[Tensor, ...]:
+    """Return the latest deferred batches [B_i, C, H, W], these images included.
+
+    The learner keeps them; a decision says on how many of the latest it rests.
+    """
+    return latest((*before, images), settings.max_pooled_images, 2 * settings.min_batches)
+
+
+def latest(batches: tuple[Tensor, ...], most: int, least: int = 1) -> tuple[Tensor, ...]:
+    """Return the newest batches with at most `most` images in all, but at least `least` batches."""
+    kept: list[Tensor] = []
+    total = 0
+    for batch in reversed(batches):
+        total += len(batch)
+        if len(kept) >= least and total > most:
+            break
+        kept.append(batch)
+    return tuple(reversed(kept))

@@ -1,6 +1,6 @@
 """The learner: `observe` takes one batch through the algorithm, in its order.
 
-    detect, decide    detection/detector.py   is it still the same domain? which environment is it?
+    detect, decide    detection/protocol.py   is it still the same domain? which environment is it?
     act               `_act`, `_move`         snapshot, a new record and mask, or the old record
     remember          `_to_learn`             the batch or, of frames that depend on one another, a
                                               sample of the working memory (working_memory.py)
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vase.detection.detector import deferred_batches
+from vase.detection.protocol import deferred_batches
 from vase.errors import VaseError
 from vase.lifelong import evaluation, loss
 from vase.lifelong.environments import updated
@@ -261,7 +261,6 @@ class Learner(LearnerState):
         moments = evaluation.evaluate(self.average, images, present, self.generator)
         if not np.isfinite([moments.mean, moments.variance]).all():
             raise NotFiniteError("what the networks make of its images is not finite")
-        # As the detector keeps their features, so that `decision.batches` counts the same batches.
         self.deferred = deferred_batches(self.deferred, images, self.settings.detection)
         if decision.kind == "deferred":
             return moments, []

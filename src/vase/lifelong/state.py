@@ -20,6 +20,7 @@ from vase.lifelong.environments import Environments
 from vase.lifelong.learner import Learner
 from vase.lifelong.weights import OptimizerState, frozen, optimizer_state, restore_optimizer
 from vase.nets import DECODERS, ENCODERS, Architecture, Networks
+from vase.settings import REMOVED
 
 Tensors = dict[str, Tensor]
 
@@ -53,6 +54,9 @@ def state(learner: Learner) -> tuple[Tensors, dict[str, Any]]:
 def restore(learner: Learner, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Put a learner of the same architecture into a saved state."""
     saved, own = Architecture(**record["architecture"]), learner.architecture
+    if record["detector_class"] in REMOVED:
+        reason = REMOVED[record["detector_class"]]
+        raise CheckpointError(f"The checkpoint cannot be used: {reason}.")
     if record["detector_class"] != class_name(learner.detector):
         raise CheckpointError(
             f"The checkpoint is of a model with the change detector {record['detector_class']}, "

@@ -6,6 +6,7 @@ is generated from the descriptions here. They give units: nats, steps, batches, 
 
 from vase.settings.learner import (
     OVERSHOOT,
+    REMOVED,
     DetectionSettings,
     Distance,
     LearnerSettings,
@@ -35,6 +36,7 @@ from vase.settings.section import (
 __all__ = [
     "IMAGE_SETTINGS",
     "OVERSHOOT",
+    "REMOVED",
     "DetectionSettings",
     "Distance",
     "DomainSettings",

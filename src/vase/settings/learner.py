@@ -12,6 +12,7 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
 )
 
 from vase.settings.section import RunLength, Section, run_length_frames
@@ -20,7 +21,17 @@ Distance = Literal["kl", "wasserstein"]
 Source = Literal["marginal", "prior"]
 Precision = Literal["32-true", "bf16-mixed"]
 
-OVERSHOOT = 2.6  # mean of M at the alarm over the threshold; simulated in tests/test_detection.py
+OVERSHOOT = 2.6  # mean of M at the alarm over the threshold; checked in tests/test_blocks.py
+
+_REMOVED = (
+    "the change detector 'feature-statistics' was removed: 'blocks', the default, takes its place, "
+    "on independent images too; leave detection.rule out, and begin a new model"
+)
+# By the name in a configuration and by the class in a checkpoint: what is said of a removed rule.
+REMOVED = {
+    "feature-statistics": _REMOVED,
+    "vase.detection.detector:FeatureStatisticsDetector": _REMOVED,
+}
 
 
 class ObjectiveSettings(Section):
@@ -55,16 +66,14 @@ class ObjectiveSettings(Section):
 class DetectionSettings(Section):
     """When has the domain changed, and to which environment?
 
-    The settings after `rule` belong to the rules `blocks`, the default, and `feature-statistics`,
-    unless they say so.
+    The settings after `rule` belong to `blocks`, the default, unless they say so.
     """
 
     rule: str = Field(
         "blocks",
         description="the change detector: `blocks` (consecutive frames or independent images), "
-        "`feature-statistics` (independent images only), `published` (kappa and masks), "
-        "`atypicality`, `oracle`, `none` (one environment for ever: the letter S is off), or "
-        "`module:Class`",
+        "`published` (kappa and masks), `atypicality`, `oracle`, `none` (one environment for "
+        "ever: the letter S is off), or `module:Class`",
     )
     target_arl: RunLength = Field(
         140_000.0,
@@ -75,13 +84,10 @@ class DetectionSettings(Section):
         30.0, description="of the stream, for a `target_arl` that is a time"
     )
     window: Annotated[int, Field(ge=16)] = Field(
-        256, description="latest scores of an environment that form the null distribution"
-    )
-    span: PositiveInt = Field(
-        8192, description="images over which an environment's feature statistics are averaged"
+        256, description="`hold_p_value` counts as 1 / (1 + window) at least"
     )
     hold_p_value: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="a batch with at most this p-value is deferred at once"
+        0.01, description="a pair of chunks with at most this p-value is deferred at once"
     )
     tolerance: PositiveFloat = Field(
         0.6, description="distance up to which images belong to an environment, in nats per image"
@@ -100,25 +106,27 @@ class DetectionSettings(Section):
     max_wait: PositiveInt = Field(
         64, description="deferred batches after which a mixture counts as a new environment"
     )
-    probation: NonNegativeInt = Field(
-        64,
-        description="rule `feature-statistics`: batches that a new environment must last, or it is "
-        "discarded",
-    )
     min_visit: NonNegativeFloat = Field(
         8.0,
-        description="rule `blocks`: effective images (frames over their correlation time) that a "
-        "new environment must last, or it is discarded",
+        description="effective images (frames over their correlation time) that a new environment "
+        "must last, or it is discarded",
     )
     max_transition: NonNegativeFloat = Field(
         4096.0,
-        description="rule `blocks`: effective images up to which a new environment is discarded if "
-        "it turns out to be a mixture of the one before and the one after it",
+        description="effective images up to which a new environment is discarded if it turns out "
+        "to be a mixture of the one before and the one after it",
     )
     kappa: PositiveFloat = Field(
         1.5, description="rule `published`: a batch fits up to this factor of the recorded loss"
     )
     options: Mapping[str, Any] = Field({}, description="settings of a detector of your own")
+
+    @field_validator("rule")
+    @classmethod
+    def _is_not_removed(cls, rule: str) -> str:
+        if rule in REMOVED:
+            raise ValueError(f"detection.rule: {REMOVED[rule]}")
+        return rule
 
     @property
     def enabled(self) -> bool:

@@ -110,10 +110,7 @@ class CudaGraphLearner(Learner):
             self.graphs = self._captured()
         self.images.copy_(images)
         self.capacity.fill_(self.environments.present.capacity.nats)
-        result = replace(self.graphs.update())  # a new record: what it read before is stale
-        if hasattr(self.detector, "prepare"):
-            self.detector.prepare()  # for the next batch, while the GPU is at work
-        return result
+        return replace(self.graphs.update())  # a new record: what it read before is stale
 
     def update_average(self) -> None:
         if self.graphs is None:
