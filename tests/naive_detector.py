@@ -549,18 +549,7 @@ class NaiveDetector:
             return True
         if before.axes is None:
             return False
-        first = present.moments_of(before)
-        found = [present.describe(chunk) for chunk in self.chunks]
-        last = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
-        share = on_the_way(first[0], last[0], present.moments[0])
-        mixed = tuple((1 - share) * first[k] + share * last[k] for k in (0, 1))
-        own, both = present.variance(present.moments), present.variance(mixed)
-        divergence = sum(
-            ((both[k] + (mixed[0][k] - present.moments[0][k]) ** 2) / own[k] - 1
-             - math.log(both[k] / own[k])) / 2
-            for k in range(len(own))
-        )  # fmt: skip
-        return i.LEAST < share < i.MOST and divergence <= self.settings.tolerance
+        return divergence(before, present, self.chunks) <= self.settings.tolerance
 
     def carried_out(self, found: dict[str, Any]) -> dict[str, Any]:
         discards = self.discarded() and found["kind"] != "dismissed"
@@ -587,6 +576,20 @@ class NaiveDetector:
         self.present.partial = []
         self.present.record(chunks, steps[1:])
         return {**found, "discards": discards}
+
+
+def divergence(before: Environment, present: Environment, chunks: list[Any]) -> float:
+    """Of a mixture of what was before and of what follows, from what is present; in nats."""
+    first = present.moments_of(before)
+    found = [present.describe(chunk) for chunk in chunks]
+    last = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
+    share = on_the_way(first[0], last[0], present.moments[0])
+    mixed = tuple((1 - share) * first[k] + share * last[k] for k in (0, 1))
+    own, both, nats = present.variance(present.moments), present.variance(mixed), 0.0
+    for k in range(len(own)):
+        apart = (mixed[0][k] - present.moments[0][k]) ** 2
+        nats += ((both[k] + apart) / own[k] - 1 - math.log(both[k] / own[k])) / 2
+    return nats if i.LEAST < share < i.MOST else math.inf
 
 
 def integrated_time(values: list[float]) -> float:

@@ -537,8 +537,8 @@ def test_a_mixture_of_what_was_before_and_comes_after_is_a_transition() -> None:
         with_chunks(BlockStatistics(), each)
         for each in (first, np.where(half, first, last), chunks(0, 4096, 3, shift=-2.0))
     )
-    assert identification.is_transition(before, mixed, list(last[:6]), 0.6)
-    assert not identification.is_transition(before, own, list(last[:6]), 0.6)
+    assert identification.transition_divergence(before, mixed, list(last[:6])) <= 0.6
+    assert identification.transition_divergence(before, own, list(last[:6])) > 0.6
     found = identification.between(
         before,
         {4: with_chunks(BlockStatistics(), last)},

@@ -10,6 +10,8 @@ from torch import nn
 
 from vase.bench.frame_detectors import NoModel
 from vase.detection import block_detector
+from vase.detection import block_identification as identification
+from vase.detection.blocks import CHUNK, BlockStatistics, with_chunks
 from vase.nets import Architecture
 from vase.settings import DetectionSettings
 
@@ -101,3 +103,26 @@ def test_the_detector_does_what_the_naive_one_does(seed: int) -> None:
         found = detector.update(part)
         for name, value in slow.update(part).items():
             assert equal(getattr(found, name), value), (k, name, getattr(found, name), value)
+
+
+def naively(known: BlockStatistics) -> naive.Environment:
+    found, axes = naive.Environment(), known.axes
+    assert axes is not None
+    found.axes, found.frames = (axes.mean, axes.scaled, axes.noise), known.frames
+    found.moments = known.moments[:SIZE], known.moments[SIZE:]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None:
+    """Domains of any size, shape and place on the way between two others, and off it."""
+    generator, parts = np.random.default_rng(seed), []
+    for place in (0.0, generator.uniform(-0.2, 1.2), 1.0):
+        mixing = generator.standard_normal((SIZE, SIZE))
+        noise = generator.standard_normal((40, CHUNK, SIZE)) @ mixing
+        parts.append(noise + 4 * place + 0.2 * generator.standard_normal(SIZE))
+    before, present = (with_chunks(BlockStatistics(), each) for each in parts[:2])
+    last = list(parts[2][:5])
+    found = identification.transition_divergence(before, present, last)
+    expected = naive.divergence(naively(before), naively(present), last)
+    assert found == pytest.approx(expected, rel=1e-9)

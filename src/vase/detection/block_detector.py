@@ -252,11 +252,10 @@ class BlockDetector:
         if known.effective_images < self.settings.min_visit:
             return f"lasted for {known.effective_images:.1f} effective images only"
         before = self.environments[self.opened_from]
-        if before.axes is not None and identification.is_transition(
-            before, known, self.wait.chunks, self.settings.tolerance
-        ):
-            return "was a transition"
-        return ""
+        if before.axes is None:
+            return ""
+        divergence = identification.transition_divergence(before, known, self.wait.chunks)
+        return "was a transition" if divergence <= self.settings.tolerance else ""
 
     def _carry_out(self, decision: Decision) -> Decision:
         """Apply a decision to the records: absorb, switch, open or discard; return it completed."""

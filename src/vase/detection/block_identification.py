@@ -34,6 +34,7 @@ from vase.detection.blocks import (
     described,
     integrated_time,
     likelihood_ratio,
+    variance_along,
 )
 from vase.records import Decision, DecisionKind
 from vase.settings import DetectionSettings
@@ -200,21 +201,25 @@ def between(
     return None
 
 
-def is_transition(
-    before: BlockStatistics, present: BlockStatistics, chunks: Sequence[Array], tolerance: float
-) -> bool:
-    """Whether an environment is but a mixture of the one before it and what follows it."""
+def transition_divergence(
+    before: BlockStatistics, present: BlockStatistics, chunks: Sequence[Array]
+) -> float:
+    """How far an environment is from a mixture of the one before it and what follows it, in nats.
+
+    KL( mixture || present ) of Gaussians along its axes; infinite where hardly any of one of the
+    two is in it.
+    """
     assert present.axes is not None
     size = len(present.axes.mean)
     first = moments_along(present.axes, before)
     last = described(np.stack(chunks), present.axes).mean(0)
     share = _share(first[:size], last[:size], present.moments[:size])
+    if not LEAST < share < MOST:
+        return float("inf")
     mixed = (1 - share) * first + share * last
-    own = np.maximum(present.moments[size:] - present.moments[:size] ** 2, 0) + present.axes.noise
-    both = np.maximum(mixed[size:] - mixed[:size] ** 2, 0) + present.axes.noise
+    own, both = (variance_along(each, present.axes) for each in (present.moments, mixed))
     apart = (mixed[:size] - present.moments[:size]) ** 2
-    divergence = float(((both + apart) / own - 1 - np.log(both / own)).sum()) / 2
-    return LEAST < share < MOST and divergence <= tolerance
+    return float(((both + apart) / own - 1 - np.log(both / own)).sum()) / 2
 
 
 def moments_along(axes: Axes, known: BlockStatistics) -> Array:

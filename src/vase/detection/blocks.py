@@ -125,7 +125,7 @@ def total_variance(known: BlockStatistics) -> float:
     """The variance of the features of an environment's frames, summed over all."""
     assert known.axes is not None
     length = (known.axes.scaled**2).sum(0)
-    return float((_variance(known.moments, known.axes) / length).sum())
+    return float((variance_along(known.moments, known.axes) / length).sum())
 
 
 def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
@@ -149,13 +149,14 @@ def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     usual = np.minimum(mean - 2 * deviation - 4 / max(1, known.chunks), 0)
     ratio = np.where(ratio > 0, ratio, np.minimum(ratio - usual, 0))
     apart = (descriptor[..., :size] - known.moments[:size]) ** 2
-    apart = apart / _variance(known.moments, known.axes)
+    apart = apart / variance_along(known.moments, known.axes)
     both = (CHUNK * np.exp(ratio) + n) / (CHUNK + n) + CHUNK * n * apart / (CHUNK + n) ** 2
     found: Array = ((CHUNK + n) * np.log(both) - CHUNK * ratio).sum(-1)
     return found
 
 
-def _variance(descriptor: Array, axes: Axes) -> Array:
+def variance_along(descriptor: Array, axes: Axes) -> Array:
+    """The variance [..., F] that descriptors [..., 2 F] tell of, and what is noise in any case."""
     size = len(axes.mean)
     variance: Array = np.maximum(descriptor[..., size:] - descriptor[..., :size] ** 2, 0)
     return variance + axes.noise
@@ -164,7 +165,9 @@ def _variance(descriptor: Array, axes: Axes) -> Array:
 def _log_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     """Log of the variance within chunks over that of all frames, [..., F]."""
     assert known.axes is not None
-    return np.log(_variance(descriptor, known.axes) / _variance(known.moments, known.axes))
+    return np.log(
+        variance_along(descriptor, known.axes) / variance_along(known.moments, known.axes)
+    )
 
 
 # ---- comparing blocks -------------------------------------------------------------------------
