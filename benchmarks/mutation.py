@@ -65,7 +65,9 @@ GROUPS = {
         but="recognised_and_stays or random_decisions or probation or without_inference "
         "or never_repeats or reader or what_it_loses or mixed_precision or passing_domain",
     ),
-    "records": Group(("training/checkpoint.py", "training/recorder.py"), ("checkpoint",)),
+    "records": Group(
+        ("training/checkpoint.py", "training/recorder.py"), ("checkpoint", "recorder")
+    ),
 }
 
 

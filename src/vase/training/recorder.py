@@ -42,8 +42,8 @@ def milestone_steps(schedule: Schedule, per_segment: int) -> frozenset[int]:
             for k in range(1, per_segment + 1)
         }
     )
-    share = max(1.0, len(steps) / MAX_MILESTONES)
-    even = {steps[-1 - int(k * share)] for k in range(min(len(steps), MAX_MILESTONES))}
+    kept = min(len(steps), MAX_MILESTONES)
+    even = {steps[-1 - k * len(steps) // kept] for k in range(kept)}
     first = {segment.domain: segment.end for segment in reversed(schedule.segments)}
     return frozenset(even | set(first.values()))
 
