@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from vase.detection.protocol import latest
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Stream
@@ -306,13 +305,6 @@ def test_a_domain_that_returns_is_recognised_and_stays(at_the_switch: State) -> 
     assert moves == [("new", 1), ("returned", 0)]
     assert subject.environments.present.mask.all()
     assert sum(o.learnt for o in observations[-90:]) > 80
-
-
-def test_batches_are_counted_in_images() -> None:
-    batches = tuple(torch.zeros(n, 1) for n in (64, 8, 32, 64))
-    assert [len(batch) for batch in latest(batches, 100)] == [32, 64]
-    assert [len(batch) for batch in latest(batches, 10)] == [64]
-    assert [len(batch) for batch in latest(batches, 10, least=3)] == [8, 32, 64]
 
 
 def test_the_past_is_replayed_beside_single_images_too(at_the_switch: State) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vase.detection import AtypicalityDetector, PublishedDetector
+from vase.detection.protocol import deferred_batches
 from vase.detection.published import decide
 from vase.errors import VaseError
 from vase.lifelong.learner import Learner
@@ -17,7 +20,7 @@ from vase.lifelong.state import restore, state
 from vase.nets import Architecture
 from vase.objective.atypicality import atypicality
 from vase.records import Decision
-from vase.settings import LearnerSettings
+from vase.settings import DetectionSettings, LearnerSettings
 
 VECTORS = Architecture(channels=3, height=1, width=1, latents=2, hidden=6, environments=1)
 CPU = torch.device("cpu")
@@ -201,11 +204,17 @@ def test_the_oracle_knows_every_switch_at_its_first_batch() -> None:
     assert list(subject.environments.records) == [0, 1, 2]
     learnt = [known.batches for known in subject.environments]
     assert learnt == [5, 2, 0]  # the first batch of an environment is looked at only
+    subject.detector.switches[11] = 0
+    assert subject.observe(vectors(0)).decision.reason == "as told"
 
 
-def test_an_oracle_goes_on_from_its_state_in_the_middle() -> None:
-    whole, part = (learner("oracle", options={"switches": SWITCHES}) for _ in range(2))
-    observe(whole, 6)
+@pytest.mark.parametrize("rule", ["oracle", "none", "published", "blocks"])
+def test_a_rule_goes_on_from_its_state_in_the_middle(rule: str) -> None:
+    whole, part = (learner(rule, options={"switches": SWITCHES}) for _ in range(2))
+    first = whole.observe(vectors(0)).decision
+    assert (first.kind, first.environment) == ("new", 0)
+    assert first.reason == "the first images of the stream"
+    observe(whole, 5)
     restore(part, *state(whole))
     assert observe(whole, 5) == observe(part, 5)
 
@@ -236,3 +245,22 @@ def test_without_detection_there_is_one_environment_whatever_comes() -> None:
         *[("same", 0)] * 9,
     ]
     assert subject.environments.present.batches == 10
+
+
+# ---- what is deferred --------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 80), min_size=1, max_size=12), st.integers(1, 3))
+def test_deferred_batches_are_kept_as_far_back_as_a_decision_can_rest_on_them(
+    sizes: list[int], min_batches: int
+) -> None:
+    """One more, and there were more images than are pooled, and more batches than it takes."""
+    chosen = DetectionSettings(max_pooled_images=100, min_batches=min_batches)
+    kept: tuple[torch.Tensor, ...] = ()
+    for size in sizes:
+        kept = deferred_batches(kept, torch.zeros(size, 1), chosen)
+    found = [len(batch) for batch in kept]
+    assert found == sizes[len(sizes) - len(found) :]
+    assert sum(found) <= 100 or len(found) <= 2 * min_batches
+    more = sizes[-len(found) - 1 :]
+    assert more == found or (sum(more) > 100 and len(more) > 2 * min_batches)

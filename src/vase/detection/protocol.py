@@ -83,18 +83,11 @@ def deferred_batches(
 ) -> tuple[Tensor, ...]:
     """Return the latest deferred batches [B_i, C, H, W], these images included.
 
-    The learner keeps them; a decision says on how many of the latest it rests.
+    The learner keeps them; a decision says on how many of the latest it rests. As many as have
+    `max_pooled_images` images in all, and at least twice `min_batches`.
     """
-    return latest((*before, images), settings.max_pooled_images, 2 * settings.min_batches)
-
-
-def latest(batches: tuple[Tensor, ...], most: int, least: int = 1) -> tuple[Tensor, ...]:
-    """Return the newest batches with at most `most` images in all, but at least `least` batches."""
-    kept: list[Tensor] = []
-    total = 0
-    for batch in reversed(batches):
-        total += len(batch)
-        if len(kept) >= least and total > most:
-            break
-        kept.append(batch)
-    return tuple(reversed(kept))
+    every, least = (*before, images), 2 * settings.min_batches
+    for start in range(len(every) - least):
+        if sum(map(len, every[start:])) <= settings.max_pooled_images:
+            return every[start:]
+    return every[-least:]
