@@ -451,12 +451,17 @@ class NaiveDetector:
     def identified(self, count: int) -> dict[str, Any]:
         s, candidates = self.settings, self.candidates()
         nearest = min(candidates, key=lambda key: candidates[key][0])
-        distance, deviation = candidates[nearest]
-        margin, images = s.z_threshold * deviation, b.CHUNK * len(self.chunks)
+        distance, images = candidates[nearest][0], b.CHUNK * len(self.chunks)
         covered = math.ceil((images + len(self.pending)) / count)
         batches = max(1, min(self.batches, covered))
-        known, absent = distance <= max(s.tolerance, margin), nearest != self.current
-        said = {
+        kind, environment, _ = decided(
+            s, candidates, self.current, images, batches, self.images / 64, agree=self.agree(),
+            cut=self.cut, smooth=self.present.time > d.PART, by_blocks=self.by_blocks,
+            mixed=distance > s.tolerance and self.mixed(), brief=self.discarded(),
+        )  # fmt: skip
+        return {
+            "kind": kind,
+            "environment": environment,
             "batches": batches,
             "numbers": {
                 "images": images,
@@ -466,37 +471,6 @@ class NaiveDetector:
                 "deviation_nats": {str(k): round(x, 3) for k, (_, x) in candidates.items()},
             },
         }
-        deferred = {"kind": "deferred", "environment": self.current, **said}
-        smooth = self.present.time > d.PART
-        least = 1 if known and absent and self.cut else 2 if self.cut else 3
-        if batches < (1 if smooth else s.min_batches) or len(self.chunks) < least:
-            return deferred
-        if not self.agree():
-            return deferred
-        own = candidates[self.current][0]
-        doubtful = s.tolerance < own < DOUBT * s.tolerance and margin < s.tolerance
-        if doubtful and batches < 2 * s.min_batches:
-            return deferred
-        waited = self.images / 64
-        if images < s.max_pooled_images:
-            if abs(distance - s.tolerance) < margin < s.tolerance:
-                return deferred
-            if max(s.tolerance, margin) < distance < DOUBT * margin:
-                return deferred
-        disputed = self.by_blocks and not absent and s.tolerance < distance <= margin
-        if disputed and waited < s.max_wait:
-            return deferred
-        if known and not absent:
-            return {"kind": "dismissed", "environment": self.current, **said}
-        if known:
-            return {"kind": "returned", "environment": nearest, **said}
-        if distance > s.tolerance and waited < s.max_wait and self.mixed():
-            return deferred
-        if images < s.min_images:
-            return deferred
-        if self.discarded():
-            return {"kind": "reopened", "environment": self.current, **said}
-        return {"kind": "new", "environment": len(candidates), **said}
 
     def agree(self) -> bool:
         """By the F ratio over the correlation time, which steps between neighbours tell."""
@@ -506,19 +480,7 @@ class NaiveDetector:
             variances.append(sum(np.var(column, ddof=1) for column in chunk.T))
         rho = 1 - np.mean(steps) / (2 * np.mean(variances) + 1e-12)
         time = max(1.0, (1 + rho) / max(1 - rho, 1e-6))
-        if time > i.DEPENDENT:
-            return True
-        if len(self.chunks) < 2:
-            return True
-        count, every = len(self.chunks), np.concatenate(self.chunks)
-        centre, ratios = every.mean(0), []
-        smallest = 1e-9 + 1e-6 * (centre**2).mean()
-        for k in range(every.shape[1]):
-            means = [chunk[:, k].mean() for chunk in self.chunks]
-            among = b.CHUNK * sum((mean - centre[k]) ** 2 for mean in means) / (count - 1)
-            inside = sum(((c[:, k] - c[:, k].mean()) ** 2).sum() for c in self.chunks)
-            ratios.append((among + smallest) / (inside / (len(every) - count) + smallest))
-        return sum(ratios) / len(ratios) <= self.settings.max_f_ratio * time
+        return time > i.DEPENDENT or f_ratio(self.chunks) <= self.settings.max_f_ratio * time
 
     def mixed(self) -> bool:
         """Whether the chunks fit a mixture of the present environment and an absent one."""
@@ -576,6 +538,54 @@ class NaiveDetector:
         self.present.partial = []
         self.present.record(chunks, steps[1:])
         return {**found, "discards": discards}
+
+
+def f_ratio(chunks: list[Any]) -> float:
+    """Mean square between chunks over that within them, averaged over features; 0 for one chunk."""
+    if len(chunks) == 1:
+        return 0.0
+    count, every = len(chunks), np.concatenate(chunks)
+    centre, ratios = every.mean(0), []
+    smallest = 1e-9 + 1e-6 * sum(c * c for c in centre) / len(centre)
+    for k in range(every.shape[1]):
+        means = [chunk[:, k].mean() for chunk in chunks]
+        among = b.CHUNK * sum((mean - centre[k]) ** 2 for mean in means) / (count - 1)
+        inside = sum(((c[:, k] - c[:, k].mean()) ** 2).sum() for c in chunks)
+        ratios.append((among + smallest) / (inside / (len(every) - count) + smallest))
+    return float(sum(ratios) / len(ratios))
+
+
+def decided(
+    s: DetectionSettings, candidates: dict[int, tuple[float, float]], current: int, images: int,
+    batches: int, waited: float, *, agree: bool, cut: bool, smooth: bool, by_blocks: bool,
+    mixed: bool, brief: bool,
+) -> tuple[str, int, str]:  # fmt: skip
+    """What is decided, about which environment, and the beginning of why."""
+    nearest = min(candidates, key=lambda key: candidates[key][0])
+    distance, margin = candidates[nearest][0], s.z_threshold * candidates[nearest][1]
+    own, here = candidates[current][0], nearest == current
+    known = distance <= s.tolerance or distance <= margin
+    chunks = 3 - cut if here or not known else 1 if cut else 3
+    if batches < (1 if smooth else s.min_batches) or images < b.CHUNK * chunks or not agree:
+        return "deferred", current, "the deferred batches do not agree with one another"
+    sharp = margin < s.tolerance
+    if sharp and s.tolerance < own < 2 * s.tolerance and batches < 2 * s.min_batches:
+        return "deferred", current, "perhaps only the worst of many ordinary batches"
+    near = sharp and s.tolerance - margin < distance < s.tolerance + margin
+    near = near or (distance > s.tolerance and margin < distance < 2 * margin)
+    disputed = by_blocks and here and s.tolerance < distance <= margin
+    if (near and images < s.max_pooled_images) or (disputed and waited < s.max_wait):
+        return "deferred", current, "too near to tell: "
+    if known:
+        return ("dismissed", current, "still the same: ") if here else (
+            "returned", nearest, "known from before: ")  # fmt: skip
+    if mixed and waited < s.max_wait:
+        return "deferred", current, "on the way to environment "
+    if images < s.min_images:
+        return "deferred", current, "like no known environment; too few images to learn"
+    if brief:
+        return "reopened", current, "started again, since what was opened "
+    return "new", len(candidates), "like no known environment: "
 
 
 def divergence(before: Environment, present: Environment, chunks: list[Any]) -> float:

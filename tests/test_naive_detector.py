@@ -1,11 +1,15 @@
 """Rule `blocks` does, frame by frame, what the naive detector does: on journeys drawn at random."""
 
+from dataclasses import replace
 from typing import Any
 
 import naive_detector as naive
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from torch import nn
 
 from vase.bench.frame_detectors import NoModel
@@ -13,6 +17,7 @@ from vase.detection import block_detector
 from vase.detection import block_identification as identification
 from vase.detection.blocks import CHUNK, BlockStatistics, with_chunks
 from vase.nets import Architecture
+from vase.records import Decision
 from vase.settings import DetectionSettings
 
 SIZE = 6  # features, which are here the pixels themselves
@@ -126,3 +131,103 @@ def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None
     found = identification.transition_divergence(before, present, last)
     expected = naive.divergence(naively(before), naively(present), last)
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+# On, and on either side of, every border of the decision: the tolerance is 0.6, and as many
+# standard deviations as make a margin of it count three times.
+distances = st.sampled_from([0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 2.4, 3.0])
+deviations = st.sampled_from([0.0, 0.0625, 0.1, 0.125, 0.2, 0.25, 0.5, 0.75])
+
+
+@settings_of_hypothesis(max_examples=1500, deadline=None)
+@given(
+    st.lists(st.tuples(distances, deviations), min_size=1, max_size=3),
+    st.integers(0, 2),
+    st.sampled_from([1, 2, 3, 4, 6, 16]),
+    st.integers(1, 8),
+    st.sampled_from([0.5, 64.0, 65.0]),
+    st.tuples(*[st.sampled_from([True, True, False])] * 2, *[st.booleans()] * 4),
+)
+def test_a_decision_is_the_one_that_is_written_down_on_every_border(
+    candidates: list[tuple[float, float]],
+    current: int,
+    chunks: int,
+    batches: int,
+    waited: float,
+    flags: tuple[bool, ...],
+) -> None:
+    agree, cut, smooth, by_blocks, mixed, brief = flags
+    current, chosen = min(current, len(candidates) - 1), DetectionSettings(tolerance=0.5)
+    evidence = identification.BlockEvidence(
+        tuple(identification.Candidate(k, *each) for k, each in enumerate(candidates)),
+        current, CHUNK * chunks, batches, waited, by_blocks, agree, cut, smooth,
+        (7, 0.256) if mixed else None, "briefly" if brief else "",
+    )  # fmt: skip
+    found = identification.identify(evidence, chosen)
+    kind, environment, why = naive.decided(
+        chosen, dict(enumerate(candidates)), current, CHUNK * chunks, batches, waited, agree=agree,
+        cut=cut, smooth=smooth, by_blocks=by_blocks, mixed=mixed, brief=brief,
+    )  # fmt: skip
+    assert (found.kind, found.environment, found.batches) == (kind, environment, batches)
+    assert found.reason.startswith(why)
+
+
+def test_a_decision_says_the_numbers_that_it_rests_on() -> None:
+    near, far, farther = (
+        identification.Candidate(k, distance, deviation)
+        for k, distance, deviation in ((0, 3.14159, 0.01234), (1, 9.0, 1.0), (2, 4.0, 0.5))
+    )
+    evidence = identification.BlockEvidence((near, far, farther), 1, 512, 8, 9.0, False, True)
+    found = identification.identify(evidence, DetectionSettings())
+    assert found.reason == (
+        "like no known environment: 3.14 nats from environment 0 (0.6 are allowed), 4.00 nats from "
+        "environment 2 (1.5 are allowed)"
+    )
+    assert found.numbers == {
+        "images": 512,
+        "batches": 8,
+        "tolerance_nats": 0.6,
+        "distance_nats": {"0": 3.142, "1": 9.0, "2": 4.0},
+        "deviation_nats": {"0": 0.012, "1": 1.0, "2": 0.5},
+    }
+    mixed = replace(evidence, between=(2, 0.256))
+    found = identification.identify(mixed, DetectionSettings())
+    assert found.reason == "on the way to environment 2: 26% of the images look like it"
+    again = identification.identify(replace(evidence, brief="was brief"), DetectionSettings())
+    assert again.reason.startswith("started again, since what was opened was brief: 3.14 nats")
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3, 5])
+@pytest.mark.parametrize("centre", [0.0, 3.0, 1000.0])
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 1.0])
+def test_the_f_ratio_is_that_of_an_analysis_of_variance(
+    chunks: int, centre: float, spread: float
+) -> None:
+    generator = np.random.default_rng(chunks)
+    means = generator.standard_normal((chunks, 1, SIZE)) / 5
+    drawn = centre + means + spread * generator.standard_normal((chunks, CHUNK, SIZE))
+    found = identification.f_ratio(list(drawn))
+    assert found == pytest.approx(naive.f_ratio(list(drawn)), rel=1e-6)
+
+
+def test_a_new_environment_takes_the_place_of_one_that_did_not_last_whoever_decides() -> None:
+    """A decision of one's own need not know that the present environment is discarded."""
+
+    class Own(block_detector.BlockDetector):
+        def decide(self, evidence: identification.BlockEvidence) -> Decision:
+            found = super().decide(evidence)
+            if found.kind != "reopened":
+                return found
+            return replace(found, kind="new", environment=len(evidence.candidates))
+
+    generator, images = np.random.default_rng(1096), journey(96)
+    chosen, batch = settings(generator), int(generator.choice([8, 32, 40, 64]))
+    model: Any = NoModel(Architecture(channels=SIZE, height=1, width=1))
+    one, other = block_detector.BlockDetector(chosen, model), Own(chosen, model)
+    kinds = []
+    for part in images.split(batch):
+        kinds.append(one.update(part))
+        assert other.update(part) == kinds[-1]
+    assert "reopened" in [decision.kind for decision in kinds]
+    reasons = [decision.reason for decision in kinds if decision.kind == "reopened"]
+    assert all("lasted for" in reason and "effective images only" in reason for reason in reasons)

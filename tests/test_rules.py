@@ -99,6 +99,10 @@ def test_kappa_bounds_the_loss_where_the_rule_asks_for_it(
     assert decision.numbers["recorded_nats"] == pytest.approx(share * loss, abs=0.01)
     assert decision.numbers["kappa"] == (kappa if rule == "published" else None)
     assert decision.numbers["masks_agree"] is True
+    begins = "new, since" if kind == "new" else "environment 0, since"
+    assert decision.reason.startswith(
+        f"{begins} the best guess, environment 0, costs {loss:.0f} nats"
+    )
 
 
 @pytest.mark.parametrize("rule", ["published", "atypicality"])
