@@ -8,6 +8,23 @@ from typer.testing import CliRunner
 from vase.cli import main
 from vase.cli.app import app
 
+# The preset `toy` as small as it can be.
+TINY = (
+    "stream.size=16",
+    *(
+        f"stream.domains.{name}.{setting}"
+        for name in ("moving-solids", "strokes", "moving-strokes")
+        for setting in ("side=8", "count=200")
+    ),
+    "model.encoder_channels=8",
+    "model.hidden=16",
+    "model.decoder_channels=8",
+    "model.latents=4",
+    "training.accelerator=cpu",
+    "probes.train=100",
+    "probes.test=100",
+)
+
 
 def vase(*arguments: str) -> str:
     """Run a command in this process; it must succeed."""
