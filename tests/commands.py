@@ -33,16 +33,21 @@ def vase(*arguments: str) -> str:
     return result.output
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must fail with status 2 and one error on the error stream."""
-    before = sys.argv
-    sys.argv = ["vase", *arguments]
+def status(*arguments: str) -> object:
+    """The status with which the program ends."""
+    before, path = sys.argv, sys.path
+    sys.argv, sys.path = ["vase", *arguments], [*path]
     try:
         with pytest.raises(SystemExit) as stop:
             main()
     finally:
-        sys.argv = before
-    assert stop.value.code == 2
+        sys.argv, sys.path = before, path
+    return stop.value.code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with status 2 and one error on the error stream."""
+    assert status(*arguments) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert "Traceback" not in message

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import refused
+from commands import refused, status
 from PIL import Image
 from typer.testing import CliRunner
 
 from vase import ConfigError, DataError, InputError, build, config
-from vase.cli import main, session, threads
+from vase.cli import session, threads
 from vase.cli.app import app
 from vase.domains import own
 from vase.images import files
@@ -108,7 +108,7 @@ def test_names_that_are_not_utf_8_are_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "code", "told"),
     [
         (["train", "Gänge ✓/0.png", *BRIEF], 2, b"error: "),
         (["presets"], 0, b"Train one with: vase train PRESET"),
@@ -116,18 +116,15 @@ def test_names_that_are_not_utf_8_are_refused_in_a_sentence(
     ],
 )
 def test_a_terminal_that_knows_few_letters_is_no_reason_to_fail(
-    arguments: list[str], status: int, told: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], code: int, told: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures(tmp_path / "Gänge ✓")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TERM", "dumb")
-    monkeypatch.setattr(sys, "argv", ["vase", *arguments])
     shown = io.BytesIO()
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, "ascii", write_through=True))
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == status
+    assert status(*arguments) == code
     assert told in shown.getvalue()
 
 
