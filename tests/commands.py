@@ -8,6 +8,23 @@ from typer.testing import CliRunner
 from vase.cli import main
 from vase.cli.app import app
 
+# The preset `toy` as small as it can be.
+TINY = (
+    "stream.size=16",
+    *(
+        f"stream.domains.{name}.{setting}"
+        for name in ("moving-solids", "strokes", "moving-strokes")
+        for setting in ("side=8", "count=200")
+    ),
+    "model.encoder_channels=8",
+    "model.hidden=16",
+    "model.decoder_channels=8",
+    "model.latents=4",
+    "training.accelerator=cpu",
+    "probes.train=100",
+    "probes.test=100",
+)
+
 
 def vase(*arguments: str) -> str:
     """Run a command in this process; it must succeed."""
@@ -16,16 +33,21 @@ def vase(*arguments: str) -> str:
     return result.output
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that must fail with status 2 and one error on the error stream."""
-    before = sys.argv
-    sys.argv = ["vase", *arguments]
+def status(*arguments: str) -> object:
+    """The status with which the program ends."""
+    before, path = sys.argv, sys.path
+    sys.argv, sys.path = ["vase", *arguments], [*path]
     try:
         with pytest.raises(SystemExit) as stop:
             main()
     finally:
-        sys.argv = before
-    assert stop.value.code == 2
+        sys.argv, sys.path = before, path
+    return stop.value.code
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must fail with status 2 and one error on the error stream."""
+    assert status(*arguments) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert "Traceback" not in message

@@ -486,7 +486,7 @@ def test_unseen_domains_combine_motion_and_tint() -> None:
 
 SETTINGS = config.nested(
     {
-        "stream.schedule": [["moving", 300], ["still", 200]],
+        "stream.schedule": [["moving", 60], ["still", 40]],
         "stream.size": 16,
         "stream.batch_size": 32,
         "stream.domains": {
@@ -494,14 +494,14 @@ SETTINGS = config.nested(
             "still": {"domain": "strokes", "side": 8, "count": 400},
         },
         "model.latents": 8,
-        "model.encoder_channels": 16,
+        "model.encoder_channels": 8,
         "model.hidden": 32,
-        "model.decoder_channels": 16,
+        "model.decoder_channels": 8,
         "model.space_to_depth": 2,
         "objective.c_increment": 0.1,
         "training.checkpoint_every": 500,
-        "probes.train": 400,
-        "probes.test": 400,
+        "probes.train": 200,
+        "probes.test": 200,
     }
 )
 

@@ -153,16 +153,23 @@ def test_a_random_order_visits_every_domain_and_none_twice_running(seed: int) ->
 
 
 def toy() -> Scenario:
-    """Drawn by the program: no data is needed."""
+    """Drawn by the program, small: no data is needed."""
+    drawn = {"side": 8, "count": 200}
     domains = {
-        "light": {"domain": "solids", "count": 200, "moving": True},
-        "dark": {"domain": "strokes", "count": 200, "inverted": True},
+        "light": {"domain": "solids", "moving": True, **drawn},
+        "dark": {"domain": "strokes", "inverted": True, **drawn},
     }
+    networks = {"latents": 4, "encoder_channels": 8, "decoder_channels": 16, "hidden": 32}
     return Scenario(
         "toy",
         "two domains",
-        turns("light", "dark", 50, 20),
-        settings={"stream.domains": domains, "model.latents": 4, "detection.window": 32},
+        turns("light", "dark", 32, 16),
+        settings={
+            "stream.size": 16,
+            "stream.domains": domains,
+            "detection.window": 32,
+            **{f"model.{name}": value for name, value in networks.items()},
+        },
         batch_size=32,
     )
 
@@ -186,7 +193,7 @@ def test_the_oracle_is_never_late_and_never_wrong() -> None:
 
 def test_ours_finds_the_toy_s_switches_and_returns(toys: Scenario) -> None:
     visits = toys.visits(0)
-    found = score(visits, Learning("blocks").watch(toys, 0, build.DataOptions()).alarms, 180)
+    found = score(visits, Learning("blocks").watch(toys, 0, build.DataOptions()).alarms, 128)
     assert (found["missed"], found["false"]) == (0, 0)
     assert found["returns_identified"] == 1
     assert found["delay_worst"] <= 6
@@ -222,12 +229,14 @@ def test_without_river_one_sentence_says_what_to_install(monkeypatch: pytest.Mon
         detect.prepare([job], build.DataOptions())
 
 
-@pytest.mark.parametrize("batch_size", [8, 200])
-def test_small_and_large_batches_come_to_a_decision(toys: Scenario, batch_size: int) -> None:
-    there_and_back = turns("light", "dark", 100, 60)(0)[:4]
+@pytest.mark.parametrize(("batch_size", "dwell"), [(8, 50), (200, 10)])
+def test_small_and_large_batches_come_to_a_decision(
+    toys: Scenario, batch_size: int, dwell: int
+) -> None:
+    there_and_back = turns("light", "dark", 2 * dwell, dwell)(0)[:4]
     scenario = replace(toys, batch_size=batch_size, schedule=lambda _: there_and_back)
     alarms = Learning("blocks").watch(scenario, 0, build.DataOptions()).alarms
-    found = score(scenario.visits(0), alarms, 320)
+    found = score(scenario.visits(0), alarms, 6 * dwell)
     assert (found["missed"], found["false"]) == (0, 0)
 
 

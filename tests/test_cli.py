@@ -6,32 +6,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import refused, vase
+from commands import TINY, refused, vase
 from typer.testing import CliRunner
 
 from vase.cli.app import app
 from vase.cli.signals import stop_request
+from vase.records import Observation
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, read_lines
+from vase.training.recorder import Recorder
 
 SMALL = [
     "toy",
-    "model.encoder_channels=16",
-    "model.hidden=32",
-    "model.decoder_channels=16",
-    "model.latents=6",
+    *TINY,
     "stream.batch_size=16",
-    'stream.schedule=[["moving-solids", 24], ["strokes", 16]]',
-    "training.checkpoint_every=10",
+    'stream.schedule=[["moving-solids", 12], ["strokes", 8]]',
+    "training.checkpoint_every=5",
     "training.log_every=1",
     "training.milestones=2",
-    "training.accelerator=cpu",
-    "probes.train=150",
-    "probes.test=100",
 ]
 LONG = 'stream.schedule=[["moving-solids", 2000]]'
 
@@ -50,7 +45,7 @@ def test_help_comes_without_waiting_for_torch(code: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     vase("train", *SMALL, "--out", str(folder))
     return folder
@@ -58,10 +53,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_run_leaves_everything_behind(run: Path) -> None:
     folder = RunFolder(run)
-    assert [line["step"] for line in read_lines(folder.metrics)] == list(range(40))
+    assert [line["step"] for line in read_lines(folder.metrics)] == list(range(20))
     first = read_lines(folder.events)[0]
     assert (first["step"], first["kind"], first["environment"]) == (0, "new", 0)
-    assert json.loads(folder.probes.read_text())["steps"] == 40
+    assert json.loads(folder.probes.read_text())["steps"] == 20
     assert len(folder.milestones()) == 4
     assert folder.checkpoint.is_file()
     assert list(folder.tensorboard.glob("events.out.tfevents.*"))
@@ -69,20 +64,28 @@ def test_a_run_leaves_everything_behind(run: Path) -> None:
     assert list(folder.figures.glob("*.png"))
 
 
+KILLED = """
+import os, signal
+from vase.cli import main
+from vase.training.recorder import Recorder
+write = Recorder.write
+def killed(recorder, observation):
+    write(recorder, observation)
+    if observation.step == 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+Recorder.write = killed
+main()
+"""
+
+
 def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> None:
     """Killed without warning between two checkpoints; the logs are cut back and go on."""
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vase", "train", *SMALL, "--no-report", "--out", str(killed)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(lambda: len(read_lines(RunFolder(killed).metrics)) >= 13, process)
-    finally:
-        process.kill()
-        process.wait()
-    assert len(read_lines(RunFolder(killed).metrics)) < 40
-    assert "Going on with" in vase("resume", str(killed), "--no-report")
+    arguments = ["train", *SMALL, "--no-report", "--out", str(killed)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(read_lines(RunFolder(killed).metrics)) == 13
+    assert "at step 10" in vase("resume", str(killed), "--no-report")
     for whole, resumed in (
         (RunFolder(run).metrics, RunFolder(killed).metrics),
         (RunFolder(run).events, RunFolder(killed).events),
@@ -91,33 +94,34 @@ def test_an_interrupted_run_resumes_bit_for_bit(run: Path, tmp_path: Path) -> No
         assert whole.read_bytes() == resumed.read_bytes()
 
 
-# What these tests run under may ignore signals, as `nohup make test &` has it.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_end_saves_and_says_how_to_go_on(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, write = RunFolder(tmp_path / "stopped"), Recorder.write
+
+    def signalled(recorder: Recorder, observation: Observation) -> None:
+        write(recorder, observation)
+        if observation.step == 2:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Recorder, "write", signalled)
+    before = signal.signal(number, signal.default_int_handler)  # `nohup make test` ignores some
+    try:
+        done = CliRunner().invoke(app, ["train", *SMALL, "--out", str(folder.path)])
+    finally:
+        signal.signal(number, before)
+    assert done.exit_code == 128 + number
+    assert f"saved at step 3. Go on with: vase resume {folder.path}" in done.output
+    assert len(read_lines(folder.metrics)) == 3
+    assert checkpoint.read(folder.checkpoint)[1]["step"] == 3
+
+
 HEEDING_SIGNALS = """
 import runpy, signal
-for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-    signal.signal(getattr(signal, name), usual)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 runpy.run_module("vase", run_name="__main__", alter_sys=True)
 """
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_end_saves_and_says_how_to_go_on(tmp_path: Path, number: int) -> None:
-    folder = tmp_path / "stopped"
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEEDING_SIGNALS, "train", *SMALL, LONG, "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert f"vase resume {folder}" in output
-    steps = len(read_lines(RunFolder(folder).metrics))
-    assert f"saved at step {steps}" in output
-    assert checkpoint.read(RunFolder(folder).checkpoint)[1]["step"] == steps
 
 
 def test_a_terminal_that_closes_loses_nothing(tmp_path: Path) -> None:
@@ -131,7 +135,11 @@ def test_a_terminal_that_closes_loses_nothing(tmp_path: Path) -> None:
         start_new_session=True,
     )
     os.close(theirs)
-    wait_for(lambda: len(read_lines(RunFolder(folder).metrics)) >= 3, process)
+    until = time.monotonic() + 60
+    while len(read_lines(RunFolder(folder).metrics)) < 3:
+        assert process.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() < until
+        time.sleep(0.05)
     os.close(ours)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 128 + signal.SIGHUP
@@ -156,17 +164,9 @@ def test_signals_are_given_back_and_those_ignored_stay_ignored() -> None:
         signal.signal(signal.SIGHUP, ignored)
 
 
-def wait_for(ready: object, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while not ready():  # type: ignore[operator]
-        assert process.poll() is None, "the run ended before it could be stopped"
-        assert time.monotonic() < until
-        time.sleep(0.005)
-
-
 def test_a_finished_run_resumes_to_its_report(run: Path) -> None:
     output = " ".join(vase("resume", str(run)).split())
-    assert "trained to its end, step 40" in output
+    assert "trained to its end, step 20" in output
     assert "Report:" in output
 
 

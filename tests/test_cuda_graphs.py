@@ -43,7 +43,7 @@ ALONE: Changes = {
 }
 # Batches of 16, of which two are learnt together out of the working memory.
 REMEMBERED: Changes = {"memory": {"use": "always", "frames": 256, "frames_per_step": 32}}
-SWITCH, STEPS = 60, 96
+SWITCH, STEPS = 30, 54
 
 
 def settings(changes: Changes) -> LearnerSettings:
@@ -75,6 +75,7 @@ def captured(
     )
 
 
+@cache
 def stream() -> Stream:
     domains = {
         "moving": CanvasDomain("moving", sprites("solids", 100, 7, 0), 16, moving=True),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import TINY
 
 from vase import build, config
 from vase.errors import ConfigError
@@ -19,19 +20,12 @@ from vase.training import checkpoint
 from vase.training.data_parallel import all_reduce_means, average_gradients, local_rows
 from vase.training.folder import RunFolder, read_lines, rounded
 
-SWITCH, STEPS = 40, 60
+SWITCH, STEPS = 20, 28
 SETTINGS = [
+    *TINY,
     f'stream.schedule=[["moving-solids", {SWITCH}], ["strokes", {STEPS - SWITCH}]]',
-    *(
-        "stream.size=16",
-        "model.space_to_depth=1",
-        "model.hidden=32",
-        "model.encoder_channels=8",
-        "model.decoder_channels=8",
-    ),
-    *(f"stream.domains.{name}.side=8" for name in ("moving-solids", "strokes", "moving-strokes")),
-    *("training.log_every=1", "training.checkpoint_every=25", "training.milestones=1"),
-    *("stream.batch_size=32", "training.accelerator=cpu"),
+    *("training.log_every=1", "training.checkpoint_every=12", "training.milestones=1"),
+    "stream.batch_size=32",
 ]
 DATA = build.DataOptions(offline=True)
 

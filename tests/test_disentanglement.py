@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import TINY
 
 from vase import build
 from vase.bench import disentanglement as bench
@@ -12,6 +13,11 @@ from vase.training.folder import read_json
 
 RNG = np.random.default_rng(0)
 NOTHING = np.empty(0, np.float32)
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "MAX_DCI_IMAGES", 300)
 
 
 def code(mean: np.ndarray, identity: np.ndarray, factors: dict[str, np.ndarray]) -> Code:
@@ -40,10 +46,9 @@ def test_what_compares_factors_is_undefined_for_one() -> None:
     assert found["MIG"] == pytest.approx(0, abs=0.02)
 
 
-def test_from_a_run_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_a_run_to_the_table(tmp_path: Path) -> None:
     """Two seeds of procedural domains: the last domain of the stream has not changed since."""
-    monkeypatch.setattr(bench, "MAX_DCI_IMAGES", 300)
-    brief = ("probes.test=2000", 'stream.schedule=[["moving-solids", 20], ["strokes", 20]]')
+    brief = (*TINY, "probes.test=1000", 'stream.schedule=[["moving-solids", 8], ["strokes", 8]]')
     (tmp_path / "runs").mkdir()
     for seed in (0, 1):
         record = bench.run_seed(

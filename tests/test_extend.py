@@ -7,23 +7,18 @@ Here the file is written into an empty folder and the command is run there, for 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import TINY, status
 
 EXTEND = Path(__file__).parents[1] / "docs" / "extend"
 PAGES = sorted(page.stem for page in EXTEND.glob("*.md"))
 STEPS = 30
-FEW = [
-    "stream.batch_size=16", "training.accelerator=cpu", "training.log_every=1",
-    "probes.train=100", "probes.test=100", "model.hidden=16", "model.encoder_channels=8",
-    "model.decoder_channels=8", "model.latents=4",
-]  # fmt: skip
+FEW = [*TINY, "stream.batch_size=64", "training.log_every=1", "probes.test=2000"]
 SCHEDULES = {
     "domain": f'stream.schedule=[["discs", {STEPS}]]',
     "detector": f'stream.schedule=[["moving-solids", {STEPS // 2}], ["strokes", {STEPS // 2}]]',
@@ -46,33 +41,21 @@ def command(page: str) -> list[str]:
     return arguments[: arguments.index("--out")]
 
 
-def vase(folder: Path, *arguments: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    source = str(Path(__file__).parents[1] / "src")
-    program = f"import sys; sys.path[:0] = ['{source}']; from vase.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", program, *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr or done.stdout
-
-
-@pytest.fixture(params=PAGES)
-def trained(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """A page, and the run of its command."""
-    page = request.param
-    for name, text in files(page).items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_each_example_is_one_file(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((name, text),) = files(page).items()
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
     schedule = SCHEDULES.get(page, f'stream.schedule=[["moving-solids", {STEPS}]]')
-    measured = ["probes.test=2000"] if page == "metric" else []
-    report = [] if page == "metric" else ["--no-report"]
-    vase(tmp_path, *command(page), *FEW, *measured, schedule, "--out", "run", *report)
-    return page, tmp_path / "run"
-
-
-def test_each_example_is_one_file(trained: tuple[str, Path]) -> None:
-    page, run = trained
-    assert len(files(page)) == 1
+    try:
+        assert status(*command(page), *FEW, schedule, "--out", "run", "--no-report") == 0
+        if page == "metric":
+            assert status("probe", "run") == 0
+    finally:
+        sys.modules.pop(Path(name).stem, None)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == STEPS - 1
     if page == "loss":

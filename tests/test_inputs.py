@@ -407,7 +407,7 @@ def test_a_first_batch_that_fails_leaves_nothing_behind(monkeypatch: pytest.Monk
     assert subject.partial_fit(COLOUR).kind == "new"
 
 
-@pytest.mark.parametrize(("size", "count"), [(1, 300), (2, 150), (3, 100)])
+@pytest.mark.parametrize(("size", "count"), [(1, 120), (3, 40)])
 def test_batches_of_few_images_are_all_learnt(size: int, count: int) -> None:
     """Of one domain nothing is held back, however few images come at a time."""
     domain = CanvasDomain("solids", sprites("solids", 200, 8, 0), SIDE, moving=True)
@@ -419,17 +419,17 @@ def test_batches_of_few_images_are_all_learnt(size: int, count: int) -> None:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def test_a_hundred_thousand_events_are_saved(tmp_path: Path) -> None:
+def test_thousands_of_events_are_saved(tmp_path: Path) -> None:
     """Neither their number nor their size has a limit: the header stays small."""
     learnt = model().fit(COLOUR)
     event = Event(7, "returned", 0, "x" * 1200, {"evidence": 1.0})
-    learnt.events_ = [event] * 100_000
+    learnt.events_ = [event] * 2000
     path = learnt.save(tmp_path / "m")
     header = int.from_bytes(path.read_bytes()[:8], "little")
     assert header < 100_000
-    assert path.stat().st_size > 100_000_000
+    assert path.stat().st_size > 2_000_000
     again = VASE.load(path)
-    assert len(again.events_) == 100_000
+    assert len(again.events_) == 2000
     assert again.events_[-1] == event
 
 

@@ -23,7 +23,7 @@ from vase.isolation import isolated, private_weights
 
 SIDE = 16
 OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
-IMAGES = np.random.default_rng(0).integers(0, 256, (6, 12, SIDE, SIDE), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, SIDE, SIDE), dtype=np.uint8)
 
 
 def model(seed: int = 0) -> VASE:

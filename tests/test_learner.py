@@ -35,14 +35,15 @@ from vase.objective.proximity import decoder_proximity, encoder_proximity
 from vase.records import Observation
 from vase.settings import LearnerSettings
 
+SIDE = 16
 ARCHITECTURE = Architecture(
     channels=1,
-    height=32,
-    width=32,
+    height=SIDE,
+    width=SIDE,
     latents=5,
-    encoder_channels=32,
-    hidden=128,
-    decoder_channels=64,
+    encoder_channels=16,
+    hidden=64,
+    decoder_channels=32,
     space_to_depth=2,
 )
 CPU = torch.device("cpu")
@@ -64,16 +65,19 @@ ALL = environment(0, [True] * 5)
 SOME = environment(1, [True, False, True, False, True])
 
 
-def toy(steps: int = 60, batch_size: int = 64, seed: int = 0) -> Stream:
-    """Moving solids, then strokes at rest, on a canvas of 32 pixels."""
-    domains = {
-        "moving": CanvasDomain("moving", sprites("solids", 200, 14, 0), 32, moving=True),
-        "resting": CanvasDomain("resting", sprites("strokes", 200, 14, 0), 32),
-    }
-    return Stream(Schedule.of([("moving", steps), ("resting", steps)]), domains, batch_size, seed)
+SWITCH = 250
+DOMAINS = {
+    "moving": CanvasDomain("moving", sprites("solids", 200, SIDE // 2, 0), SIDE, moving=True),
+    "resting": CanvasDomain("resting", sprites("strokes", 200, SIDE // 2, 0), SIDE),
+}
+# Moving solids, then strokes at rest.
+TOY = Stream(Schedule.of([("moving", SWITCH), ("resting", SWITCH)]), DOMAINS, 64, 0)
 
 
-SWITCH = 500
+def shown(step: int) -> torch.Tensor:
+    return torch.from_numpy(TOY.batch(step)[0])
+
+
 QUICK = LearnerSettings.model_validate(
     {
         "training": {"learning_rate": 2e-3},
@@ -106,7 +110,7 @@ def learner(**changes: Any) -> Learner:
     return Learner(ARCHITECTURE, changed(**changes), seed=0, device=CPU)
 
 
-def run(subject: Learner, stream: Stream, until: int) -> list[Observation]:
+def run(subject: Learner, until: int, stream: Stream = TOY) -> list[Observation]:
     return [
         subject.observe(torch.from_numpy(stream.batch(step)[0]))
         for step in range(subject.step, until)
@@ -117,7 +121,7 @@ def run(subject: Learner, stream: Stream, until: int) -> list[Observation]:
 def at_the_switch() -> State:
     """The state of a learner that has learnt the first domain and not yet seen the second."""
     subject = learner()
-    run(subject, toy(SWITCH), SWITCH)
+    run(subject, SWITCH)
     return state(subject)
 
 
@@ -176,7 +180,7 @@ def passed(
 def test_the_shared_pass_equals_separate_passes() -> None:
     """The fast path against the obvious one: present and replayed images on their own."""
     nets, snapshot = networks(0), networks(1)
-    images = torch.rand(6, 1, 32, 32)
+    images = torch.rand(6, 1, SIDE, SIDE)
     noise = torch.randn(6, 5)
     past = PastEnvironments.of([ALL], "marginal", CPU)
     replayed = generate(snapshot, past, 4, torch.Generator().manual_seed(0))
@@ -199,14 +203,14 @@ def test_proximity_to_a_snapshot_of_oneself_is_zero() -> None:
     nets = networks()
     past = PastEnvironments.of([ALL], "marginal", CPU)
     replayed = generate(frozen(nets), past, 4, torch.Generator().manual_seed(0))
-    _, terms = passed(nets, torch.rand(2, 1, 32, 32), torch.randn(2, 5), replayed)
+    _, terms = passed(nets, torch.rand(2, 1, SIDE, SIDE), torch.randn(2, 5), replayed)
     for name in ("encoder_proximity", "decoder_proximity"):
         assert terms[name].mean().item() == pytest.approx(0, abs=1e-5)
 
 
 def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
     nets = networks()
-    _, terms = passed(nets, torch.rand(6, 1, 32, 32), torch.randn(6, 5), None)
+    _, terms = passed(nets, torch.rand(6, 1, SIDE, SIDE), torch.randn(6, 5), None)
     (terms["reconstruction"].sum() + terms["kl"].sum()).backward()
     gradient = nets.encoder.posterior.weight.grad
     assert gradient is not None
@@ -217,7 +221,7 @@ def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
 
 def test_the_classifier_sends_no_gradient_to_the_encoder() -> None:
     nets = networks()
-    _, terms = passed(nets, torch.rand(6, 1, 32, 32), torch.randn(6, 5), None)
+    _, terms = passed(nets, torch.rand(6, 1, SIDE, SIDE), torch.randn(6, 5), None)
     terms["classifier"].sum().backward()
     assert all(parameter.grad is None for parameter in nets.encoder.parameters())
 
@@ -225,7 +229,7 @@ def test_the_classifier_sends_no_gradient_to_the_encoder() -> None:
 def test_moments_are_those_of_the_mixture() -> None:
     """Against samples of every image's posterior."""
     nets = networks()
-    images = torch.rand(50, 1, 32, 32)
+    images = torch.rand(50, 1, SIDE, SIDE)
     with torch.no_grad():
         posterior = nets.encoder(images)
         noise = torch.randn(4000, 50, 5, generator=torch.Generator().manual_seed(0))
@@ -242,7 +246,7 @@ def test_moments_are_those_of_the_mixture() -> None:
 def test_the_order_of_events_at_a_switch(at_the_switch: State) -> None:
     """A new domain is deferred, not learnt; then a snapshot is taken and the domain opened."""
     subject = resumed(at_the_switch)
-    observations = run(subject, toy(SWITCH), SWITCH + 30)
+    observations = run(subject, SWITCH + 12)
     opened = next(observation for observation in observations if observation.events)
     assert [(event.kind, event.environment) for event in opened.events] == [("new", 1)]
     # The third to fifth batch, with a window of 64: how the sums are rounded decides which.
@@ -256,9 +260,8 @@ def test_the_order_of_events_at_a_switch(at_the_switch: State) -> None:
 def test_a_domain_out_of_distribution_for_the_encoder_masks_nothing(at_the_switch: State) -> None:
     """Negatives of resting strokes are far out of the code: that tells nothing of any factor."""
     subject = resumed(at_the_switch)
-    resting = toy(SWITCH)
     for step in range(SWITCH, SWITCH + 30):
-        seen = subject.observe(1 - torch.from_numpy(resting.batch(step)[0]))
+        seen = subject.observe(1 - shown(step))
         if seen.events:
             break
     assert [event.kind for event in seen.events] == ["new"]
@@ -267,7 +270,7 @@ def test_a_domain_out_of_distribution_for_the_encoder_masks_nothing(at_the_switc
 
 def test_the_snapshot_is_of_the_weights_before_the_new_domain(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    run(subject, toy(SWITCH), SWITCH + 30)
+    run(subject, SWITCH + 12)
     assert subject.snapshot is not None
     for name, value in subject.snapshot.state_dict().items():
         torch.testing.assert_close(value, at_the_switch[0][f"average.{name}"], rtol=0, atol=0)
@@ -280,7 +283,7 @@ def test_no_event_while_nothing_changes(at_the_switch: State) -> None:
 
 def test_a_deferred_batch_changes_no_weight(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    observation = subject.observe(torch.from_numpy(toy(SWITCH).batch(SWITCH)[0]))
+    observation = subject.observe(shown(SWITCH))
     assert observation.decision.kind == "deferred"
     for name, value in subject.networks.state_dict().items():
         torch.testing.assert_close(value, at_the_switch[0][f"networks.{name}"], rtol=0, atol=0)
@@ -288,29 +291,28 @@ def test_a_deferred_batch_changes_no_weight(at_the_switch: State) -> None:
 
 def test_a_single_bad_batch_opens_nothing(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    subject.observe(torch.zeros(64, 1, 32, 32))
-    run(subject, toy(2 * SWITCH), SWITCH + 20)
+    for images in (torch.zeros(64, 1, SIDE, SIDE), *map(shown, range(20))):
+        subject.observe(images)
     assert len(subject.environments) == 1
 
 
 def test_a_domain_that_returns_is_recognised_and_stays(at_the_switch: State) -> None:
     """Back where it was, with its old mask and index; and nothing is opened afterwards."""
-    schedule = [("moving", SWITCH), ("resting", 200), ("moving", 100)]
-    stream = replace(toy(SWITCH), schedule=Schedule.of(schedule))
+    schedule = [("moving", SWITCH), ("resting", 80), ("moving", 40)]
     subject = resumed(at_the_switch)
-    observations = run(subject, stream, SWITCH + 300)
+    observations = run(subject, SWITCH + 120, replace(TOY, schedule=Schedule.of(schedule)))
     moves = [
         (e.kind, e.environment) for o in observations for e in o.events if e.kind != "dismissed"
     ]
     assert moves == [("new", 1), ("returned", 0)]
     assert subject.environments.present.mask.all()
-    assert sum(o.learnt for o in observations[-90:]) > 80
+    assert sum(o.learnt for o in observations[-36:]) > 32
 
 
 def test_the_past_is_replayed_beside_single_images_too(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    run(subject, toy(SWITCH), SWITCH + 20)
-    observation = subject.observe(torch.from_numpy(toy(SWITCH).batch(0)[0][:1]))
+    run(subject, SWITCH + 20)
+    observation = subject.observe(shown(0)[:1])
     assert observation.decision.kind == "deferred" or "encoder_proximity" in observation.terms
 
 
@@ -328,7 +330,7 @@ def parts_of_the_loss(
 
 def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     """Plain VAE: the negative evidence lower bound. Otherwise: controlled capacity and the past."""
-    images = torch.from_numpy(toy(SWITCH).batch(0)[0])
+    images = shown(0)
     plain = resumed(at_the_switch, entangled=True, classifier_weight=0.0)
     means, total = parts_of_the_loss(plain, images)
     torch.testing.assert_close(total, means["reconstruction"] + means["kl"])
@@ -339,7 +341,7 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
         replay__decoder_weight=3.0,
         classifier_weight=0.5,
     )
-    run(full, toy(SWITCH), SWITCH + 20)
+    run(full, SWITCH + 20)
     means, total = parts_of_the_loss(full, images)
     capacity = full.environments.present.capacity.nats
     expected = (
@@ -352,62 +354,64 @@ def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
     torch.testing.assert_close(total, expected)
 
 
-def test_without_inference_there_is_one_environment() -> None:
-    subject = learner(infer=False)
-    observations = run(subject, toy(steps=80), 160)
-    assert len(subject.environments) == 1
-    assert all(observation.learnt for observation in observations)
+@pytest.mark.parametrize("infer", [False, True])
+def test_without_inference_there_is_one_environment(infer: bool) -> None:
+    subject = learner(infer=infer)
+    schedule = Schedule.of([("moving", 20), ("resting", 10)])
+    observations = run(subject, 30, replace(TOY, schedule=schedule))
+    assert len(subject.environments) == 1 + infer
+    assert infer != all(observation.learnt for observation in observations)
 
 
 def test_without_masks_every_latent_stays_in_use(at_the_switch: State) -> None:
     subject = resumed(at_the_switch, masks=False)
-    run(subject, toy(SWITCH), SWITCH + 20)
+    run(subject, SWITCH + 20)
     assert len(subject.environments) == 2
     assert subject.environments.present.mask.all()
 
 
 def test_without_replay_there_is_no_snapshot(at_the_switch: State) -> None:
     subject = resumed(at_the_switch, replay=False)
-    observations = run(subject, toy(SWITCH), SWITCH + 20)
+    observations = run(subject, SWITCH + 20)
     assert len(subject.environments) == 2
     assert subject.snapshot is None
     assert "encoder_proximity" not in observations[-1].terms
 
 
 def test_the_snapshot_is_refreshed_every_tau_steps() -> None:
-    subject = learner(replay__snapshot_every=20)
-    observations = run(subject, toy(), 60)
+    subject = learner(replay__snapshot_every=3)
+    observations = run(subject, 8)
     steps = [event.step for o in observations for event in o.events if event.kind == "snapshot"]
-    assert steps == [20, 40]
+    assert steps == [3, 6]
 
 
 def test_a_batch_whose_loss_is_no_number_is_left_out_and_eight_end_the_run() -> None:
     subject = learner()
-    run(subject, toy(), 3)
+    run(subject, 3)
     before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
     with torch.no_grad():
         subject.networks.decoder.latents.bias[0] = before["decoder.latents.bias"][0] = torch.nan
-    observations = run(subject, toy(), 3 + MAX_SKIPPED - 1)
+    observations = run(subject, 3 + MAX_SKIPPED - 1)
     assert moves(observations) == [("skipped", 0)] * (MAX_SKIPPED - 1)
     assert not any(seen.learnt for seen in observations)
     with pytest.raises(VaseError, match=r"step 10 was skipped \(8 in a row\): its loss"):
-        run(subject, toy(), 3 + MAX_SKIPPED)
+        run(subject, 3 + MAX_SKIPPED)
     for name, value in subject.networks.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_a_gradient_that_is_no_number_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = learner()
-    run(subject, toy(), 3)
+    run(subject, 3)
     before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
     weight = subject.networks.encoder.posterior.weight
     handle = weight.register_hook(lambda gradient: gradient * torch.inf)
-    observations = run(subject, toy(), 4)
+    observations = run(subject, 4)
     handle.remove()
     assert moves(observations) == [("skipped", 0)]
     for name, value in subject.networks.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    run(subject, toy(), 5)
+    run(subject, 5)
     assert subject.skipped == 0
     assert all(value.isfinite().all() for value in subject.networks.state_dict().values())
 
@@ -416,8 +420,8 @@ def test_a_gradient_that_is_no_number_changes_no_weight(monkeypatch: pytest.Monk
 def test_images_that_are_no_numbers_reach_neither_weights_nor_record(bad: float) -> None:
     subject, control = learner(), learner()
     for each in (subject, control):
-        run(each, toy(), 40)
-    spoilt = torch.from_numpy(toy().batch(40)[0])
+        run(each, 4)
+    spoilt = shown(4)
     spoilt[3, 0, 5, 5] = bad
     seen = subject.observe(spoilt)
     assert [event.kind for event in seen.events] == ["skipped"]
@@ -436,7 +440,7 @@ def test_images_that_are_no_numbers_reach_neither_weights_nor_record(bad: float)
 
 def other_domain(step: int) -> torch.Tensor:
     """A third domain: moving solids, dark on light."""
-    return 1 - torch.from_numpy(toy(SWITCH).batch(step % SWITCH)[0])
+    return 1 - shown(step % SWITCH)
 
 
 def moves(observations: list[Observation]) -> list[tuple[str, int]]:
@@ -445,12 +449,10 @@ def moves(observations: list[Observation]) -> list[tuple[str, int]]:
 
 def test_an_environment_that_does_not_last_is_discarded_without_harm(at_the_switch: State) -> None:
     """It was opened by mistake: back in the known one, and the weights are as they were."""
-    subject, stream = resumed(at_the_switch), toy(SWITCH)
-    observations = run(subject, stream, SWITCH + 40)
+    subject = resumed(at_the_switch)
+    observations = run(subject, SWITCH + 20)
     while subject.environments.current == 1:
-        observations.append(
-            subject.observe(torch.from_numpy(stream.batch(100 + len(observations))[0]))
-        )
+        observations.append(subject.observe(shown(100 + len(observations))))
     assert moves(observations) == [("new", 1), ("returned", 0)]
     assert observations[-1].events[0].evidence["discarded"] == 1
     assert len(subject.environments) == 1
@@ -460,7 +462,7 @@ def test_an_environment_that_does_not_last_is_discarded_without_harm(at_the_swit
 
 def test_an_environment_opened_on_a_passing_domain_is_reopened(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    observations = run(subject, toy(SWITCH), SWITCH + 40)
+    observations = run(subject, SWITCH + 20)
     observations += [subject.observe(other_domain(step)) for step in range(6)]
     assert moves(observations) == [("new", 1), ("reopened", 1)]
     assert len(subject.environments) == 2
@@ -468,7 +470,7 @@ def test_an_environment_opened_on_a_passing_domain_is_reopened(at_the_switch: St
 
 def test_after_its_probation_an_environment_is_kept(at_the_switch: State) -> None:
     subject = resumed(at_the_switch)
-    observations = run(subject, toy(SWITCH), SWITCH + 90)
+    observations = run(subject, SWITCH + 80)
     observations += [subject.observe(other_domain(step)) for step in range(6)]
     assert moves(observations) == [("new", 1), ("new", 2)]
 
@@ -476,17 +478,17 @@ def test_after_its_probation_an_environment_is_kept(at_the_switch: State) -> Non
 def test_a_stream_that_never_repeats_ends_in_a_wait_and_opens_nothing(
     at_the_switch: State,
 ) -> None:
-    subject = resumed(at_the_switch)
+    subject = resumed(at_the_switch, detection__max_wait=16)
     generator = np.random.default_rng(0)
     observations = []
-    for step in range(100):
+    for step in range(24):
         shade, slope = generator.random(2)
-        images = other_domain(step) * shade if slope > 0.5 else torch.full((64, 1, 32, 32), shade)
-        observations.append(subject.observe(images.float() * torch.linspace(slope, 1, 32)))
+        images = other_domain(step) * shade if slope > 0.5 else torch.full_like(shown(0), shade)
+        observations.append(subject.observe(images.float() * torch.linspace(slope, 1, SIDE)))
     assert moves(observations) == [("undetermined", 0)]
     assert not any(observation.learnt for observation in observations)
     assert sum(map(len, subject.deferred)) <= 512
-    again = [subject.observe(torch.from_numpy(toy(SWITCH).batch(step)[0])) for step in range(20)]
+    again = [subject.observe(shown(step)) for step in range(10)]
     assert len(subject.environments) == 1
     assert again[-1].learnt
 
@@ -497,7 +499,7 @@ def test_a_stream_that_never_repeats_ends_in_a_wait_and_opens_nothing(
 def test_networks_that_have_grown_compute_the_same() -> None:
     before = networks()
     after = grown(before, 40)
-    images, z = torch.rand(3, 1, 32, 32), torch.randn(3, 5)
+    images, z = torch.rand(3, 1, SIDE, SIDE), torch.randn(3, 5)
     where = torch.tensor([0, 7, 15])
     torch.testing.assert_close(before.decoder(z, where), after.decoder(z, where))
     posterior = before.encoder(images)
@@ -510,7 +512,7 @@ def test_the_tables_grow_when_they_are_full_and_learning_goes_on(at_the_switch: 
     small = Learner(ARCHITECTURE.model_copy(update={"environments": 1}), QUICK, seed=0, device=CPU)
     restore(small, *shrunk(at_the_switch))
     roomy = resumed(at_the_switch)
-    runs = [run(subject, toy(SWITCH), SWITCH + 10) for subject in (small, roomy)]
+    runs = [run(subject, SWITCH + 10) for subject in (small, roomy)]
     assert small.architecture.environments == 2
     # One matrix product is of another size, so it may be rounded otherwise.
     for few, many in zip(*runs, strict=True):
@@ -523,7 +525,7 @@ def test_a_checkpoint_with_more_environments_is_read_by_a_smaller_model() -> Non
         learner(),
         Learner(ARCHITECTURE.model_copy(update={"environments": 4}), QUICK, seed=0, device=CPU),
     )
-    run(large, toy(), 3)
+    run(large, 3)
     restore(small, *state(large))
     assert same(large, small)
 
@@ -546,7 +548,7 @@ def test_mixed_precision_learns_the_same_within_its_precision() -> None:
 
     full = Learner(ARCHITECTURE, QUICK, seed=0, device=CPU)
     mixed = Learner(ARCHITECTURE, QUICK, seed=0, device=CPU, autocast=half)
-    losses = [run(subject, toy(), 30)[-1].terms["loss"] for subject in (full, mixed)]
+    losses = [run(subject, 10)[-1].terms["loss"] for subject in (full, mixed)]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[1] != losses[0]
 
@@ -562,22 +564,22 @@ def same(first: Learner, second: Learner) -> bool:
 
 def test_two_runs_of_one_seed_are_bit_identical() -> None:
     first, second = learner(), learner()
-    run(first, toy(), 30)
-    run(second, toy(), 30)
+    run(first, 10)
+    run(second, 10)
     assert same(first, second)
 
 
 @pytest.mark.parametrize("after", [2, 15])
 def test_resuming_equals_going_on_bit_for_bit(at_the_switch: State, after: int) -> None:
     """Stopped while batches are deferred, and while the past is replayed."""
-    stream, stop = toy(SWITCH), SWITCH + after
+    stop = SWITCH + after
     whole = resumed(at_the_switch)
-    run(whole, stream, stop)
+    run(whole, stop)
     part = resumed(state(whole))
     assert bool(part.deferred) == (after == 2)
     assert bool(part.snapshot) == (after == 15)
-    run(whole, stream, stop + 12)
-    run(part, stream, stop + 12)
+    run(whole, stop + 6)
+    run(part, stop + 6)
     assert same(whole, part)
 
 
@@ -589,7 +591,7 @@ def test_other_numbers_of_threads_go_on_with_a_checkpoint_but_may_round_otherwis
     for threads in (1, 2):
         torch.set_num_threads(threads)
         try:
-            seen = run(resumed(at_the_switch), toy(SWITCH), SWITCH + 6)
+            seen = run(resumed(at_the_switch), SWITCH + 4)
         finally:
             torch.set_num_threads(1)
         losses.append([observation.terms.get("loss", 0.0) for observation in seen])

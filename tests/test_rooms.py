@@ -1,16 +1,14 @@
 """The rendered domains: what is drawn, that both places show the same, and what can go wrong."""
 
-import os
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import photographs
 import pytest
 from numpy.typing import NDArray
+from photographs import Frames, elsewhere
 from scipy.spatial.transform import Rotation
 
 from vase import ConfigError, DataError, InputError, build, config
@@ -20,9 +18,6 @@ from vase.domains.frames import FrameDomain
 from vase.domains.stream import Schedule, Stream
 from vase.domains.walk import Walk, walked
 from vase.settings import DomainSettings
-
-Frames = NDArray[np.uint8]
-
 
 # --- what is drawn ------------------------------------------------------------------------------
 
@@ -97,56 +92,19 @@ def test_the_way_is_the_same_with_and_without_a_door_and_in_testing_another() ->
 # --- frames -----------------------------------------------------------------------------------
 
 
-def on_linux() -> None:
-    if sys.platform == "linux":
-        os.environ.setdefault("MUJOCO_GL", "egl")
-
-
+@pytest.fixture(scope="module")
 def graphics() -> None:
-    """Open a context of the graphics library, in a process that may die of it."""
-    import mujoco
-
-    mujoco.GLContext(8, 8).make_current()
-
-
-def photographed(place: scenery.Place) -> Frames:
-    """Two poses, each with a red and with a blue object, [2, 2, 64, 64, 3]."""
-    camera = rendered.camera(place)
-    pose = dict.fromkeys(scenery.RANGES, 0.4)
-    return np.stack(
-        [
-            [camera.frame({**pose, "bearing": bearing, "hue": hue}, 1).copy() for hue in (0.0, 0.6)]
-            for bearing in (0.2, 0.8)
-        ]
-    )
+    photographs.skip_without_graphics()
 
 
 @pytest.fixture(scope="module")
-def frames() -> dict[str, Frames]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=on_linux) as pool:
-        if pool.submit(graphics).exception():
-            pytest.skip("no graphics library works here without a screen")
-    found = {}
-    for place in ("hills", "room"):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[place] = pool.submit(photographed, place).result()
-    return found
-
-
-def in_light(light: scenery.Light) -> Frames:
-    """The room with its door shut and open, an object out of the way, [2, 64, 64, 3]."""
-    camera = rendered.camera("room", light)
-    pose = {**dict.fromkeys(scenery.RANGES, 0.5), "bearing": 0.0, "hue": 0.0}
-    return np.stack([camera.frame({**pose, "door": door}, 0).copy() for door in (0.0, 1.0)])
+def frames(graphics: None) -> dict[str, Frames]:
+    return {place: elsewhere(photographs.two_poses, place) for place in get_args(scenery.Place)}
 
 
 @pytest.fixture(scope="module")
-def lights(frames: dict[str, Frames]) -> dict[str, Frames]:  # skips where nothing is rendered
-    found = {}
-    for light in get_args(scenery.Light):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found[light] = pool.submit(in_light, light).result()
-    return found
+def lights(graphics: None) -> dict[str, Frames]:
+    return {light: elsewhere(photographs.in_light, light) for light in get_args(scenery.Light)}
 
 
 def test_night_is_dark_and_blue_and_a_lamp_is_warm(lights: dict[str, Frames]) -> None:
@@ -193,35 +151,8 @@ def test_bearing_is_to_the_left_and_the_rest_of_the_places_differs(
     assert difference[outside].mean() > 20
 
 
-def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
-    """What actions make of the factors, how episodes begin, and what is said of a second place."""
-    import gymnasium
-    from gymnasium.utils.env_checker import check_env
-
-    import vase.agent  # noqa: F401, registers the environments
-    from vase.agent.place import PlaceEnv
-
-    env = gymnasium.make(f"vase/{place.title()}-v0", render_mode="rgb_array").unwrapped
-    assert isinstance(env, PlaceEnv)
-    check_env(env)
-    found: dict[str, Any] = {}
-    for number, name in enumerate(env.names):
-        rest, before = env.reset(seed=0)
-        frame, _, _, _, after = env.step(np.int64(number))
-        differing = [factor for factor in before if before[factor] != after[factor]]
-        found[name] = (differing, bool((frame != rest).any()))
-    found["begun"] = [env.reset(seed=seed)[1] for seed in range(20)]
-    found["shuffled"] = env.reset(options={"shuffle": ["bearing"]})[1]
-    try:
-        rendered.camera(other)
-    except ConfigError as error:
-        found["other"] = str(error)
-    return found
-
-
-def test_a_place_to_act_in_shows_what_was_done(frames: dict[str, Frames]) -> None:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        found = pool.submit(visited, "room", "hills").result()
+def test_a_place_to_act_in_shows_what_was_done(graphics: None) -> None:
+    found = elsewhere(photographs.visited, "room", "hills")
     assert "another process" in found.pop("other")
     begun, shuffled = found.pop("begun"), found.pop("shuffled")
     assert len({truth["hue"] for truth in begun}) == len(begun)  # an object of its own

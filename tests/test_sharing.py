@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import TINY, vase
 from PIL import Image
-from typer.testing import CliRunner
 
 from vase import InputError, build
 from vase.bench import sharing as bench
 from vase.bench.seeds import SeedJob
-from vase.cli.app import app
-from vase.probes import factor_predictor
+from vase.probes import ambiguity, factor_predictor
 from vase.training.folder import RunFolder
 
 BRIEF = (
-    'stream.schedule=[["moving-solids", 300], ["moving-strokes", 200]]',
+    *TINY,
+    'stream.schedule=[["moving-solids", 150], ["moving-strokes", 100]]',
     "model.encoder_channels=16",
     "model.hidden=32",
     "model.decoder_channels=16",
-    "model.latents=6",
+    "training.learning_rate=2e-3",
     "training.milestones=1",
     "probes.train=400",
     "probes.test=400",
@@ -31,7 +31,9 @@ BRIEF = (
 @pytest.fixture(scope="module", autouse=True)
 def brief_readers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factor_predictor, "STEPS", 150)
+        patch.setattr(factor_predictor, "STEPS", 80)
+        patch.setattr(factor_predictor, "SIDE", 16)
+        patch.setattr(ambiguity, "PAIRS", 32)
         yield
 
 
@@ -98,12 +100,6 @@ def test_own_images_are_translated_or_refused_in_a_sentence(
         assert drawn.width > 500
 
 
-def vase(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
 def test_the_commands_leave_figures_and_numbers_that_the_report_shows(
     trained: tuple[RunFolder, dict[str, Any], Path],
 ) -> None:
@@ -112,13 +108,13 @@ def test_the_commands_leave_figures_and_numbers_that_the_report_shows(
     assert "moving-strokes" in vase("translate", path, "--offline")
     vase("ambiguity", path, "moving-solids", "moving-strokes", "--offline")
     vase("ambiguity", path, "moving-solids", "moving-strokes", "--offline")  # in place of the first
-    translation, ambiguity = (
+    translations, morphs = (
         json.loads(each.read_text())["pairs"] for each in (folder.translation, folder.ambiguity)
     )
-    assert len(translation) == 2
-    assert len(ambiguity) == 1
+    assert len(translations) == 2
+    assert len(morphs) == 1
     x, again = (
-        each[0]["factors"]["x"]["translated"] for each in (record["translation"], translation)
+        each[0]["factors"]["x"]["translated"] for each in (record["translation"], translations)
     )
     assert x == pytest.approx(again, abs=1e-5)
     for name in (

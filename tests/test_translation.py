@@ -1,6 +1,6 @@
 """Translation: what is carried over, who reads it, images from files, and which pairs there are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,15 +144,21 @@ def test_the_estimator_keeps_the_layout_and_refuses_what_it_does_not_know(model:
 # --- readers ----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_readers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factor_predictor, "SIDE", 16)
+        patch.setattr(factor_predictor, "STEPS", 250)
+        yield
+
+
 def moving(family: Any = "solids", **changes: Any) -> CanvasDomain:
-    return CanvasDomain(family, sprites(family, 200, 10, 0), 24, moving=True, **changes)
+    return CanvasDomain(family, sprites(family, 200, 6, 0), 16, moving=True, **changes)
 
 
 @pytest.fixture(scope="module")
 def expert() -> factor_predictor.FactorPredictor:
-    return factor_predictor.fit_factor_predictor(
-        moving(channels=3), ["x", "y", "hue"], 0, steps=300
-    )
+    return factor_predictor.fit_factor_predictor(moving(channels=3), ["x", "y", "hue"], 0)
 
 
 def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
@@ -168,7 +174,7 @@ def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
 def test_a_reader_reads_identity_where_it_can_be_seen() -> None:
     domain = CanvasDomain("still", sprites("solids", 200, 16, 0), 16)
     asked = probe.sample_labelled_images(domain, 500, 2)
-    scores = factor_predictor.fit_factor_predictor(domain, ["identity"], 0, steps=100).scores(
+    scores = factor_predictor.fit_factor_predictor(domain, ["identity"], 0, steps=60).scores(
         asked.images, asked.factors
     )
     assert scores == {"identity": pytest.approx(1, abs=0.05)}
@@ -204,7 +210,7 @@ def test_only_factors_that_both_domains_have_are_compared() -> None:
     assert common(moving(), moving("strokes")) == ["x", "y"]
     assert common(moving(), moving()) == ["x", "y", "identity"]
     assert common(moving(), replace(moving(), moving=False)) == ["identity"]
-    some = replace(moving(), sprites=only(sprites("solids", 200, 10, 0), [0, 1]))
+    some = replace(moving(), sprites=only(moving().sprites, [0, 1]))
     assert common(moving(), some) == ["x", "y"]  # of one family, but of other classes
     unknown = replace(moving(), sprites=Sprites(np.full((2, 4, 4), 9, np.uint8), np.arange(2)))
     assert common(unknown, unknown) == ["x", "y"]  # nobody has said what its identities are
@@ -223,15 +229,13 @@ def test_what_a_translation_keeps_is_found_and_what_it_loses_too(
         made = np.zeros_like(originals)
         columns = originals.sum((1, 2)).argmax(1)
         for image, column in zip(made, columns, strict=True):
-            image[0, 8:16, max(0, column - 4) : column + 4] = 0.8
+            image[0, 5:11, max(0, column - 3) : column + 3] = 0.8
         return made
 
     monkeypatch.setattr(probe, "translate_images", keeps_x)
-    networks = Networks(SHAPE.model_copy(update={"height": 24, "width": 24}))
     homes = {"solids": ONE, "strokes": OTHER}
-    monkeypatch.setattr(factor_predictor, "STEPS", 300)
-    found = probe.score_pairs(networks, domains, domains, homes, [("solids", "strokes")], 400)
-    (pair,) = found
+    pairs = [("solids", "strokes")]
+    (pair,) = probe.score_pairs(Networks(SHAPE), domains, domains, homes, pairs, 400)
     assert (pair["source"], pair["target"]) == ("solids", "strokes")
     assert set(pair["factors"]) == {"x", "y"}
     x, y = (pair["factors"][name] for name in ("x", "y"))
