@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vase.bench.frame_detectors import NoModel
-from vase.detection import block_detector
+from vase.detection import block_detector, blocks
 from vase.detection import block_identification as identification
 from vase.detection.blocks import CHUNK, BlockStatistics, with_chunks
 from vase.nets import Architecture
@@ -108,6 +108,20 @@ def test_the_detector_does_what_the_naive_one_does(seed: int) -> None:
         found = detector.update(part)
         for name, value in slow.update(part).items():
             assert equal(getattr(found, name), value), (k, name, getattr(found, name), value)
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 40])
+@pytest.mark.parametrize("phi", [0.0, 0.9, 1.0])
+def test_the_time_over_which_ratios_are_correlated(count: int, phi: float) -> None:
+    """Of logarithms; nothing below one is told apart."""
+    generator, values = np.random.default_rng(count), [0.5]
+    while len(values) < count:
+        values.append(phi * values[-1] + (1 - phi) * float(generator.normal(2, 3)))
+    for given_values in (values, np.exp(values).tolist(), [7.0] * count):
+        expected = naive.integrated_time(given_values)
+        assert blocks.integrated_time(given_values) == pytest.approx(expected, rel=1e-9)
+    ramp = np.exp(np.arange(count)).tolist()  # each says much of the next, and of the one after
+    assert blocks.integrated_time(ramp) == pytest.approx(naive.integrated_time(ramp), rel=1e-9)
 
 
 def naively(known: BlockStatistics) -> naive.Environment:

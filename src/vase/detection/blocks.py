@@ -380,7 +380,7 @@ def integrated_time(values: Sequence[float]) -> float:
         return 4.0
     series = np.log(np.maximum(1, values))
     series, time = series - series.mean(), 1.0
-    for lag in range(1, max(2, len(series) // 4)):
+    for lag in range(1, len(series) // 4):
         rho = float(series[lag:] @ series[:-lag]) / (float(series @ series) + 1e-12)
         if rho < 2 / np.sqrt(len(series)):
             break
