@@ -8,14 +8,9 @@ from typer.testing import CliRunner
 from vase.cli import main
 from vase.cli.app import app
 
-# The preset `toy` as small as it can be.
-TINY = (
+# A model as small as it can be, on the CPU; and the preset `toy`.
+BRIEF = (
     "stream.size=16",
-    *(
-        f"stream.domains.{name}.{setting}"
-        for name in ("moving-solids", "strokes", "moving-strokes")
-        for setting in ("side=8", "count=200")
-    ),
     "model.encoder_channels=8",
     "model.hidden=16",
     "model.decoder_channels=8",
@@ -23,6 +18,14 @@ TINY = (
     "training.accelerator=cpu",
     "probes.train=100",
     "probes.test=100",
+)
+TINY = (
+    *BRIEF,
+    *(
+        f"stream.domains.{name}.{setting}"
+        for name in ("moving-solids", "strokes", "moving-strokes")
+        for setting in ("side=8", "count=200")
+    ),
 )
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -546,37 +547,32 @@ def a_second_head(caller: socket.socket, host: str) -> None:
     caller.sendall(f"GET /favicon.ico HTTP/1.1\r\nHost: {host}\r\n\r\nGET / HT".encode())
 
 
-@pytest.mark.parametrize(
-    ("begin", "answer"),
-    [
-        (lambda caller, host: None, b""),
-        (half_a_head, b"HTTP/1.1 408 "),
-        (drip_head, b"HTTP/1.1 408 "),
-        (a_second_head, b"HTTP/1.1 200 "),
-        (half_a_body, b"HTTP/1.1 "),
-        (drip_body, b""),
-        (lambda caller, host: caller.sendall(b"\r\n"), b""),
-        (lambda caller, host: caller.sendall(b"no such thing\r\n\r\n"), b"HTTP/1.1 400 "),
-    ],
-    ids=[
-        "silent",
-        "half a head",
-        "dripping head",
-        "half a second head",
-        "half a body",
-        "dripping body",
-        "an empty line",
-        "no HTTP",
-    ],
-)
-def test_who_does_not_go_on_is_cut(
-    near: Serving, begin: Callable[[socket.socket, str], None], answer: bytes
-) -> None:
+STALLING: dict[str, tuple[Callable[[socket.socket, str], None], bytes]] = {
+    "silent": (lambda caller, host: None, b""),
+    "half a head": (half_a_head, b"HTTP/1.1 408 "),
+    "dripping head": (drip_head, b"HTTP/1.1 408 "),
+    "half a second head": (a_second_head, b"HTTP/1.1 200 "),
+    "half a body": (half_a_body, b"HTTP/1.1 "),
+    "dripping body": (drip_body, b""),
+    "an empty line": (lambda caller, host: caller.sendall(b"\r\n"), b""),
+    "no HTTP": (lambda caller, host: caller.sendall(b"no such thing\r\n\r\n"), b"HTTP/1.1 400 "),
+}
+
+
+def test_who_does_not_go_on_is_cut(near: Serving) -> None:
+    """All of them side by side."""
+
+    def answered(name: str) -> bytes:
+        with near.connect() as caller:
+            STALLING[name][0](caller, near.name)
+            return ended(caller)
+
     begun = time.monotonic()
-    with near.connect() as caller:
-        begin(caller, near.name)
-        assert ended(caller).startswith(answer)
+    with ThreadPoolExecutor(len(STALLING)) as pool:
+        answers = dict(zip(STALLING, pool.map(answered, STALLING), strict=True))
     assert time.monotonic() - begun < PATIENCE - 1
+    for name, (_, answer) in STALLING.items():
+        assert answers[name].startswith(answer), name
 
 
 def test_a_websocket_in_use_is_not_cut(near: Serving) -> None:

@@ -11,26 +11,18 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from commands import BRIEF, vase
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
-from typer.testing import CliRunner
 
 from vase import VASE, ConfigError, DataError, InputError, build, config
-from vase.cli.app import app
 from vase.domains import own
 from vase.domains.feed import batches
 from vase.images import files
 from vase.images.layout import Expected
 
 SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
-BRIEF = (
-    *(f"{name}={value}" for name, value in SMALL.items()),
-    "model.latents=4",
-    "training.milestones=1",
-    "probes.train=100",
-    "probes.test=100",
-)
 
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -269,7 +261,7 @@ def test_what_is_no_video_is_named_and_nothing_is_kept(
 
 def test_networks_fit_an_array_of_an_odd_size(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", pixels(40, (41, 57, 3)))
-    settings = build.own_images(tmp_path / "a.npy", ["training.seed=3", *BRIEF[:3]])
+    settings = build.own_images(tmp_path / "a.npy", ["training.seed=3", *BRIEF[1:4]])
     assert settings.model.space_to_depth == 2
     assert settings.training.seed == 3
     stream = build.stream(settings, build.DataOptions())
@@ -306,8 +298,8 @@ def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
     saved(tmp_path / "in" / "dark", 30, (20, 30, 40), "jpg")
     saved(tmp_path / "in" / "light", 30, (240, 200, 220), "jpg")
     run = tmp_path / "run"
-    schedule = 'stream.schedule=[["dark", 40], ["light", 40]]'
-    vase("train", str(tmp_path / "in"), *BRIEF, schedule, "stream.size=20", "--out", str(run))
+    schedule = 'stream.schedule=[["dark", 12], ["light", 12]]'
+    vase("train", str(tmp_path / "in"), *BRIEF, schedule, "--out", str(run))
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert [event["kind"] for event in events] == ["new", "new"]
     probes = json.loads((run / "probes.json").read_text())
@@ -318,12 +310,6 @@ def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
     assert 'id="readouts"' not in page
     assert "Object identity" not in page
     assert "trained to its end" in vase("resume", str(run), "--no-report")
-
-
-def vase(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 # ---- the library -------------------------------------------------------------------------------

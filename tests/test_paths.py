@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import refused, status
+from commands import BRIEF, refused, status
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,16 +19,6 @@ from vase.cli import session, threads
 from vase.cli.app import app
 from vase.domains import own
 from vase.images import files
-
-BRIEF = (
-    "model.encoder_channels=8",
-    "model.hidden=16",
-    "model.decoder_channels=8",
-    "model.latents=4",
-    "training.accelerator=cpu",
-    "stream.size=16",
-)
-
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

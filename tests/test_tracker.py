@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commands import TINY
 
 from vase import ConfigError, build, config
 from vase.cli import session
@@ -15,14 +16,7 @@ from vase.training import tracker
 from vase.training.folder import RunFolder
 from vase.training.loop import observe
 
-BRIEF = (
-    'stream.schedule=[["moving-solids", 20]]',
-    "model.encoder_channels=8",
-    "model.hidden=16",
-    "model.decoder_channels=8",
-    "model.latents=4",
-    "training.log_every=5",
-)
+BRIEF = (*TINY, 'stream.schedule=[["moving-solids", 20]]', "training.log_every=5")
 
 
 class Board:
