@@ -10,6 +10,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import pytest
 import torch
 from hypothesis import settings
+from tiny_datasets import mirror, program, setting  # noqa: F401, fixtures
 
 from vase.domains import own
 

@@ -50,18 +50,10 @@ def environment(index: int, masked: tuple[int, ...] = ()) -> Environment:
 
 def metric(step: int, environment: int, **changes: Any) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "step": step,
-        "environment": environment,
-        "learnt": True,
-        "loss": 100.0,
-        "reconstruction": 90.0 - step / 10,
-        "kl": 8.0,
-        "classifier": 0.1,
-        "capacity": 9.0,
-        "statistic": 1.0 if step > 10 else 0.0,
-        "kl_per_latent": [1.0] * LATENTS,
-        "alpha": [0.01] * LATENTS,
-    }
+        "step": step, "environment": environment, "learnt": True, "loss": 100.0,
+        "reconstruction": 90.0 - step / 10, "kl": 8.0, "classifier": 0.1, "capacity": 9.0,
+        "statistic": float(step > 10), "kl_per_latent": [1.0] * LATENTS, "alpha": [0.01] * LATENTS,
+    }  # fmt: skip
     return {**values, **changes}
 
 
@@ -80,18 +72,9 @@ EVENTS = [
 
 
 def domain_latents(name: str, index: int, **changes: Any) -> dict[str, Any]:
-    values = {
-        "name": name,
-        "index": index,
-        "used": [],
-        "masked": [],
-        "spare": [],
-        "kl": [0.0] * LATENTS,
-        "alpha": [0.0] * LATENTS,
-        "r2": {},
-        "encodes": {},
-    }
-    return {**values, **changes}
+    lists: dict[str, Any] = {"used": [], "masked": [], "spare": [], "r2": {}, "encodes": {}}
+    values = {"name": name, "index": index, "kl": [0.0] * LATENTS, "alpha": [0.0] * LATENTS}
+    return {**lists, **values, **changes}
 
 
 # Latents 4 and 0 carry position in `moving`; 2 is shared; 1 and 3 are own; 5 is spare everywhere.
@@ -99,17 +82,14 @@ LATENT_RECORD: dict[str, Any] = {
     "count": LATENTS,
     "domains": [
         domain_latents(
-            "moving",
-            0,
-            used=[0, 2, 3, 4],
-            kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
+            "moving", 0, used=[0, 2, 3, 4], kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
             encodes={"0": "x position", "4": "y position", "2": "shape"},
         ),
         domain_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
     ],
     "shared": [{"domains": ["moving", "still"], "latents": [2]}],
     "position": {"source": "moving", "latents": [0, 4], "masked_in": {}, "used_in": {}},
-}
+}  # fmt: skip
 
 
 def readings(best: str, values: tuple[float, float, float], names: list[str]) -> dict[str, Any]:
@@ -124,26 +104,17 @@ def probe_record(*, position: bool = True) -> dict[str, Any]:
         return {
             "identity": dict.fromkeys(readouts.STYLES, value),
             "position_mse": errors if position and name == "moving" else None,
-            "reconstruction_nats": 80.0,
-            "kl_nats": 8.0,
-        }
+            "reconstruction_nats": 80.0, "kl_nats": 8.0,
+        }  # fmt: skip
 
     switch = {"step": 40, "to": "still", "returning": False, "detected_at": 44, "delay": 4}
     back = {"step": 70, "to": "moving", "returning": True, "detected_at": 73, "delay": 3}
     moving = readings("min", (0.00032, 0.00035, 0.00003), ["moving"])
     return {
-        "vase_version": "0",
-        "seed": 7,
-        "steps": 100,
-        "schedule": [],
+        "vase_version": "0", "seed": 7, "steps": 100, "schedule": [],
         "detection": {
-            "switches": [switch, back],
-            "false_alarms": [],
-            "missed": 0,
-            "dismissed": 1,
-            "mean_delay": 3.5,
-            "returns": 1,
-            "returns_recognised": 1,
+            "switches": [switch, back], "false_alarms": [], "missed": 0, "dismissed": 1,
+            "mean_delay": 3.5, "returns": 1, "returns_recognised": 1,
         },
         "assignment": {"moving": 0, "still": 1},
         "timeline": [
@@ -158,8 +129,7 @@ def probe_record(*, position: bool = True) -> dict[str, Any]:
         "latents": LATENT_RECORD,
         "calibration": {
             "moving": {
-                "latents": [0, 4],
-                "spearman": 0.62,
+                "latents": [0, 4], "spearman": 0.62,
                 "bins": [{"predicted": 1e-4, "error": 2e-4}, {"predicted": 1e-3, "error": 4e-3}],
                 "ways": [
                     {"shown": "as they are", "error": 2e-4, "predicted": 1e-4},
@@ -167,7 +137,7 @@ def probe_record(*, position: bool = True) -> dict[str, Any]:
                 ],
             }
         },
-    }
+    }  # fmt: skip
 
 
 def write_run(

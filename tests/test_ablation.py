@@ -34,15 +34,15 @@ BRIEF = (
     "model.decoder_channels=8",
     "model.hidden=16",
     "model.latents=4",
-    # Drawn by the program in place of data sets.
-    *(
+    *(  # drawn by the program in place of data sets
         f"stream.domains.{domain}.{setting}"
-        for domain, sprites in (
-            ("moving-fashion", "solids"),
-            ("mnist", "strokes"),
-            ("moving-mnist", "strokes"),
+        for domain in ("moving-fashion", "mnist", "moving-mnist")
+        for setting in (
+            f"domain={'solids' if 'fashion' in domain else 'strokes'}",
+            "shrink=1",
+            "count=200",
+            "side=8",
         )
-        for setting in (f"domain={sprites}", "shrink=1", "count=200", "side=8")
     ),
 )
 DATA = build.DataOptions(offline=True)
@@ -339,14 +339,8 @@ def test_a_grid_is_done_once_and_resumes_where_it_was_interrupted(
     assert again["timeline"] == first["timeline"]
 
     # With other settings every run is unfinished again.
-    assert (
-        len(
-            ablation.unfinished_runs(
-                grid, (*BRIEF, "training.max_grad_norm=1.0"), tmp_path, provenance.code()
-            )
-        )
-        == 2
-    )
+    others = (*BRIEF, "training.max_grad_norm=1.0")
+    assert len(ablation.unfinished_runs(grid, others, tmp_path, provenance.code())) == 2
 
 
 def half_way(out: Path, run: AblationRun) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import conv2d
 
 from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
@@ -151,44 +151,6 @@ def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
     if not architecture.of_vectors:
         torch.testing.assert_close(networks.decoder.centre.weight.detach(), hint)
         assert (networks.encoder.interest.weight == 1).all()
-
-
-# ---- sizes -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("size", "fold", "padded"),
-    [((40, 56), 4, (48, 64)), ((30, 17), 2, (32, 24)), ((8, 11), 1, (8, 12)), ((64, 64), 4, None)],
-)
-def test_an_odd_size_is_seen_with_a_margin_and_painted_without(
-    size: tuple[int, int], fold: int, padded: tuple[int, int] | None
-) -> None:
-    """Against networks of the padded size with the same weights, their images padded by hand."""
-    whole = padded or size
-    small, large = (
-        Networks(
-            Architecture(
-                channels=3,
-                height=sides[0],
-                width=sides[1],
-                latents=4,
-                encoder_channels=8,
-                hidden=16,
-                decoder_channels=8,
-                space_to_depth=fold,
-            )
-        )
-        for sides in (size, whole)
-    )
-    large.load_state_dict(small.state_dict())
-    images, z = torch.rand(2, 3, *size), torch.randn(2, 4)
-    down, across = whole[0] - size[0], whole[1] - size[1]
-    top, left = down // 2, across // 2
-    framed = pad(images, (left, across - left, top, down - top))
-    torch.testing.assert_close(small.encoder(images).mean, large.encoder(framed).mean)
-    here = torch.zeros(2, dtype=torch.long)
-    painted = large.decoder(z, here)[:, :, top : top + size[0], left : left + size[1]]
-    torch.testing.assert_close(small.decoder(z, here), painted)
 
 
 # --- networks of one's own --------------------------------------------------------------------

@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from test_transaction import photograph, same
 
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Stream
 from vase.errors import VaseError
 from vase.lifelong.learner import MAX_SKIPPED, Learner
-from vase.lifelong.state import state
-from vase.lifelong.update_result import UpdateResult
 from vase.nets import Architecture
 from vase.records import Decision, Observation
 from vase.settings import LearnerSettings
@@ -185,16 +184,6 @@ def fails(*_: Any) -> Any:
     return 1 / 0
 
 
-def photograph(subject: Learner) -> tuple[dict[str, torch.Tensor], Any]:
-    tensors, record = state(subject)
-    return {name: value.clone() for name, value in tensors.items()}, record
-
-
-def same(one: tuple[dict[str, torch.Tensor], Any], other: tuple[Any, Any]) -> bool:
-    equal = one[0].keys() == other[0].keys() and one[1] == other[1]
-    return equal and all(torch.equal(value, other[0][name]) for name, value in one[0].items())
-
-
 def test_a_batch_of_another_size_runs_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deferred, it leaves the graphs as they are; learnt, it begins a situation of its own."""
     subject = captured(CPU)
@@ -235,16 +224,3 @@ def test_with_one_environment_steps_are_captured_where_replay_does_not_follow_it
                    "replay": {"snapshot_every": 10, "source": source}}  # fmt: skip
         observed(captured(CPU, changes, capture), CPU, 2 * 10 + WARMUP_STEPS + 3)
     assert set(captures) == {"prior"}
-
-
-def test_a_result_is_packed_and_read_in_one_piece() -> None:
-    table = torch.tensor([[0.5, -1.0, 3.0, 7.0], [0.25, 1.0, 2.0, 4.0]])
-    terms = {"loss": torch.tensor(10.0), "kl": torch.tensor(2.5)}
-    kl = torch.tensor([1.5, 1.0])
-    result = UpdateResult.pack(terms, kl, table, torch.tensor(True), 64)
-    assert result.finite
-    assert result.terms == {"loss": 10.0, "kl": 2.5}
-    assert result.kl == (1.5, 1.0)
-    assert result.moments.mean.tolist() == table[0].tolist()
-    assert result.moments.variance.tolist() == table[1].tolist()
-    assert not UpdateResult.pack(terms, kl, table, torch.tensor(False), 64).finite

@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vase.domains.canvas import CanvasDomain, place
 from vase.domains.shapes import sprites
@@ -41,7 +39,6 @@ def test_every_domain_keeps_the_contract(domain: CanvasDomain) -> None:
 
 def test_the_factors_say_where_the_sprite_is() -> None:
     """The centre of ink follows the true position, pixel by pixel."""
-    images, truth = DOMAINS["moving"].sample(np.random.default_rng(1), 200)
     square = Sprites(np.full((1, 10, 10), 255, np.uint8), np.zeros(1, np.int64))
     images, truth = CanvasDomain("s", square, 32, moving=True).sample(np.random.default_rng(1), 200)
     columns = (images[:, 0] * np.arange(32)).sum((1, 2)) / images[:, 0].sum((1, 2))
@@ -68,12 +65,6 @@ def test_inverted_is_one_minus_and_resting_is_in_the_centre() -> None:
     assert resting[:, :, :11].sum() == resting[:, :, 21:].sum() == 0
 
 
-def test_the_two_families_of_procedural_sprites_differ_in_ink() -> None:
-    solids, strokes = (sprites(f, 100, 14, 0).pixels.mean() for f in ("solids", "strokes"))
-    assert solids > 1.5 * strokes
-    assert set(sprites("strokes", 10, 14, 0).labels) == set(range(5))
-
-
 def test_sprites_larger_than_the_canvas_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"do not fit a canvas of 8.*stream\.size"):
         CanvasDomain("big", SOLIDS, 8)
@@ -93,15 +84,10 @@ DOMAINS_1 = {name: DOMAINS[name] for name in ("moving", "resting")}
 def test_a_schedule_knows_when_the_stream_is_where() -> None:
     schedule = stream().schedule
     assert schedule.steps == 9
-    assert [schedule.at(step) for step in range(9)] == ["moving"] * 3 + ["resting"] * 2 + [
-        "moving"
-    ] * 4
+    shown = ["moving"] * 3 + ["resting"] * 2 + ["moving"] * 4
+    assert [schedule.at(step) for step in range(9)] == shown
     assert schedule.domains == ("moving", "resting")
-    assert [(segment.start, segment.end) for segment in schedule.segments] == [
-        (0, 3),
-        (3, 5),
-        (5, 9),
-    ]
+    assert [(each.start, each.end) for each in schedule.segments] == [(0, 3), (3, 5), (5, 9)]
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:
@@ -110,10 +96,6 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     assert len(late) == 3
     assert not np.array_equal(stream().batch(6)[0], stream(seed=1).batch(6)[0])
     assert not np.array_equal(stream().batch(6)[0], stream().batch(7)[0])
-
-
-def test_a_learner_s_stream_yields_images_and_no_truth() -> None:
-    assert all(isinstance(images, np.ndarray) for images in stream().images())
 
 
 @pytest.mark.parametrize("parts", [[], [("moving", 0)], [("moving", -1)]])
@@ -155,10 +137,8 @@ def test_integers_floats_tensors_and_booleans_mean_the_same() -> None:
     ("images", "words"),
     [
         (np.zeros((0, 16, 16)), "empty"),
-        (np.zeros(4), "shape"),
         (np.zeros((4, 16, 16, 16)), "channels"),
         (np.full((4, 16, 16), np.nan), "NaN"),
-        (np.full((4, 16, 16), np.inf), "infinite"),
         (np.full((4, 16, 16), 2.0), "Divide by 255"),
         (np.full((4, 16, 16), -1), r"\[0, 255\]"),
         (np.full((4, 16, 16), "a"), "numbers"),
@@ -168,18 +148,6 @@ def test_integers_floats_tensors_and_booleans_mean_the_same() -> None:
 def test_what_cannot_be_an_image_is_refused_in_a_sentence(images: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         to_batch(images)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_accepted_images_always_lie_in_the_unit_interval(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    images = generator.integers(-3, 300, (2, 6, 6))
-    try:
-        batch = to_batch(images)
-    except InputError:
-        assert images.min() < 0 or images.max() > 255
-    else:
-        assert 0 <= batch.min() <= batch.max() <= 1
 
 
 def test_a_joint_stream_mixes_all_domains_in_every_batch() -> None:

@@ -1,10 +1,8 @@
 """Records of environments: what is kept of each, and what of all of them."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from vase.lifelong.environments import Environment, Environments, updated
+from vase.lifelong.environments import Environment, Environments
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
 
@@ -31,26 +29,6 @@ def test_a_record_is_removed_by_its_id() -> None:
     assert [known.index for known in RECORDS.without(1, 0)] == [0]
     assert [known.index for known in RECORDS.without(0, 1)] == [1]
     assert RECORDS.without(0, 1).present.index == 1
-
-
-def test_moments_follow_what_is_learnt() -> None:
-    clothes = Moments(np.array([0.0, 280]), np.ones(2), 256)
-    digits = Moments(np.array([0.0, 130]), np.ones(2), 64)
-    before = replace(record(0, [True], [1.0]), moments=clothes)
-    after = updated(before, digits, [3.0])
-    assert after.batches == before.batches + 1
-    assert clothes.mean[1] > after.moments.mean[1] > digits.mean[1]
-
-
-def test_the_kl_of_latents_is_the_mean_over_the_latest_batches() -> None:
-    known = record(0, [True, True], [0.0, 0.0])
-    for nats in (1.0, 2.0, 6.0):
-        known = updated(known, known.moments, [nats, 0.4])
-    np.testing.assert_allclose(known.kl, [3.0, 0.4])
-    for _ in range(200):  # what was long ago no longer counts
-        known = updated(known, known.moments, [0.1, 0.9])
-    np.testing.assert_allclose(known.kl, [0.1, 0.9], atol=1e-3)
-    assert known.used.tolist() == [False, True]
 
 
 def test_the_most_kl_is_of_any_environment_but_one() -> None:

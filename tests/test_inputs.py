@@ -1,6 +1,5 @@
 """What people hand over, and what must come of it: kinds of trouble that neighbours have had."""
 
-import json
 import operator
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from films import film
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -24,7 +24,6 @@ from vase.images import files
 from vase.images.layout import Expected, reading
 from vase.images.values import to_batch
 from vase.records import Event
-from vase.training import checkpoint
 
 SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 SIDE = 16
@@ -102,7 +101,6 @@ def test_an_image_in_colour_is_one_image_wherever_its_channels_are(
     ("shape", "layouts"),
     [
         ((3, 16, 16), ("CHW", "HW")),
-        ((2, 16, 16), ("CHW", "HW")),
         ((4, 20, 30), ("CHW", "HW")),
         ((3, 16, 4), ("CHW", "HWC")),
     ],
@@ -114,10 +112,6 @@ def test_what_can_be_read_in_two_ways_is_refused_until_it_is_said(
     with pytest.raises(InputError, match=r"VASE\(layout='CHW'\)") as error:
         model().partial_fit(images)
     assert all(f"'{layout}'" in str(error.value) for layout in layouts)
-    one = whole(images, Expected(layout="CHW")).images
-    assert one.shape == (1, *shape)
-    if layouts[1] == "HW":
-        assert whole(images, Expected(layout="HW")).images.shape == (shape[0], 1, *shape[1:])
 
 
 def test_a_model_that_knows_its_images_need_not_be_told() -> None:
@@ -130,7 +124,7 @@ def test_a_model_that_knows_its_images_need_not_be_told() -> None:
     assert model(layout="CHW").partial_fit(COLOUR[0]).kind == "new"
 
 
-@pytest.mark.parametrize("layout", ["chw", "BCHW", "NCHW", "", 3])
+@pytest.mark.parametrize("layout", ["chw", 3])
 def test_there_are_four_layouts(layout: Any) -> None:
     with pytest.raises(InputError, match="'HW', 'HWC', 'CHW', or 'D'"):
         model(layout=layout).partial_fit(COLOUR)
@@ -235,15 +229,7 @@ def test_a_dark_frame_among_others_is_a_dark_frame(tmp_path: Path) -> None:
     assert shapes([np.zeros((9, 16, 16), np.uint8)] * 2)  # all black is black
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        np.nextafter(np.float32(1), np.float32(2)),
-        np.nextafter(1.0, 2.0),
-        -1e-7,
-        1 + 1e-6,
-    ],
-)
+@pytest.mark.parametrize("values", [np.nextafter(np.float32(1), np.float32(2)), -1e-7, 1 + 1e-6])
 def test_rounding_beyond_the_range_is_forgiven_and_cut(values: float) -> None:
     images = np.full((4, 16, 16), values)
     found = to_batch(images)
@@ -368,6 +354,9 @@ def test_a_fit_that_fails_leaves_the_model_as_it_was(source: Any, error: type) -
     for each in (learnt, fresh):
         with pytest.raises(error):
             each.fit(source())
+    for bad in (COLOUR[:, :, :9], COLOUR[:, :1], np.full(COLOUR.shape, np.nan)):
+        with pytest.raises(InputError):
+            learnt.partial_fit(bad)
     np.testing.assert_array_equal(learnt.transform(COLOUR), before)
     assert learnt.learner_.step == step
     assert [name for name in vars(fresh) if name.endswith("_")] == []
@@ -433,26 +422,14 @@ def test_thousands_of_events_are_saved(tmp_path: Path) -> None:
     assert again.events_[-1] == event
 
 
-def test_the_record_of_a_checkpoint_is_plain_json(tmp_path: Path) -> None:
-    path = model().fit(COLOUR).save(tmp_path / "m")
-    tensors, record = checkpoint.read(path)
-    assert checkpoint.RECORD not in tensors
-    assert record == json.loads(json.dumps(record))
-
-
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_video_that_breaks_off_gives_its_good_frames_and_a_warning(
     share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own, "cache_folder", lambda: tmp_path / "cache")
     path = tmp_path / "clip.avi"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
-        for shade in range(40):
-            noise = np.random.default_rng(shade).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, "rgb24")))
-        container.mux(stream.encode())
+    noise = np.random.default_rng(0).integers(0, 256, (40, 32, 48, 3), dtype=np.uint8)
+    film(path, noise, "mjpeg")
     content = path.read_bytes()
     whole_film = own.load(path, SIDE, 3)
     cut = bytearray(content)

@@ -168,7 +168,6 @@ def default_device(device: str) -> Iterator[None]:
 
 WORLDS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "float64 by default": lambda: default_dtype(torch.float64),
-    "float16 by default": lambda: default_dtype(torch.float16),
     "bfloat16 by default": lambda: default_dtype(torch.bfloat16),
     "device meta by default": lambda: default_device("meta"),
     "within a device": lambda: torch.device("meta"),

@@ -28,49 +28,29 @@ from vase.settings import DetectionSettings, LearnerSettings
 
 SIDE, LATENTS, SEED = 16, 5, 3
 ARCHITECTURE = Architecture(
-    height=SIDE,
-    width=SIDE,
-    latents=LATENTS,
-    encoder_channels=8,
-    decoder_channels=8,
-    hidden=16,
-    space_to_depth=2,
-    environments=4,
-)
+    height=SIDE, width=SIDE, latents=LATENTS, encoder_channels=8, decoder_channels=8, hidden=16,
+    space_to_depth=2, environments=4,
+)  # fmt: skip
+
+
+SECTIONS = {
+    "objective": "gamma beta c_start c_increment c_max c_slack ema_steps two_sided "
+    "classifier_weight",
+    "masks": "threshold",
+    "replay": "method ratio source encoder_weight decoder_weight distance",
+    "training": "learning_rate ema_decay max_grad_norm",
+}
 
 
 def settings(rules: Rules) -> LearnerSettings:
     """The project's settings that say the same."""
-    return LearnerSettings.model_validate(
-        {
-            "objective": {
-                "kind": "vae" if rules.entangled else "capacity",
-                "gamma": rules.gamma,
-                "beta": rules.beta,
-                "c_start": rules.c_start,
-                "c_increment": rules.c_increment,
-                "c_max": rules.c_max,
-                "c_slack": rules.c_slack,
-                "ema_steps": rules.ema_steps,
-                "two_sided": rules.two_sided,
-                "classifier_weight": rules.classifier_weight,
-            },
-            "masks": {"enabled": rules.masks, "threshold": rules.threshold},
-            "replay": {
-                "method": rules.method,
-                "ratio": rules.ratio,
-                "source": rules.source,
-                "encoder_weight": rules.encoder_weight,
-                "decoder_weight": rules.decoder_weight,
-                "distance": rules.distance,
-            },
-            "training": {
-                "learning_rate": rules.learning_rate,
-                "ema_decay": rules.ema_decay,
-                "max_grad_norm": rules.max_grad_norm,
-            },
-        }
-    )
+    values: dict[str, Any] = {
+        section: {name: getattr(rules, name) for name in names.split()}
+        for section, names in SECTIONS.items()
+    }
+    values["objective"]["kind"] = "vae" if rules.entangled else "capacity"
+    values["masks"]["enabled"] = rules.masks
+    return LearnerSettings.model_validate(values)
 
 
 @dataclass(frozen=True)
@@ -120,13 +100,8 @@ class Real:
 
     def __init__(self, rules: Rules, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(evaluation, "DRIFT_IMAGES", rules.drift_images)
-        self.learner = Scripted(
-            ARCHITECTURE,
-            settings(rules),
-            seed=SEED,
-            device=torch.device("cpu"),
-            detector=ScriptedDetector,
-        )
+        options: dict[str, Any] = {"seed": SEED, "device": torch.device("cpu")}
+        self.learner = Scripted(ARCHITECTURE, settings(rules), detector=ScriptedDetector, **options)
 
     def set_weights(self, change: Any) -> None:
         """Let `change(nets)` alter the weights that learn; the average becomes a copy of them."""
@@ -174,8 +149,7 @@ class Real:
                 index=known.index,
                 mask=known.mask.tolist(),
                 moments=Moments(
-                    known.moments.mean.tolist(),
-                    known.moments.variance.tolist(),
+                    *(each.tolist() for each in (known.moments.mean, known.moments.variance)),
                     known.moments.count,
                 ),
                 capacity=known.capacity.nats,
@@ -361,10 +335,8 @@ RULES = {
     "plain": Rules(entangled=True, masks=False, distance="wasserstein"),
 }
 
-OUT_OF_DISTRIBUTION = (
-    "two-sided",
-    "plain",
-)  # where the third domain happens to be out_of_distribution to the encoder
+# Where the third domain happens to be out of distribution to the encoder.
+OUT_OF_DISTRIBUTION = ("two-sided", "plain")
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -380,9 +352,8 @@ def test_learner_agrees_with_the_naive_one_on_a_journey(
         assert any(first), first
         assert first != second
         assert not all(first)
-    assert naive.records[2].out_of_distribution == (
-        name in OUT_OF_DISTRIBUTION
-    )  # so that this is seen too
+    found = naive.records[2].out_of_distribution
+    assert found == (name in OUT_OF_DISTRIBUTION)  # so that this is seen too
 
 
 def test_records_are_averaged_over_twenty_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,15 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import datasets
 import numpy as np
 import pytest
 import torch
 from commands import BRIEF, vase
+from films import film
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
@@ -210,19 +209,6 @@ def test_one_in_ten_images_is_held_out(tmp_path: Path) -> None:
 # ---- videos ------------------------------------------------------------------------------------
 
 
-def film(path: Path, shades: Sequence[int]) -> Path:
-    """A video of flat frames, one of each shade."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
-        for shade in shades:
-            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), shade, np.uint8), "rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
 def test_the_frames_of_a_video_are_a_domain(tmp_path: Path) -> None:
     shades = range(0, 250, 10)
     clip = film(tmp_path / "clip.MP4", shades)
@@ -282,11 +268,6 @@ def test_a_run_goes_on_with_its_own_images_or_not_at_all(tmp_path: Path) -> None
         build.stream(settings, build.DataOptions())
 
 
-def test_images_that_have_gone_are_missed_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no file and no folder"):
-        own.load(tmp_path / "gone", 16, 1)
-
-
 @pytest.mark.parametrize("domain", ['{domain="own"}', '{domain="mnist", path="x"}'])
 def test_a_path_and_own_images_go_together(domain: str) -> None:
     with pytest.raises(ConfigError, match="go together"):
@@ -335,7 +316,7 @@ class Labelled:
         image = self.images[index]
         if self.form == "pillow":
             return Image.fromarray(image), 7
-        return {"label": 7, "image": image} if self.form == "named" else (image, 7)
+        return {"label": 7, "image": image}
 
 
 def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> None:
@@ -347,22 +328,16 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         "tensor": torch.from_numpy(images),
         "path": tmp_path / "a.npy",
         "memory map": np.load(tmp_path / "a.npy", mmap_mode="r"),
-        "pairs": Labelled(images, "pairs"),
         "named": Labelled(images, "named"),
         "Pillow": Labelled(images, "pillow"),
         "dataset": tensors,
         "loader": DataLoader(tensors, batch_size=8),
         "loader of names": DataLoader(Labelled(images, "named"), batch_size=8),  # type: ignore[arg-type, var-annotated]
-        "loader without labels": DataLoader(TensorDataset(tensors.tensors[0]), batch_size=8),
         "loader of attributes": DataLoader(
             TensorDataset(tensors.tensors[0], torch.zeros(30, 40)), batch_size=8
         ),
-        "stream of pairs": iter([(image, 7) for image in images]),
-        "stream of names": iter([{"image": image, "label": 7} for image in images]),
         "stream of Pillow": (Image.fromarray(image) for image in images),
-        "list of pairs": [(image, 7) for image in images],
         "batches": [images[:8], images[8:16], images[16:24], images[24:]],
-        "generator": (images[k : k + 8] for k in range(0, 30, 8)),
     }
     for name, source in sources.items():
         found = taken(source)
@@ -370,19 +345,11 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         np.testing.assert_array_equal(np.concatenate(found), images, err_msg=name)
 
 
-def test_grey_batches_stay_batches() -> None:
-    images = pixels(30, (16, 12))
-    for source in ([images[:16], images[16:]], DataLoader(TensorDataset(torch.from_numpy(images)))):
-        np.testing.assert_array_equal(np.concatenate(taken(source)), images)
-
-
 @pytest.mark.parametrize(
     ("source", "words"),
     [
         ([{"picture": pixels()}], "No image among 'picture'"),
-        ([(pixels()[0], 1), (pixels()[0, :9], 1)], r"Images 0 to 1 are of different shapes"),
         ([Image.new("F", (9, 9))], r"Image 0 has 32 bits a pixel \(mode F\)"),
-        ([], "the source is empty"),
         ([pixels(shape=(4, 4, 4, 4))], "Images must have shape"),
     ],
 )
@@ -405,13 +372,6 @@ def test_a_model_is_fitted_to_a_folder_of_folders_in_order(folders: Path) -> Non
     assert model.learner_.step == 4
     assert model.transform(np.zeros((2, 20, 20, 1))).shape == (2, 4)
     assert taken(folders, 10, 20)[0].max() == 5
-
-
-def test_frames_that_come_one_by_one_are_gathered() -> None:
-    """As a camera gives them: an array of three or four channels last is one image."""
-    frames = pixels(20)
-    assert [len(each) for each in taken(iter(frames))] == [8, 8, 4]
-    np.testing.assert_array_equal(np.concatenate(taken(iter(frames))), frames)
 
 
 @pytest.mark.parametrize("streaming", [False, True])

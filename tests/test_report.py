@@ -39,6 +39,7 @@ from vase.report import (
     curves,
     decode,
     diagnostics,
+    evidence,
     images,
     latents,
     page,
@@ -106,17 +107,15 @@ def written(probed: RunFolder) -> str:
 # --- the page -------------------------------------------------------------------------------
 
 
-def test_page_needs_nothing_but_itself(written: str) -> None:
+def test_page_needs_nothing_but_itself(probed: RunFolder, written: str) -> None:
     found = Links(written)
     assert len(found.images) == 13
     assert all(source.startswith("data:image/png;base64,") for source in found.images)
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert "script" not in found.tags
     assert not re.search(r"https?://|@import|url\(", written)
-
-
-def test_page_links_lead_somewhere(written: str) -> None:
-    for link in Links(written).links:
+    assert str(probed.path.parent) not in written  # a path of this machine
+    for link in found.links:
         assert not link.startswith("#") or f'id="{link[1:]}"' in written
 
 
@@ -143,8 +142,7 @@ def test_page_tells_the_key_facts(written: str) -> None:
 
 
 def test_what_was_measured_at_an_earlier_step_is_not_shown(written: str) -> None:
-    assert "<td>earlier" not in written
-    assert "</span>earlier" not in written
+    assert ">earlier" not in written
 
 
 def test_text_of_events_is_escaped(written: str) -> None:
@@ -153,31 +151,13 @@ def test_text_of_events_is_escaped(written: str) -> None:
 
 
 def test_figures_lie_beside_the_page_and_are_small(probed: RunFolder, written: str) -> None:
-    files = sorted(path.name for path in probed.figures.iterdir())
-    assert files == [
-        "calibration.png",
-        "curves.png",
-        "dreams-0.png",
-        "dreams-1.png",
-        "latents.png",
-        "readouts.png",
-        "reconstructions-moving.png",
-        "reconstructions-still.png",
-        "timeline.png",
-        "translations-moving.png",
-        "translations-still.png",
-        "traversal-moving.png",
-        "traversal-still.png",
-    ]
-    for path in probed.figures.iterdir():
+    files = list(probed.figures.iterdir())
+    assert len(files) == 13  # as many as the page shows
+    for path in files:
         content = path.read_bytes()
         assert len(content) <= style.MAX_PNG_BYTES
         with Image.open(io.BytesIO(content)) as image:
             assert 1400 <= image.width <= 1600
-
-
-def test_page_names_no_path_of_this_machine(probed: RunFolder, written: str) -> None:
-    assert str(probed.path.parent) not in written
 
 
 def test_page_comes_out_without_probes(unprobed: RunFolder) -> None:
@@ -230,9 +210,6 @@ def test_bands_follow_the_events() -> None:
         BelievedSegment(44, 73, 1),
         BelievedSegment(73, 100, 0),
     )
-
-
-def test_without_events_the_learner_never_moved() -> None:
     assert runs.believed_segments([], 100) == (BelievedSegment(0, 100, 0),)
 
 
@@ -287,27 +264,15 @@ def test_most_informative_latents_come_first() -> None:
     assert latents.most_informative(LATENT_RECORD["domains"][0], 3) == [3, 4, 0]
 
 
-def line(**changes: Any) -> timeline.Timeline:
-    values: dict[str, Any] = {
-        "segments": SEGMENTS,
-        "bands": runs.believed_segments(EVENTS, 100),
-        "metrics": [metric(step, 0) for step in range(0, 100, 5)],
-        "events": EVENTS,
-        "end": 100,
-        "strip": np.zeros((2, 5, 1, 16, 16), dtype=np.float32),
-        "order": (4, 0, 2),
-        "hidden": 3,
-        "matched": {"moving": 0, "still": 1},
-        "masked": {1: [0, 4]},
-        "atypical": 0.5,
-        "alarm": 1000.0,
-        "batch_size": 8,
-    }
-    return timeline.Timeline(**{**values, **changes})
-
-
 def test_timeline_shows_truth_beliefs_and_events() -> None:
-    found = texts(timeline.plot_timeline(line()))
+    line = timeline.Timeline(
+        segments=SEGMENTS, bands=runs.believed_segments(EVENTS, 100),
+        metrics=[metric(step, 0) for step in range(0, 100, 5)], events=EVENTS, end=100,
+        strip=np.zeros((2, 5, 1, 16, 16), dtype=np.float32), order=(4, 0, 2), hidden=3,
+        matched={"moving": 0, "still": 1}, masked={1: [0, 4]}, atypical=0.5, alarm=1000.0,
+        batch_size=8,
+    )  # fmt: skip
+    found = texts(timeline.plot_timeline(line))
     assert {"moving", "still", "environment 0", "environment 1"} <= set(found)
     assert {"new 0", "new 1", "returned 0", "alarm", "3 more are at rest throughout"} <= set(found)
 
@@ -368,13 +333,8 @@ def test_readouts_note_best_and_change() -> None:
     assert len(figure.axes) == 2
     assert figure.axes[1].get_yscale() == "log"
     assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
-
-
-def test_readouts_without_position_have_one_panel() -> None:
-    colours = style.domain_colours(["moving", "still"])
-    assert (
-        len(readouts.plot_readouts(probe_record(position=False), SEGMENTS, 100, colours).axes) == 1
-    )
+    resting = readouts.plot_readouts(probe_record(position=False), SEGMENTS, 100, colours)
+    assert len(resting.axes) == 1
 
 
 def test_labels_are_spread_but_stay_inside() -> None:
@@ -427,10 +387,6 @@ def test_traversal_sets_one_latent_and_holds_the_others(networks: Networks) -> N
     )
 
 
-def test_traversal_has_nine_values_from_minus_two_to_two() -> None:
-    assert decode.TRAVERSAL_VALUES.tolist() == [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2]
-
-
 def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> None:
     seen = decode.traverse_latents(
         networks, np.zeros((1, 16, 16), np.float32), environment(0), [3, 0]
@@ -438,11 +394,8 @@ def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> Non
     labels = [latents.latent_label(3, "x position", 2.13), latents.latent_label(0, "", 0.5)]
     found = texts(images.plot_traversal(seen, labels, "moving", "#0072B2"))
     assert {"x position", "z3, 2.1 nats", "z0", "0.5 nats", "−2", "0", "+0.5"} <= set(found)
-
-
-def test_traversal_of_no_latents_is_still_a_figure(networks: Networks) -> None:
-    seen = decode.traverse_latents(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
-    assert style.png(images.plot_traversal(seen, [], "moving", "#0072B2"))
+    none = decode.traverse_latents(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
+    assert style.png(images.plot_traversal(none, [], "moving", "#0072B2"))
 
 
 def test_dreams_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
@@ -473,9 +426,6 @@ def test_mosaic_puts_images_in_their_places() -> None:
     assert picture[0, 0, 0] == 0
     np.testing.assert_allclose(picture[6:, 12:], 0.5)
     np.testing.assert_allclose(picture[4:6], 1)
-
-
-def test_mosaic_keeps_colour() -> None:
     red = np.zeros((1, 1, 3, 4, 4), dtype=np.float32)
     red[:, :, 0] = 1
     assert images.mosaic(red)[0, 0].tolist() == [1, 0, 0]
@@ -551,10 +501,7 @@ def test_noisy_figure_is_made_small() -> None:
 
 
 def test_domains_with_like_names_get_files_of_their_own() -> None:
-    same = [
-        pictures.ReportFigure("dreams-a", b"1", ""),
-        pictures.ReportFigure("dreams-a", b"2", ""),
-    ]
+    same = [pictures.ReportFigure("dreams-a", content, "") for content in (b"1", b"2")]
     assert pictures.file_names(same) == {"dreams-a.png": b"1", "dreams-a-2.png": b"2"}
 
 
@@ -569,13 +516,11 @@ def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:
 
 def decision(step: int, kind: str, environment: int, **distances: float) -> dict[str, Any]:
     numbers = {name.removeprefix("e"): distance for name, distance in distances.items()}
-    evidence = {"distance_nats": numbers, "tolerance_nats": 0.6}
-    return {"step": step, "kind": kind, "environment": environment, "evidence": evidence}
+    rests_on = {"distance_nats": numbers, "tolerance_nats": 0.6}
+    return {"step": step, "kind": kind, "environment": environment, "evidence": rests_on}
 
 
 def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -> None:
-    from vase.report import evidence
-
     first = {"step": 0, "kind": "new", "environment": 0, "evidence": {}}
     told = evidence.decision_events(
         [first, *(decision(k, "dismissed", 0, e0=0.1) for k in range(1, 60))]
@@ -585,8 +530,6 @@ def test_only_events_that_rest_on_distances_are_drawn_and_the_latest_of_them() -
 
 
 def test_a_decision_is_a_row_with_a_dot_for_every_known_environment_and_a_ring() -> None:
-    from vase.report import evidence
-
     told = [decision(302, "new", 1, e0=2e4), decision(602, "returned", 0, e0=0.02, e1=3.0)]
     axes = evidence.plot_decision_distances(told, {0: "red", 1: "blue"}).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [

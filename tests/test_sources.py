@@ -15,17 +15,13 @@ from tiny_datasets import (
     Setting,
     dotted,
     is_digits,
-    setting_fixture,
     write,
     zipped,
 )
 
-from vase.domains import catalogue, idx, local, sources
+from vase.domains import idx, sources
 from vase.domains.catalogue import checksum
 from vase.errors import DataError
-
-setting = pytest.fixture(setting_fixture, name="setting")
-
 
 # --- folders on this machine -----------------------------------------------------------------
 
@@ -191,25 +187,3 @@ def test_a_failed_write_keeps_the_old_file(
     with pytest.raises(KeyboardInterrupt):
         sources.fetch(["digits"], data_dir=data)
     assert [path.read_bytes() for path in setting.cache.iterdir()] == [b"old"]
-
-
-# --- the real records ------------------------------------------------------------------------
-
-
-def test_the_real_records_are_complete() -> None:
-    assert list(catalogue.DATASETS) == ["mnist", "fashion-mnist"]
-    files = [file for dataset in catalogue.DATASETS.values() for file in dataset.files]
-    assert len({file.sha256 for file in files}) == 8
-    assert all(len(bytes.fromhex(file.sha256)) == 32 for file in files)
-    for dataset in catalogue.DATASETS.values():
-        assert len(dataset.mirrors) >= 2
-        assert all(mirror.startswith("https://") for mirror in dataset.mirrors)
-        assert dataset.packages
-        assert dataset.mirror_timeout_s <= 10
-
-
-def test_the_cache_lies_in_the_user_s_cache_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert local.cache_folder().name.lower() in ("vase", "cache")

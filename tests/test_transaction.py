@@ -151,32 +151,6 @@ def test_a_loss_that_is_not_finite_changes_nothing_but_the_count_of_steps() -> N
     assert same(photograph(subject), before)
 
 
-@pytest.mark.parametrize(
-    "decision", [Decision("new", 1), Decision("deferred", 0), Decision("returned", 1)]
-)
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_images_that_are_not_finite_are_skipped_whatever_is_decided(
-    decision: Decision, value: float
-) -> None:
-    """A record with moments that are not finite would spoil every replayed batch after it."""
-    subject = learner()
-    play(subject, Decision("new", 0))
-    if decision.kind == "returned":
-        play(subject, Decision("new", 1))
-        play(subject, Decision("returned", 0))
-    play(subject, Decision("same", 0))
-    step, before = subject.step, photograph(subject)
-    spoilt = vectors(99)
-    spoilt[1, 2] = value
-    assert play(subject, decision, spoilt).decision.kind == "skipped"
-    assert subject.step == step + 1
-    subject.step, subject.skipped = step, 0
-    assert same(photograph(subject), before)
-    play(subject, decision)
-    for _ in range(3):
-        assert play(subject, Decision("same", subject.environments.current)).learnt
-
-
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_first_batch_that_is_not_finite_leaves_a_fresh_learner(value: float) -> None:
     subject, fresh = learner(), learner()
@@ -279,17 +253,9 @@ class EagerDetector(BlockDetector):
 
 def test_a_new_environment_on_probation_takes_the_place_of_the_present_one() -> None:
     """It used to end in "index 2 is out of bounds"."""
-    settings = config.load(
-        "toy",
-        [
-            "model.hidden=8",
-            "model.encoder_channels=4",
-            "model.decoder_channels=4",
-            "stream.size=16",
-            "model.space_to_depth=1",
-            "detection.min_visit=1000",  # longer than any
-        ],
-    )
+    small = ["model.hidden=8", "model.encoder_channels=4", "model.decoder_channels=4"]
+    small += ["stream.size=16", "model.space_to_depth=1"]
+    settings = config.load("toy", [*small, "detection.min_visit=1000"])  # longer than any
     subject = build.learner(settings, (1, 16, 16), detector=EagerDetector)
     solids, strokes = sprites("solids", 50, 8, 0), sprites("strokes", 50, 8, 0)
     domains = [
@@ -310,34 +276,6 @@ def test_a_new_environment_on_probation_takes_the_place_of_the_present_one() -> 
     assert kinds == [("new", 0), ("new", 1), ("reopened", 1), ("returned", 0)]
     assert list(subject.environments.records) == [0]
     assert subject.observe(torch.from_numpy(domains[0].sample(generator, 32)[0])).learnt
-
-
-# ---- decisions that cannot be carried out ------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "impossible",
-    [
-        Decision("same", 1),
-        Decision("new", 3),
-        Decision("new", 0),
-        Decision("returned", 5),
-        Decision("returned", 0),
-        Decision("reopened", 0),
-        Decision("reopened", 0, discards=True),
-        Decision("returned", 1, discards=True),
-    ],
-)
-def test_a_decision_that_cannot_be_carried_out_is_refused_in_a_sentence(
-    impossible: Decision,
-) -> None:
-    subject = learner()
-    for decision in (Decision("new", 0), Decision("new", 1), Decision("returned", 0)):
-        play(subject, decision)
-    before = photograph(subject)
-    with pytest.raises(VaseError, match=r"PlaybackDetector decided .* cannot be carried out"):
-        play(subject, impossible)
-    assert same(photograph(subject), before)
 
 
 # ---- ten thousand decisions --------------------------------------------------------------------
@@ -379,7 +317,8 @@ class Expected:
         if count:
             found += [Decision("new", count - 1)]
         if count < 2 or here < count - 1:
-            found += [Decision("reopened", here, discards=True)]
+            found += [Decision("reopened", here, discards=discards) for discards in (True, False)]
+            found += [Decision("returned", k, discards=True) for k in range(count) if k != here]
         return found
 
     def follow(self, decision: Decision) -> None:
@@ -457,7 +396,9 @@ def sequence(seed: int) -> int:
                 failing_step(subject, expected, images, FAILURES[draw.integers(len(FAILURES))])
             elif fate < 0.2:
                 wrong = expected.impossible()
-                with pytest.raises(VaseError, match="cannot be carried out"):
+                with pytest.raises(
+                    VaseError, match=r"PlaybackDetector decided .* cannot be carried out"
+                ):
                     play(subject, wrong[draw.integers(len(wrong))], images)
             elif fate < 0.3 and expected.known:
                 images[0] = draw.choice([np.nan, np.inf])
@@ -506,8 +447,6 @@ def test_ten_thousand_random_decisions_leave_everything_consistent() -> None:
 
 # ---- rules by name, and what is saved of a detector --------------------------------------------
 
-NUMBER = 3
-
 
 class NoUpdate:
     """A class that can only be saved."""
@@ -529,9 +468,6 @@ class NoState:
     ("rule", "words"),
     [
         ("publishd", r"no change detector called 'publishd'\. Did you mean 'published'"),
-        ("no_such_module:It", "there is no module 'no_such_module'"),
-        (f"{__name__}:Missing", "has no 'Missing'"),
-        (f"{__name__}:NUMBER", "is not a change detector: it cannot be called"),
         (f"{__name__}:NoState", "it has no state_dict and no load_state_dict"),
         (f"{__name__}:NoUpdate", r"NoUpdate' is not a change detector: it has no update\."),
         (f"{__name__}.PlaybackDetector", "as module:attribute"),

@@ -4,15 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import check_estimator
-from torch.utils.data import DataLoader, TensorDataset
 
 from vase import VASE, InputError
-from vase.nets import Architecture, Networks
 from vase.report.decode import Traversal
 from vase.report.images import mosaic, plot_traversal, vectors_as_stripes
 
@@ -67,27 +64,6 @@ def test_what_comes_back_is_vectors(seen: VASE, tmp_path: Path) -> None:
         seen.partial_fit(np.zeros((4, 7)))
 
 
-def test_a_new_environment_decodes_as_the_others_do() -> None:
-    networks = Networks(Architecture(channels=LENGTH, height=1, width=1, latents=4, hidden=16))
-    z = torch.randn(3, 4)
-    first, second = (networks.decoder(z, torch.full((3,), index)) for index in (0, 9))
-    assert first.shape == (3, LENGTH, 1, 1)
-    torch.testing.assert_close(first, second)
-
-
-@pytest.mark.parametrize("labelled", [False, True])
-def test_loaders_and_datasets_of_vectors(labelled: bool) -> None:
-    values, labels = torch.from_numpy(vectors(40, 0)), torch.arange(40)
-    dataset = TensorDataset(values, labels) if labelled else TensorDataset(values)
-    by_loader = model().fit(DataLoader(dataset, batch_size=16))
-    by_dataset = model().fit(dataset, batch_size=16)
-    by_array = model().fit(values, batch_size=16)
-    expected = by_array.transform(values)
-    assert by_array.learner_.step == 3
-    np.testing.assert_array_equal(by_loader.transform(values), expected)
-    np.testing.assert_array_equal(by_dataset.transform(values), expected)
-
-
 def test_the_advice_for_vectors_is_to_scale_them() -> None:
     with pytest.raises(InputError, match=r"vectors must lie in \[0, 1\].*MinMaxScaler"):
         model().partial_fit(np.full((4, 5), 3.0))
@@ -103,13 +79,6 @@ def test_integers_are_refused_and_not_guessed_at(kind: type) -> None:
 def test_what_is_no_source_is_refused(source: object) -> None:
     with pytest.raises(InputError, match="is no source of images"):
         model().fit(source)
-
-
-def test_what_cannot_be_fitted_leaves_the_model_as_it_was() -> None:
-    subject = model().fit(vectors(64, 0))
-    with pytest.raises(InputError, match="5 x 5 pixels are too small"):
-        subject.fit(np.zeros((9, 5, 5)))
-    assert subject.learner_.step == 1
 
 
 def test_a_traversal_of_vectors_frames_the_stripes_that_it_shows() -> None:

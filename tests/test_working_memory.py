@@ -9,22 +9,28 @@ from typing import Any
 
 import pytest
 import torch
-from test_transaction import FailureError, PlaybackDetector, broken, photograph, play, same, vectors
+from test_transaction import (
+    VECTORS,
+    FailureError,
+    PlaybackDetector,
+    at_the_end,
+    in_the_networks,
+    photograph,
+    play,
+    same,
+    vectors,
+)
 
 from vase import build, config
 from vase.errors import ConfigError
-from vase.lifelong import learner as learning
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import restore, state
 from vase.lifelong.working_memory import WorkingMemory, redundant, uses_memory
-from vase.nets import Architecture
-from vase.records import Decision, Event, Observation
+from vase.records import Decision, Observation
 from vase.settings import LearnerSettings, MemorySettings
 from vase.training.data_parallel import DataParallelLearner
-from vase.training.recorder import with_terms
 
 CPU = torch.device("cpu")
-VECTORS = Architecture(channels=3, height=1, width=1, latents=2, hidden=6, environments=1)
 NEW, SAME = Decision("new", 0), Decision("same", 0)
 
 
@@ -137,12 +143,6 @@ def test_it_is_used_where_frames_depend_on_one_another() -> None:
     assert not uses_memory(MemorySettings(use="always", frames=0), 100.0)
 
 
-def test_a_memory_smaller_than_a_step_repeats_its_frames() -> None:
-    subject = learner(frames=4)
-    assert observe(subject, 3, 8)[-1].learnt
-    assert len(subject.memory) == 4
-
-
 def settings(**memory: Any) -> LearnerSettings:
     memory = {"use": "always", "frames": 64, "frames_per_step": 8, **memory}
     return LearnerSettings.model_validate(
@@ -244,17 +244,9 @@ def test_what_is_not_taken_to_be_of_the_environment_does_not_enter(kind: Any) ->
     assert subject.memory is before
 
 
-def in_the_networks(subject: Learner, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(subject.networks.decoder, "forward", broken)
-
-
-def at_the_end(subject: Learner, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(learning, "updated", broken)
-
-
 @pytest.mark.parametrize("fail", [in_the_networks, at_the_end])
 def test_a_step_that_fails_leaves_it_as_it_was(
-    fail: Callable[[Learner, pytest.MonkeyPatch], None],
+    fail: Callable[[Learner, pytest.MonkeyPatch], Decision | None],
 ) -> None:
     subject = learner()
     observe(subject, 20, 8)
@@ -349,18 +341,3 @@ def test_devices_that_could_not_share_a_step_from_the_memory_are_refused() -> No
     overrides = ["stream.batch_size=12", "replay.ratio=0.35", "training.accelerator=cpu"]
     with pytest.raises(ConfigError, match="a step from the working memory evenly: 13 is no"):
         build.devices(config.load("toy", [*overrides, "training.devices=4"]))
-
-
-def test_a_log_of_some_steps_shows_what_the_steps_between_them_learnt() -> None:
-    def seen(step: int, decision: Decision, **terms: float) -> Observation:
-        return Observation(step, decision, terms, 12.0, (1.0,) * len(terms), (), 0.0, ())
-
-    learnt, waits = seen(3, SAME, loss=2.0), seen(4, SAME)
-    assert with_terms(waits, learnt).terms == {"loss": 2.0}
-    assert with_terms(waits, learnt).step == 4
-    assert with_terms(waits, None) == waits
-    for kind, index in (("deferred", 0), ("new", 1), ("same", 1)):
-        other = seen(4, Decision(kind, index))  # type: ignore[arg-type]
-        assert with_terms(other, learnt) == other
-    event = replace(waits, events=(Event(4, "snapshot", 0, ""),))
-    assert with_terms(event, learnt).events == event.events

@@ -1,7 +1,7 @@
 """Stand-ins for data sets and their sources: two tiny sets, a local mirror, fake clients.
 
 The sets have the file names of MNIST. The mirror is a server on 127.0.0.1; a client is a small
-shell script on PATH. A test file makes fixtures of the three functions `*_fixture`.
+shell script on PATH. conftest.py hands the three fixtures to every test.
 """
 
 import gzip
@@ -65,7 +65,8 @@ class Setting:
         self.datasets["digits"] = replace(self.datasets["digits"], **changes)  # type: ignore[arg-type]
 
 
-def setting_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
+@pytest.fixture
+def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setting:
     datasets = {
         "digits": record("digits", "Digits", DIGITS, ("digits", "Digits/raw", ".")),
         "clothes": record("clothes", "Clothes", CLOTHES, ("clothes", "Clothes/raw", ".")),
@@ -115,7 +116,8 @@ class Mirror:
     hang: threading.Event | None = None
 
 
-def mirror_fixture() -> Iterator[Mirror]:
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
     state = Mirror()
 
     class Handler(BaseHTTPRequestHandler):
@@ -160,7 +162,8 @@ def serve(mirror: Mirror, files: Contents, below: str = "") -> None:
 # --- fake clients ----------------------------------------------------------------------------
 
 
-def program_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PutProgram:
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PutProgram:
     """Return a function that puts a shell script on PATH, where nothing else is."""
     folder = tmp_path / "bin"
     folder.mkdir()
