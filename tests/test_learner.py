@@ -20,18 +20,14 @@ from vase.lifelong.loss import (
     StepContext,
     forward_pass,
     loss_terms,
-    mean_terms,
-    total_loss,
 )
 from vase.lifelong.replay import PastEnvironments, ReplayBatch, generate, latents
 from vase.lifelong.state import restore, state
 from vase.lifelong.weights import frozen, grown
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
-from vase.objective.capacity import Capacity, capacity_penalty
-from vase.objective.likelihood import reconstruction
+from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
-from vase.objective.proximity import decoder_proximity, encoder_proximity
 from vase.records import Observation
 from vase.settings import LearnerSettings
 
@@ -177,28 +173,6 @@ def passed(
     return seen, loss_terms(seen, QUICK)
 
 
-def test_the_shared_pass_equals_separate_passes() -> None:
-    """The fast path against the obvious one: present and replayed images on their own."""
-    nets, snapshot = networks(0), networks(1)
-    images = torch.rand(6, 1, SIDE, SIDE)
-    noise = torch.randn(6, 5)
-    past = PastEnvironments.of([ALL], "marginal", CPU)
-    replayed = generate(snapshot, past, 4, torch.Generator().manual_seed(0))
-    _, terms = passed(nets, images, noise, replayed)
-
-    mask = torch.as_tensor(SOME.mask)
-    used = gaussian.masked(nets.encoder(images), mask)
-    logits = nets.decoder(gaussian.sample(used, noise) * mask, torch.ones(6, dtype=torch.long))
-    torch.testing.assert_close(terms["reconstruction"], reconstruction(logits, images))
-    torch.testing.assert_close(terms["kl"], gaussian.kl_to_prior(used))
-    again = nets.encoder(replayed.images)
-    near = encoder_proximity(replayed.posterior, again, "kl")
-    torch.testing.assert_close(terms["encoder_proximity"], near)
-    decoded = nets.decoder(replayed.z, replayed.environment)
-    far = decoder_proximity(replayed.logits, decoded)
-    torch.testing.assert_close(terms["decoder_proximity"], far)
-
-
 def test_proximity_to_a_snapshot_of_oneself_is_zero() -> None:
     nets = networks()
     past = PastEnvironments.of([ALL], "marginal", CPU)
@@ -217,13 +191,6 @@ def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
     per_latent = gradient.view(2, 5, -1).abs().sum(dim=(0, 2))
     assert (per_latent[~torch.as_tensor(SOME.mask)] == 0).all()
     assert (per_latent[torch.as_tensor(SOME.mask)] > 0).all()
-
-
-def test_the_classifier_sends_no_gradient_to_the_encoder() -> None:
-    nets = networks()
-    _, terms = passed(nets, torch.rand(6, 1, SIDE, SIDE), torch.randn(6, 5), None)
-    terms["classifier"].sum().backward()
-    assert all(parameter.grad is None for parameter in nets.encoder.parameters())
 
 
 def test_moments_are_those_of_the_mixture() -> None:
@@ -314,44 +281,6 @@ def test_the_past_is_replayed_beside_single_images_too(at_the_switch: State) -> 
     run(subject, SWITCH + 20)
     observation = subject.observe(shown(0)[:1])
     assert observation.decision.kind == "deferred" or "encoder_proximity" in observation.terms
-
-
-def parts_of_the_loss(
-    subject: Learner, images: torch.Tensor
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """The mean terms of a batch, and their weighted sum."""
-    now = subject.context()
-    noise = torch.randn(len(images), ARCHITECTURE.latents)
-    count = subject.settings.replay.count(len(images))
-    batch = Batch(images, noise, subject.replay(count, now.past))
-    means = mean_terms(loss_terms(forward_pass(subject.networks, batch, now), subject.settings))
-    return means, total_loss(means, now, subject.settings)
-
-
-def test_the_loss_is_the_documented_sum(at_the_switch: State) -> None:
-    """Plain VAE: the negative evidence lower bound. Otherwise: controlled capacity and the past."""
-    images = shown(0)
-    plain = resumed(at_the_switch, entangled=True, classifier_weight=0.0)
-    means, total = parts_of_the_loss(plain, images)
-    torch.testing.assert_close(total, means["reconstruction"] + means["kl"])
-
-    full = resumed(
-        at_the_switch,
-        replay__encoder_weight=2.0,
-        replay__decoder_weight=3.0,
-        classifier_weight=0.5,
-    )
-    run(full, SWITCH + 20)
-    means, total = parts_of_the_loss(full, images)
-    capacity = full.environments.present.capacity.nats
-    expected = (
-        means["reconstruction"]
-        + capacity_penalty(means["kl"], capacity, QUICK.objective)
-        + 2 * means["encoder_proximity"]
-        + 3 * means["decoder_proximity"]
-        + 0.5 * means["classifier"]
-    )
-    torch.testing.assert_close(total, expected)
 
 
 @pytest.mark.parametrize("infer", [False, True])
