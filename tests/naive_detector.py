@@ -474,33 +474,13 @@ class NaiveDetector:
 
     def agree(self) -> bool:
         """By the F ratio over the correlation time, which steps between neighbours tell."""
-        steps, variances = [], []
-        for chunk in self.chunks:
-            steps.append(np.mean([sum((y - x) ** 2) for x, y in itertools.pairwise(chunk)]))
-            variances.append(sum(np.var(column, ddof=1) for column in chunk.T))
-        rho = 1 - np.mean(steps) / (2 * np.mean(variances) + 1e-12)
-        time = max(1.0, (1 + rho) / max(1 - rho, 1e-6))
+        time = time_within(self.chunks)
         return time > i.DEPENDENT or f_ratio(self.chunks) <= self.settings.max_f_ratio * time
 
     def mixed(self) -> bool:
-        """Whether the chunks fit a mixture of the present environment and an absent one."""
-        present = self.present
-        found = [present.describe(chunk) for chunk in self.chunks]
-        mean = sum(first for first, _ in found) / len(found)
-        own = present.moments
-        for key, known in self.environments.items():
-            if key == self.current or known.axes is None:
-                continue
-            other = present.moments_of(known)
-            share = on_the_way(own[0], other[0], mean)
-            present.moments = tuple((1 - share) * own[k] + share * other[k] for k in (0, 1))
-            ratios = [present.ratio(each) for each in found]
-            present.moments = own
-            images = 2 * b.CHUNK * present.span / (b.CHUNK + present.span)
-            distance = (median(ratios) - present.usual_ratio()[0]) / images
-            if i.LEAST < share < i.MOST and distance <= self.settings.tolerance:
-                return True
-        return False
+        absent = [e for k, e in self.environments.items() if k != self.current and e.axes]
+        found = [mixture(self.present, each, self.chunks) for each in absent]
+        return any(distance <= self.settings.tolerance for _, distance in found)
 
     def discarded(self) -> bool:
         """Whether the present environment was too short, or but a transition."""
@@ -538,6 +518,30 @@ class NaiveDetector:
         self.present.partial = []
         self.present.record(chunks, steps[1:])
         return {**found, "discards": discards}
+
+
+def time_within(chunks: list[Any]) -> float:
+    """Correlation time of frames within chunks, by the steps between neighbours."""
+    steps, variances = [], []
+    for chunk in chunks:
+        steps.append(np.mean([sum((y - x) ** 2) for x, y in itertools.pairwise(chunk)]))
+        variances.append(sum(np.var(column, ddof=1) for column in chunk.T))
+    rho = 1 - np.mean(steps) / (2 * np.mean(variances) + 1e-12)
+    return float(max(1.0, (1 + rho) / max(1 - rho, 1e-6)))
+
+
+def mixture(present: Environment, other: Environment, chunks: list[Any]) -> tuple[float, float]:
+    """The share of another environment in chunks, and how far these are from such a mixture."""
+    found = [present.describe(chunk) for chunk in chunks]
+    mean = sum(first for first, _ in found) / len(found)
+    own, along = present.moments, present.moments_of(other)
+    share = on_the_way(own[0], along[0], mean)
+    present.moments = tuple((1 - share) * own[k] + share * along[k] for k in (0, 1))
+    ratios = [present.ratio(each) for each in found]
+    present.moments = own
+    images = 2 * b.CHUNK * present.span / (b.CHUNK + present.span)
+    distance = (median(ratios) - present.usual_ratio()[0]) / images
+    return share, distance if i.LEAST < share < i.MOST else math.inf
 
 
 def f_ratio(chunks: list[Any]) -> float:

@@ -11,14 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vase.detection import AtypicalityDetector, PublishedDetector
+from vase.detection import AtypicalityDetector, PublishedDetector, detector_class
 from vase.detection.protocol import deferred_batches
 from vase.detection.published import decide
-from vase.errors import VaseError
+from vase.errors import ConfigError, VaseError
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import restore, state
 from vase.nets import Architecture
 from vase.objective.atypicality import atypicality
+from vase.objective.moments import Moments
 from vase.records import Decision
 from vase.settings import DetectionSettings, LearnerSettings
 
@@ -191,6 +192,63 @@ def test_the_published_rule_asks_for_the_loss_and_for_equal_masks(
 ) -> None:
     decision = published(loss, masks_agree, guess)
     assert (decision.kind, decision.environment) == (kind, where)
+
+
+class Seen:
+    """A model of three latents of which each question has its own answer."""
+
+    present, mask_threshold = 0, 0.5
+
+    def classify(self, images: torch.Tensor) -> Any:
+        return np.array([-3.0, -0.1])
+
+    def evaluate(self, images: torch.Tensor, environment: int) -> Moments:
+        assert environment == 1
+        return Moments(np.array([0.0, 3.0, 0.0, 51.2345, 7.0]), np.ones(5), 64.0)
+
+    def moments(self, environment: int) -> Moments:
+        return Moments(np.array([0.1, 0.2, 0.3, 40.9876, 9.0]), np.ones(5), 64.0)
+
+    def mask(self, environment: int) -> Any:
+        return np.array([True, False, True])
+
+
+@pytest.mark.parametrize(("kappa", "kind"), [(1.3, "returned"), (1.2, "new")])
+def test_the_published_rule_asks_the_guessed_environment_what_the_batch_costs(
+    kappa: float, kind: str
+) -> None:
+    model: Any = Seen()
+    detector = PublishedDetector(DetectionSettings(kappa=kappa), model)
+    detector.update(vectors(0))
+    found = detector.update(vectors(1))
+    assert (found.kind, found.environment) == (kind, 1)
+    assert found.numbers == {
+        "guess": 1, "loss_nats": 51.23, "recorded_nats": 40.99, "kappa": kappa, "masks_agree": True,
+    }  # fmt: skip
+    assert "costs 51 nats against 41 on record, and the masks agree" in found.reason
+
+
+METHODS = ("update", "state_dict", "load_state_dict")
+NoUpdate, NoState, NoLoading = (
+    type("Partly", (), {name: print for name in METHODS if name != lacking}) for lacking in METHODS
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("publishd", r"There is no change detector called 'publishd'\. Did you mean 'published'"),
+        (f"{__name__}:NoUpdate", r"is not a change detector: it has no update\."),
+        (f"{__name__}:NoState", r"is not a change detector: it has no state_dict\."),
+        (f"{__name__}:NoLoading", r"is not a change detector: it has no load_state_dict\."),
+        ("feature-statistics", r"detection\.rule: .*removed"),
+        ("oracle", r"The oracle has to be told: set detection\.options\.switches"),
+    ],
+)
+def test_a_rule_that_cannot_be_one_is_refused(rule: str, words: str) -> None:
+    model: Any = Seen()
+    with pytest.raises(ConfigError, match=words):
+        detector_class(rule)(DetectionSettings.model_construct(options={}), model)
 
 
 # ---- the oracle, and one environment for ever --------------------------------------------------

@@ -163,7 +163,7 @@ class BlockDetector:
         known = self.environments[self.current]
         if wait.chunks and ratio > OTHER * max(wait.ratios):  # what was deferred is not of this
             wait = replace(wait, chunks=(), ratios=(), steps=())
-        if step > CUT * max(usual_step(known), *wait.steps, 0.0):  # this chunk is of both sides
+        if step > CUT * max((usual_step(known), *wait.steps)):  # this chunk is of both sides
             wait = Wait(batches=wait.batches, images=wait.images, reported=wait.reported, cut=True)
             chunks = ()
         most = max(identification.MIN_CHUNKS, self.settings.max_pooled_images // CHUNK)
@@ -318,7 +318,7 @@ def _of(known: BlockStatistics, chunks: tuple[Array, ...]) -> tuple[Array, ...]:
     assert known.axes is not None
     ratios = likelihood_ratio(known, described(np.stack(chunks), known.axes))
     usual = max(float(np.median(ratios)), known.blocks.shape[1])
-    return tuple(c for c, ratio in zip(chunks, ratios, strict=True) if ratio <= STRAY * usual)
+    return tuple(chunks[k] for k in np.flatnonzero(ratios <= STRAY * usual))
 
 
 def _saved(record: BlockTest | BlockStatistics | Wait) -> dict[str, Any]:

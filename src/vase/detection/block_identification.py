@@ -19,6 +19,7 @@ worst among many, and so are biased against it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -105,7 +106,7 @@ class BlockEvidence:
 
 
 def candidate(
-    environment: int, known: BlockStatistics, chunks: Sequence[Array], waited: int = 0
+    environment: int, known: BlockStatistics, chunks: Sequence[Array], waited: int
 ) -> Candidate:
     """How far chunks of features [32, F] are from an environment, and how certain that is.
 
@@ -125,7 +126,7 @@ def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
     """The median of an environment's own ratios, and their standard deviation upwards."""
     size = known.blocks.shape[1]
     if len(known.ratios) < MIN_OWN_RATIOS:
-        return float(size), max(2 * float(np.sqrt(size)), *known.ratios, 0.0)
+        return float(size), max((2 * float(np.sqrt(size)), *known.ratios))
     ratios = np.array(known.ratios)
     median = float(np.median(ratios))
     upwards = (float(np.quantile(ratios, 0.95)) - median) / 1.645
@@ -193,10 +194,12 @@ def between(
     for environment, known in absent.items():
         other = moments_along(present.axes, known)
         share = _share(present.moments[:size], other[:size], descriptors.mean(0)[:size])
+        if not LEAST < share < MOST:
+            continue
         mixture = replace(present, moments=(1 - share) * present.moments + share * other)
         ratios = likelihood_ratio(mixture, descriptors)
         distance = (float(np.median(ratios)) - usual) / (2 * effective_images(present))
-        if LEAST < share < MOST and distance <= tolerance:
+        if distance <= tolerance:
             return environment, share
     return None
 
@@ -215,7 +218,7 @@ def transition_divergence(
     last = described(np.stack(chunks), present.axes).mean(0)
     share = _share(first[:size], last[:size], present.moments[:size])
     if not LEAST < share < MOST:
-        return float("inf")
+        return math.inf
     mixed = (1 - share) * first + share * last
     own, both = (variance_along(each, present.axes) for each in (present.moments, mixed))
     apart = (mixed[:size] - present.moments[:size]) ** 2
@@ -235,9 +238,9 @@ def moments_along(axes: Axes, known: BlockStatistics) -> Array:
 
 
 def _share(first: Array, second: Array, mean: Array) -> float:
-    """How far `mean` is on the way from `first` to `second`, [F] each, between 0 and 1."""
+    """How far `mean` is on the way from `first`, 0, to `second`, 1; [F] each."""
     apart = second - first
-    return float(np.clip((mean - first) @ apart / max(float(apart @ apart), 1e-12), 0, 1))
+    return float((mean - first) @ apart / max(float(apart @ apart), 1e-12))
 
 
 # ---- the decision -----------------------------------------------------------------------------
