@@ -234,21 +234,20 @@ def test_a_masked_latent_cannot_be_dragged_where_it_is_masked(page: Page) -> Non
     expect(page.get_by_text("used in 0")).to_have_count(3)
 
 
-def test_an_image_that_is_dropped_is_looked_at(page: Page) -> None:
-    def drop(name: str, content: bytes) -> None:
-        page.locator("input[type=file]").set_input_files(
-            [{"name": name, "mimeType": "image/png", "buffer": content}]
-        )
+def test_an_image_that_is_dropped_is_looked_at(page: Page, tmp_path: Path) -> None:
+    def drop(name: str) -> None:
+        page.locator("input[type=file]").set_input_files(tmp_path / name)
 
     answer = page.get_by_alt_text("the image that is looked at")
     before = answer.get_attribute("src") or ""
-    file = io.BytesIO()
-    Image.fromarray(np.full((40, 50, 3), 200, dtype=np.uint8)).save(file, format="PNG")
-    drop("own.png", file.getvalue())
+    Image.fromarray(np.full((40, 50, 3), 200, dtype=np.uint8)).save(tmp_path / "own.png")
+    drop("own.png")
     expect(answer).not_to_have_attribute("src", before)
-    drop("large.png", b"0" * (MAX_UPLOAD_BYTES + 1))
+    (tmp_path / "large.png").write_bytes(b"0" * (MAX_UPLOAD_BYTES + 1))
+    drop("large.png")
     expect(page.get_by_text("one of more than 20 MB")).to_be_visible()
-    drop("bad.png", b"nothing")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    drop("bad.png")
     expect(page.get_by_text("'bad.png' is no image")).to_be_visible()
 
 
