@@ -13,7 +13,7 @@ from vase.domains.stream import Schedule, Stream
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.environments import Environment
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
-from vase.lifelong.learner import MAX_SKIPPED, Learner
+from vase.lifelong.learner import Learner
 from vase.lifelong.loss import (
     Batch,
     ForwardPass,
@@ -285,37 +285,6 @@ def test_the_snapshot_is_refreshed_every_tau_steps() -> None:
     observations = run(subject, 8)
     steps = [event.step for o in observations for event in o.events if event.kind == "snapshot"]
     assert steps == [3, 6]
-
-
-def test_a_batch_whose_loss_is_no_number_is_left_out_and_eight_end_the_run() -> None:
-    subject = learner()
-    run(subject, 3)
-    before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
-    with torch.no_grad():
-        subject.networks.decoder.latents.bias[0] = before["decoder.latents.bias"][0] = torch.nan
-    observations = run(subject, 3 + MAX_SKIPPED - 1)
-    assert moves(observations) == [("skipped", 0)] * (MAX_SKIPPED - 1)
-    assert not any(seen.learnt for seen in observations)
-    with pytest.raises(VaseError, match=r"step 10 was skipped \(8 in a row\): its loss"):
-        run(subject, 3 + MAX_SKIPPED)
-    for name, value in subject.networks.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
-
-
-def test_a_gradient_that_is_no_number_changes_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = learner()
-    run(subject, 3)
-    before = {name: value.clone() for name, value in subject.networks.state_dict().items()}
-    weight = subject.networks.encoder.posterior.weight
-    handle = weight.register_hook(lambda gradient: gradient * torch.inf)
-    observations = run(subject, 4)
-    handle.remove()
-    assert moves(observations) == [("skipped", 0)]
-    for name, value in subject.networks.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    run(subject, 5)
-    assert subject.skipped == 0
-    assert all(value.isfinite().all() for value in subject.networks.state_dict().values())
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
