@@ -18,7 +18,6 @@ from vase.bench.block_null import (
 from vase.bench.frame_detectors import NoModel
 from vase.detection import BlockDetector, blocks
 from vase.detection import block_identification as identification
-from vase.detection.block_identification import BlockEvidence, Candidate, identify
 from vase.detection.block_test import (
     TAIL,
     BlockTest,
@@ -236,41 +235,6 @@ def test_disagreement_is_the_f_ratio_of_an_analysis_of_variance() -> None:
     assert identification.f_ratio(groups[:1]) == 0
 
 
-# ---- the decision -----------------------------------------------------------------------------
-
-
-def evidence(*distances: float, **changes: object) -> BlockEvidence:
-    """Distances from environments 0, 1, ...; the learner stands in 0."""
-    candidates = tuple(Candidate(k, distance, 0.05) for k, distance in enumerate(distances))
-    base = BlockEvidence(
-        candidates, current=0, images=192, batches=3, waited=3, gradual=False, agree=True
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("told", "kind", "words"),
-    [
-        (evidence(9.0, waited=40, agree=False), "deferred", "do not agree"),
-        (evidence(2.0, 30.0, between=(1, 0.4), waited=20), "deferred", "40% of the images"),
-        (
-            evidence(9.0, 2.0, current=1, brief="was a transition"),
-            "reopened",
-            "since what was opened was a transition",
-        ),
-        (
-            evidence(2.0, 3.0, 9.0),
-            "new",
-            "2.00 nats from environment 0 (0.6 are allowed), 3.00 nats from environment 1",
-        ),
-    ],
-)
-def test_a_decision_says_why(told: BlockEvidence, kind: str, words: str) -> None:
-    decision = identify(told, DetectionSettings())
-    assert decision.kind == kind
-    assert words in decision.reason
-
-
 # ---- the detector -----------------------------------------------------------------------------
 
 PIXELS = 16
@@ -318,17 +282,6 @@ def test_batches_of_any_size_give_the_same_decisions() -> None:
         kept = kept or at
         assert at == kept
     assert all(32 * end - 2048 * k <= 256 for end, k in zip(kept or (), (1, 2, 3), strict=True))
-
-
-def test_a_detector_that_was_saved_goes_on_as_it_would_have() -> None:
-    images = stays((0, 2000), (3, 500), (0, 500))
-    whole, first, second = detector(), detector(), detector()
-    expected = moves(images, 40, whole)
-    found = moves(images[:2080], 40, first)  # while it waits
-    assert first.wait.chunks
-    second.load_state_dict(first.state_dict())
-    found += [(end + 2080, each) for end, each in moves(images[2080:], 40, second)]
-    assert found == expected
 
 
 def test_slow_drift_is_followed() -> None:
