@@ -109,17 +109,19 @@ def test_the_detector_does_what_the_naive_one_does(seed: int) -> None:
     detector, slow = block_detector.BlockDetector(chosen, model), naive.NaiveDetector(chosen, shape)
     images[20 * batch : 21 * batch] *= float("nan")
     for k, part in enumerate(images[: len(images) // batch * batch].split(batch)):
-        if k % 7 == 5:
+        if k % 7 == 1:
             tensors = [each for each in tree_leaves(detector.state_dict()) if torch.is_tensor(each)]
             assert all(t.stride() == torch.empty(t.shape).stride() for t in tensors)
             saved, detector = detector.state_dict(), block_detector.BlockDetector(chosen, model)
             detector.load_state_dict(saved)
-            np.testing.assert_array_equal(detector.last, slow.last)
+            assert (detector.last is None) == (slow.last is None)
+            assert slow.last is None or np.array_equal(detector.last, slow.last)
         found = detector.update(part)
         if found.kind == "skipped":
             assert found.reason == "its images contain NaN or infinity"
         for name, value in slow.update(part).items():
             assert equal(getattr(found, name), value), (k, name, getattr(found, name), value)
+        assert (detector.current, detector.opened_from) == (slow.current, slow.opened_from)
 
 
 @pytest.mark.parametrize("count", [7, 8, 9, 40])
@@ -206,6 +208,7 @@ def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None
         parts.append(noise + 4 * place + 0.2 * generator.standard_normal(SIZE))
     before, present = (with_chunks(BlockStatistics(), each) for each in parts[:2])
     last = list(parts[2][:5])
+    assert identification.transition_divergence(BlockStatistics(), present, last) == np.inf
     found = identification.transition_divergence(before, present, last)
     expected = naive.divergence(naively(before), naively(present), last)
     assert found == pytest.approx(expected, rel=1e-9)
@@ -309,3 +312,16 @@ def test_a_new_environment_takes_the_place_of_one_that_did_not_last_whoever_deci
     assert "reopened" in [decision.kind for decision in kinds]
     reasons = [decision.reason for decision in kinds if decision.kind == "reopened"]
     assert all("lasted for" in reason and "effective images only" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("frames", "brief"), [(63, True), (64, False)])
+def test_a_visit_is_brief_below_what_is_asked_for_and_not_at_it(frames: int, brief: bool) -> None:
+    model: Any = NoModel(Architecture(channels=SIZE, height=1, width=1))
+    detector = block_detector.BlockDetector(DetectionSettings(min_visit=64), model)
+    detector.environments = {0: BlockStatistics(), 1: BlockStatistics(frames=frames)}
+    detector.current = 1
+    if brief:
+        assert detector._brief() == "lasted for 63.0 effective images only"
+    else:
+        with pytest.raises(AssertionError):  # it is compared with what was before
+            detector._brief()

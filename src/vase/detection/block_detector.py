@@ -252,15 +252,13 @@ class BlockDetector:
         if known.effective_images < self.settings.min_visit:
             return f"lasted for {known.effective_images:.1f} effective images only"
         before = self.environments[self.opened_from]
-        if before.axes is None:
-            return ""
         divergence = identification.transition_divergence(before, known, self.wait.chunks)
         return "was a transition" if divergence <= self.settings.tolerance else ""
 
     def _carry_out(self, decision: Decision) -> Decision:
         """Apply a decision to the records: absorb, switch, open or discard; return it completed."""
         pool, steps, clear = self.wait.chunks, self.wait.steps, self.wait.cut
-        discards = bool(self._brief()) and decision.kind != "dismissed"
+        discards = bool(self._brief())
         self.test, self.unsettled, self.statistic, self.wait = BlockTest(), (), 0.0, Wait()
         if decision.kind == "dismissed":
             self._record(pool, steps)

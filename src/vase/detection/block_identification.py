@@ -210,9 +210,11 @@ def transition_divergence(
     """How far an environment is from a mixture of the one before it and what follows it, in nats.
 
     KL( mixture || present ) of Gaussians along its axes; infinite where hardly any of one of the
-    two is in it.
+    two is in it, or where what was before lasted for too short to be known.
     """
     assert present.axes is not None
+    if before.axes is None:
+        return math.inf
     size = len(present.axes.mean)
     first = moments_along(present.axes, before)
     last = described(np.stack(chunks), present.axes).mean(0)
