@@ -319,16 +319,6 @@ def test_numpys_integers_are_integers(kind: Any) -> None:
     assert VASE(latents=kind(4), options=SMALL).fit(COLOUR).transform(COLOUR).shape == (20, 4)
 
 
-def test_metrics_take_tensors_that_need_gradients() -> None:
-    codes = torch.rand(60, 3, requires_grad=True)
-    factors = torch.arange(120).reshape(60, 2) % 3
-    expected = metrics.mig(codes.detach().numpy(), factors.numpy(), bins=3)
-    assert metrics.mig(codes, factors, bins=3).score == expected.score
-    assert metrics.mig(codes.double() * 1, factors, bins=np.int64(3)).score == pytest.approx(
-        expected.score
-    )
-
-
 # ---- all or nothing ------------------------------------------------------------------------------
 
 

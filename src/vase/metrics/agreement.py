@@ -96,6 +96,5 @@ def _informative_ranks(
                     f"column of codes[{i}]; its shape is {list(nats.shape)}."
                 )
             used = nats > threshold
-        informative = checked[:, used]
-        found.append(standardised(rankdata(informative, axis=0)) if used.any() else informative)
+        found.append(standardised(rankdata(checked[:, used], axis=0)))
     return found

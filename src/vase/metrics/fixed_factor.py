@@ -125,9 +125,8 @@ def _votes(
 ) -> Labels:
     """How often latent n stood still while factor k was fixed, [K, N]."""
     counts = np.zeros((len(groups), codes.shape[1]), np.intp)
-    for k, row in zip(
-        rng.integers(len(groups), size=votes), rng.integers(len(codes), size=votes), strict=True
-    ):
+    fixed, rows = (rng.integers(end, size=votes) for end in (len(groups), len(codes)))
+    for k, row in np.stack([fixed, rows], axis=1):
         group = groups[k]
         picked = rng.choice(group.size[row], batch_size, replace=False)
         batch = codes[group.order[group.begin[row] + picked]]

@@ -101,7 +101,7 @@ def concentration(weights: Array) -> Array:
     used = weights.any(axis=1)
     found = np.zeros(len(weights))
     shares = 1 - entropy(weights[used], axis=1, base=weights.shape[1])
-    found[used] = np.clip(shares, 0.0, 1.0)  # rounding can leave it by the last bit
+    found[used] = np.maximum(shares, 0.0)  # rounding can pass it by the last bit
     return found
 
 

@@ -84,7 +84,7 @@ def _svm(table: Table, factor: int, train: Labels, test: Labels) -> Array:
     codes = standardised(table.codes, like=table.codes[train])
     found = []
     for latent in codes.T[:, :, None]:
-        machine = LinearSVC(C=0.01, class_weight="balanced", dual=False, random_state=0)
+        machine = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
         guess = machine.fit(latent[train], values[train]).predict(latent[test])
         found.append(np.mean(guess == values[test]))
     return np.array(found)

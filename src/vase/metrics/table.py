@@ -67,11 +67,10 @@ class Table:
         _, numbered = np.unique(column, return_inverse=True)
         return numbered.astype(np.intp)
 
-    def per_factor(self, values: ArrayLike) -> Array:
+    def per_factor(self, values: Array) -> Array:
         """Values [..., K'] of the factors that vary, with nan at the others, [..., K]."""
-        found = np.asarray(values, dtype=np.float64)
-        every = np.full((*found.shape[:-1], self.factors.shape[1]), np.nan)
-        every[..., self.varying] = found
+        every = np.full((*values.shape[:-1], self.factors.shape[1]), np.nan)
+        every[..., self.varying] = values
         return every
 
 
@@ -119,11 +118,13 @@ def varies(values: Array) -> NDArray[np.bool_]:
 def standardised(values: Array, like: Array | None = None) -> Array:
     """Columns less their mean over their deviation (those of `like`); a constant one becomes 0."""
     source = values if like is None else like
-    low, moving = source.min(axis=0), varies(source)
-    span = np.where(moving, source.max(axis=0) - low, 1.0)
-    unit = (source - low) / span  # first to [0, 1]: a tiny column's variance would underflow to 0
-    scale = np.where(moving, unit.std(axis=0), 1.0)
-    scaled: Array = np.where(moving, ((values - low) / span - unit.mean(axis=0)) / scale, 0.0)
+    moving = varies(source)
+    low = source[:, moving].min(axis=0)
+    span = source[:, moving].max(axis=0) - low
+    unit = (source[:, moving] - low) / span  # so that a tiny column's variance is not lost to 0
+    place = (values[:, moving] - low) / span
+    scaled = np.zeros(values.shape)
+    scaled[:, moving] = (place - unit.mean(axis=0)) / unit.std(axis=0)
     return scaled
 
 
