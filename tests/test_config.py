@@ -61,6 +61,14 @@ def test_a_key_of_an_earlier_version_names_the_new_one(old: str) -> None:
         config.parse(config.nested({"stream.schedule": [["a", 1]], old: 1}), "test")
 
 
+def test_a_former_run_is_read_though_it_holds_settings_that_are_gone(tmp_path: Path) -> None:
+    """They said nothing to the rules that are left."""
+    now = config.load("quick")
+    text = config.to_toml(now).replace("[detection]\n", "[detection]\nspan = 1\nprobation = 2\n")
+    (tmp_path / "config.toml").write_text(text, encoding="utf-8")
+    assert config.load(str(tmp_path / "config.toml")) == now
+
+
 @pytest.mark.parametrize("key", config.GONE)
 def test_a_setting_that_was_removed_is_to_be_left_out(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{re.escape(key)}: .* was removed, .* leave it out"):

@@ -25,6 +25,7 @@ from pydantic import (
 
 from vase.errors import ConfigError
 from vase.settings import (
+    REMOVED,
     DomainSettings,
     LearnerSettings,
     ModelSettings,
@@ -127,10 +128,19 @@ def load(name: str, overrides: Iterable[str] = ()) -> Config:
     name: "quick", "run.toml", or with parts that are laid over it in turn, "quick+sd+entangled".
     """
     whole, *added = [name] if Path(name).is_file() else name.split("+")
-    values = _read(_find(whole, presets(), "preset"))
+    values = _without_gone(_read(_find(whole, presets(), "preset")))
     for part in added:
         values = _laid_over(values, _read(_find(part, parts(), "part")))
     return changed(values, overrides, name)
+
+
+def _without_gone(values: dict[str, Any]) -> dict[str, Any]:
+    """Without settings that are gone and that no rule which is left has read: of former runs."""
+    detection = values.get("detection")
+    if not isinstance(detection, dict) or detection.get("rule") in REMOVED:
+        return values
+    left = {k: value for k, value in detection.items() if f"detection.{k}" not in GONE}
+    return {**values, "detection": left}
 
 
 def changed(values: dict[str, Any], overrides: Iterable[str], source: str) -> Config:
