@@ -141,7 +141,7 @@ def ill_typed(group: str, name: str) -> bool:
     before = mutated.read_bytes()
     mutmut(group, "apply", name)
     try:
-        command = [sys.executable, "-m", "mypy.dmypy", "run"]
+        command = [sys.executable, "-m", "mypy", str(mutated)]
         return subprocess.run(command, cwd=folder, check=False, capture_output=True).returncode == 1
     finally:
         mutated.write_bytes(before)
@@ -187,8 +187,6 @@ def summary(groups: list[str], equivalent: list[dict[str, str]]) -> dict[str, An
                 count["killed"] += 1
             else:
                 survivors.append({**this, "status": status, "mutant": name})
-        stop = [sys.executable, "-m", "mypy.dmypy", "stop"]
-        subprocess.run(stop, cwd=WORK / group, check=False, capture_output=True)
     return {"modules": {key: dict(count) for key, count in counts.items()}, "survivors": survivors}
 
 
@@ -204,11 +202,14 @@ def tried(name: str, jobs: str, share: int, only: list[str]) -> None:
     # No mutant is called "none": it makes them, times the tests, and complains that it finds none.
     subprocess.run([*command, "none"], cwd=WORK / name, check=False, capture_output=True)
     found = outcomes(name)
-    left = ("not checked", *(("survived", "no tests") if changed else ()))
-    names = [each for each in found if found[each] in left and chosen(each, share, group)]
-    names = only or names
-    if names:
-        subprocess.run([*command, *names], cwd=WORK / name, check=False)
+    again = ("survived", "no tests") if changed else ()
+    names = [
+        each
+        for each, status in found.items()
+        if status in again or (status == "not checked" and chosen(each, share, group))
+    ]
+    if only or names:
+        subprocess.run([*command, *(only or names)], cwd=WORK / name, check=False)
 
 
 def main() -> None:
