@@ -138,7 +138,8 @@ arguments, borders, constants) and runs those tests of the same part that reach 
 that a test fails for, that never end, or that mypy refuses. Equivalent are those that change
 nothing that could be noticed, each with its reason below. Wording is what a message says to a
 person, which no test spells out; neither counts. Survivors are named in results/mutation.json. Of
-some modules a share is tried, drawn by name: the last column has the rest.
+some modules a share is tried, drawn by name: the last column has the rest. Modules that are not in
+the table were not tried yet.
 
 | module | tried | killed | equivalent | wording | survive | killed, of those that count | left |
 |---|---|---|---|---|---|---|---|
