@@ -11,10 +11,10 @@ if that is more. The decision is the nearest environment, if d is within `tolera
 `z_threshold` standard deviations, whichever is more; else a new one. So what an environment's own
 chunks differ by is no reason to leave it; with independent frames that is the tolerance.
 
-While that cannot be told, while the chunks do not agree with each other, or while they look like a
-mixture of the present environment and a known one, the decision waits for more. So it does while
-the present environment fits badly but not very badly: the batches that raised an alarm are the
-worst among many, and so are biased against it.
+The decision waits for more chunks while the distance is too near to a border, while the chunks do
+not agree with each other, or while they look like a mixture of the present environment and a known
+one. It also waits while the present environment fits badly but not very badly: the batches that
+raised an alarm are the worst among many, and so are biased against it.
 """
 
 from __future__ import annotations
