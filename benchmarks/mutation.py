@@ -7,7 +7,7 @@ A group is a part of the code and the tests that are of it: a bug that only a te
 part notices is noticed late, and by accident. Each group has a folder in build/mutation, where
 mutmut writes the mutants and runs, for each, those tests of the group that reach it. A mutant is
 killed if a test fails, if it never ends, or if mypy refuses it (as `make test` does). Survivors are
-tried anew when the tests of their group have changed.
+run again when the tests of their group have changed.
 
 Those that no test could notice are named, with the reason, in results/mutation-equivalent.json: by
 function and changed line, so that they stay known when others come before them. A change in the
@@ -22,7 +22,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 import zlib
 from collections import Counter, defaultdict
 from fnmatch import fnmatch
@@ -63,7 +62,7 @@ GROUPS = {
             *("translation", "working_memory"),
         ),
         but="recognised_and_stays or random_decisions or probation or without_inference "
-        "or never_repeats or reader or what_it_loses or mixed_precision or passing_domain",
+        "or never_repeats or reader or what_it_loses or mixed_precision",
     ),
     "records": Group(
         ("training/checkpoint.py", "training/recorder.py"), ("checkpoint", "recorder")
@@ -87,7 +86,7 @@ def lay_out(name: str) -> bool:
     settings = {
         "source_paths": ["src/"],
         "only_mutate": [f"src/vase/{each}" for each in group.code],
-        "pytest_add_cli_args_test_selection": [each for each in tests if (HOME / each).is_file()],
+        "pytest_add_cli_args_test_selection": tests,
         "pytest_add_cli_args": options,
         "also_copy": ["tests/", "benchmarks/", "results/", "README.md", "pyproject.toml"],
         # PyTorch starts threads, which do not survive a fork.
@@ -106,7 +105,6 @@ def lay_out(name: str) -> bool:
         )
     shutil.copy(HOME / "README.md", folder)
     (folder / "pyproject.toml").write_text(f"{config}\n[tool.mutmut]\n{lines}", encoding="utf-8")
-    tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     return any(before.get(each) != (folder / each).read_bytes() for each in before)
 
 
@@ -119,9 +117,15 @@ def outcomes(group: str) -> dict[str, str]:
     return {name: status for name, _, status in lines if "__mutmut_" in name}
 
 
+def place(name: str) -> tuple[str, str]:
+    """The module that a mutant is of, and the function, with its class, as mutmut writes it."""
+    module, _, inside = name.partition("__mutmut_")[0].rpartition(".")
+    return module, inside
+
+
 def function(name: str) -> str:
     """The function that a mutant is of: `vase.objective.moments.pool`, or with its class."""
-    module, _, inside = name.partition("__mutmut_")[0].rpartition(".")
+    module, inside = place(name)
     return f"{module}.{inside.removeprefix('x_').removeprefix('xǁ').replace('ǁ', '.')}"
 
 
@@ -135,8 +139,7 @@ def change(group: str, name: str) -> str:
 def ill_typed(group: str, name: str) -> bool:
     """Whether mypy refuses a mutant, as `make test` would."""
     folder = WORK / group
-    module = name.partition("__mutmut_")[0].rpartition(".")[0].removesuffix(".")
-    mutated = folder / "src" / Path(*module.split("."))
+    mutated = folder / "src" / Path(*place(name)[0].split("."))
     mutated = mutated / "__init__.py" if mutated.is_dir() else mutated.with_suffix(".py")
     before = mutated.read_bytes()
     mutmut(group, "apply", name)
@@ -169,8 +172,7 @@ def summary(groups: list[str], equivalent: list[dict[str, str]]) -> dict[str, An
     survivors = []
     for group in groups:
         for name, status in sorted(outcomes(group).items()):
-            module = name.partition("__mutmut_")[0].rpartition(".")[0].removesuffix(".")
-            count = counts[module]
+            count = counts[place(name)[0]]
             if status in ("not checked", "check was interrupted by user"):
                 count["untried"] += 1
                 continue

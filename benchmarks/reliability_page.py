@@ -197,7 +197,7 @@ is as it was.
 - **No pickle** is read or written; a test looks.
 - **Bounded files.** `metrics.jsonl` keeps at most 10,000 lines, `milestones/` at most 100 files.
 - **What is installed is what was tested.** `make` installs wheels held to hashes (`locks/`, made
-  anew by `make lock`), build backends and tools too; `make audit` lists known weaknesses, and
+  again by `make lock`), build backends and tools too; `make audit` lists known weaknesses, and
   `make package` writes a bill of materials. Data sets are held to pinned SHA-256 sums, wherever
   they come from, and nothing that is fetched runs.
 - **The explorer** listens on this machine alone unless told otherwise, and then wants a token; it
