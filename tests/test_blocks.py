@@ -220,14 +220,6 @@ def test_evidence_at_the_end_of_a_block_is_that_chunk_by_chunk() -> None:
 # ---- the evidence -----------------------------------------------------------------------------
 
 
-def test_the_own_domain_is_at_no_distance_and_another_is_far() -> None:
-    known = seen(0.0, 8192)
-    own, other = (list(chunks(0.0, 320, 7, shift=shift)) for shift in (0.0, 1.0))
-    assert abs(identification.candidate(0, known, own, 0).distance) < 0.1
-    assert identification.candidate(0, known, own, 0).deviation < 0.1
-    assert identification.candidate(0, known, other, 0).distance > 1
-
-
 def test_disagreement_is_the_f_ratio_of_an_analysis_of_variance() -> None:
     groups = [chunks(0.0, CHUNK, seed, shift=shift)[0] for seed, shift in enumerate((0, 0.5, 0))]
     expected = float(np.mean(f_oneway(*groups).statistic))

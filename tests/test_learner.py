@@ -14,14 +14,7 @@ from vase.errors import CheckpointError, VaseError
 from vase.lifelong.environments import Environment
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
 from vase.lifelong.learner import Learner
-from vase.lifelong.loss import (
-    Batch,
-    ForwardPass,
-    StepContext,
-    forward_pass,
-    loss_terms,
-)
-from vase.lifelong.replay import PastEnvironments, ReplayBatch, generate, latents
+from vase.lifelong.replay import latents
 from vase.lifelong.state import restore, state
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks
@@ -141,41 +134,7 @@ def test_replayed_latents_follow_the_environment_s_own_marginals_and_mask() -> N
     assert (second[:, SOME.mask] != 0).all()
 
 
-def test_every_past_environment_is_replayed_about_equally() -> None:
-    generator = torch.Generator().manual_seed(0)
-    replayed = generate(
-        networks(), PastEnvironments.of([ALL, SOME], "marginal", CPU), 2000, generator
-    )
-    assert 900 < int((replayed.environment == 1).sum()) < 1100
-    assert replayed.images.min() >= 0
-    assert replayed.images.max() <= 1
-
-
 # ---- the forward pass --------------------------------------------------------------------------
-
-
-def context(known: Environment, count: int, past: PastEnvironments | None = None) -> StepContext:
-    """Images are seen in an environment, one of `count`."""
-    return StepContext(known.index, torch.as_tensor(known.mask), count, 0.0, past)
-
-
-def passed(
-    nets: Networks, images: torch.Tensor, noise: torch.Tensor, replay: ReplayBatch | None
-) -> tuple[ForwardPass, dict[str, torch.Tensor]]:
-    """The forward pass of images of the environment SOME, one of two, and its terms."""
-    seen = forward_pass(nets, Batch(images, noise, replay), context(SOME, 2))
-    return seen, loss_terms(seen, QUICK)
-
-
-def test_present_data_sends_no_gradient_to_a_masked_latent() -> None:
-    nets = networks()
-    _, terms = passed(nets, torch.rand(6, 1, SIDE, SIDE), torch.randn(6, 5), None)
-    (terms["reconstruction"].sum() + terms["kl"].sum()).backward()
-    gradient = nets.encoder.posterior.weight.grad
-    assert gradient is not None
-    per_latent = gradient.view(2, 5, -1).abs().sum(dim=(0, 2))
-    assert (per_latent[~torch.as_tensor(SOME.mask)] == 0).all()
-    assert (per_latent[torch.as_tensor(SOME.mask)] > 0).all()
 
 
 def test_moments_are_those_of_the_mixture() -> None:

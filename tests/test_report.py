@@ -260,10 +260,6 @@ def test_matrix_says_what_each_latent_is() -> None:
     assert any(text.startswith("+ 1 spare") for text in found)
 
 
-def test_most_informative_latents_come_first() -> None:
-    assert latents.most_informative(LATENT_RECORD["domains"][0], 3) == [3, 4, 0]
-
-
 def test_timeline_shows_truth_beliefs_and_events() -> None:
     line = timeline.Timeline(
         segments=SEGMENTS, bands=runs.believed_segments(EVENTS, 100),
@@ -306,25 +302,12 @@ def test_latents_that_stray_get_a_row() -> None:
     assert timeline.visible_latents([4, 0], np.zeros((0,)), 0.5) == [4, 0]
 
 
-def test_labels_are_staggered() -> None:
-    assert timeline.stagger_labels([0, 5, 8, 30], room=10) == [0, 1, None, 0]
-
-
 def test_strip_shows_the_stream_at_its_time() -> None:
     stream = build.stream(settings(), build.DataOptions())
     strip = timeline.sample_strip(stream, 100, columns=4, rows=2)
     assert strip.shape == (2, 4, 1, 16, 16)
     for column, step in enumerate((12, 37, 62, 87)):
         np.testing.assert_array_equal(strip[:, column], stream.batch(step)[0][:2])
-
-
-def test_series_leaves_out_what_was_not_measured() -> None:
-    record = probe_record()["timeline"]
-    steps, values = readouts.readout_series(record, "moving", "identity", "mlp")
-    assert steps.tolist() == [40, 100]
-    assert values.tolist() == [0.8, 0.7]
-    assert readouts.readout_series(record, "still", "identity", "mlp")[0].tolist() == [100]
-    assert len(readouts.readout_series(record, "still", "position_mse", "mlp")[0]) == 0
 
 
 def test_readouts_note_best_and_change() -> None:
@@ -335,13 +318,6 @@ def test_readouts_note_best_and_change() -> None:
     assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
     resting = readouts.plot_readouts(probe_record(position=False), SEGMENTS, 100, colours)
     assert len(resting.axes) == 1
-
-
-def test_labels_are_spread_but_stay_inside() -> None:
-    places = readouts.spread_labels([0.9, 0.89, 0.88, 0.05], 0.19)
-    gaps = -np.diff(places)
-    assert (gaps >= 0.19 - 1e-9).all()
-    assert min(places) >= 0
 
 
 def test_curve_averages_and_keeps_gaps() -> None:
@@ -472,27 +448,10 @@ def test_signed_numbers(value: float, text: str) -> None:
     assert readouts.signed(value, 1) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(12.3, "12 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert page_text.duration(seconds) == text
-
-
 def test_old_probes_are_noticed(probed: RunFolder) -> None:
     run = runs.read_run(probed)
     assert page_text.probe_notice(run) == ""
     assert "gone on to step 300" in page_text.probe_notice(replace(run, steps=300))
-
-
-def test_domains_keep_their_colours() -> None:
-    assert style.domain_colours(["b", "a", "b"]) == {"b": style.PALETTE[0], "a": style.PALETTE[1]}
-    assert len(set(style.PALETTE)) == len(style.PALETTE)
-
-
-def test_long_text_is_cut() -> None:
-    assert style.truncate("moving", 2, 9) == "moving"
-    assert style.truncate("a domain with a long name", 1, 9).endswith("…")
 
 
 def test_noisy_figure_is_made_small() -> None:
