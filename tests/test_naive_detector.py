@@ -16,7 +16,18 @@ from torch.utils._pytree import tree_leaves
 from vase.bench.frame_detectors import NoModel
 from vase.detection import block_detector, blocks
 from vase.detection import block_identification as identification
-from vase.detection.block_test import alarm_threshold
+from vase.detection.block_test import (
+    BlockTest,
+    Chunk,
+    Verdict,
+    abrupt_e_value,
+    alarm_threshold,
+    evidence_of,
+    next_test,
+    step_probability,
+    tail_probability,
+    usual_step,
+)
 from vase.detection.blocks import CHUNK, BlockStatistics, with_chunks
 from vase.nets import Architecture
 from vase.records import Decision
@@ -185,6 +196,154 @@ def test_a_mixture_with_an_absent_environment_is_known_up_to_the_tolerance(
     assert (environment, told) == (5, pytest.approx(found, rel=1e-9))
 
 
+def test_of_absent_environments_every_one_is_asked_for_a_mixture() -> None:
+    noise, apart = np.random.default_rng(0).standard_normal((4, 80, CHUNK, SIZE)), np.eye(SIZE)[:2]
+    present, other, right = (
+        with_chunks(BlockStatistics(), noise[k] + 5 * each)
+        for k, each in enumerate((0 * apart[0], apart[0], apart[1]))
+    )
+    chunks = list(noise[3][:6] + 2 * apart[1])
+    found = identification.between(present, {1: other, 2: right}, chunks, 1e9)
+    assert found is not None
+    assert found[0] == 2
+
+
+@pytest.mark.parametrize("seen", [0, 256, 3000, 10**6])
+@pytest.mark.parametrize("count", [8, 24, 63, 64, 65, 130])
+def test_blocks_depend_on_one_another_as_it_is_written_down(count: int, seen: int) -> None:
+    """From independent to much alike, so that some are near every border."""
+    plain, generator, both = naive.Environment(), np.random.default_rng(count), set()
+    for phi in np.linspace(-0.2, 0.8, 60):
+        table = generator.standard_normal((count, 4))
+        for k in range(1, count):
+            table[k] += phi * table[k - 1]
+        table *= generator.choice([1, 1e-9])
+        plain.blocks = list(table)
+        found = blocks.dependent(table, seen)
+        both.add(found)
+        assert found == plain.dependent(seen), phi
+    assert both == {True, False}
+
+
+@pytest.mark.parametrize("count", [23, 24, 25, 32])
+@pytest.mark.parametrize("block", [8, 2048, 4096])
+@pytest.mark.parametrize("asked", [0, 1, 8000])
+def test_blocks_are_joined_as_it_is_written_down(count: int, block: int, asked: int) -> None:
+    generator = np.random.default_rng(count)
+    for walk in (False, True):
+        table = generator.standard_normal((count, 2 * SIZE))
+        table = np.cumsum(table, 0) if walk else table
+        worst, steps = generator.random((2, count))
+        frames = (8 * count + asked) * block * CHUNK
+        known = BlockStatistics(
+            frames=frames, block=block, blocks=table, worst=(*worst,), steps=(*steps,)
+        )
+        plain = naive.Environment()
+        plain.frames, plain.block, plain.blocks = frames, block, list(table)
+        plain.worst, plain.steps = list(worst), list(steps)
+        plain.lengthen()
+        found = blocks.with_longer_blocks(known)
+        assert (found.block, found.worst, found.steps) == (
+            plain.block, tuple(plain.worst), tuple(plain.steps)
+        )  # fmt: skip
+        np.testing.assert_allclose(found.blocks, plain.blocks)
+
+
+def test_alike_blocks_are_of_the_lowest_rank_and_little_is_known_of_few_chunks() -> None:
+    known = with_chunks(BlockStatistics(), np.random.default_rng(0).random((40, CHUNK, SIZE)))
+    same = np.ones_like(known.blocks)
+    assert blocks.rank_among(replace(known, blocks=same), same[0]) == (len(same) + 1, len(same))
+    assert blocks.largest_step(np.ones((1, SIZE)), None) == 0
+    plain = naively(known)
+    for chunks, mean in ((1, 0.0), (2, 0.0), (1, 9.0), (40, 0.5)):
+        spread = np.stack([np.full(SIZE, mean), np.full(SIZE, mean**2)])
+        plain.chunks, plain.spread = chunks, spread
+        for descriptor in known.blocks[:5] * 0.9:
+            found = blocks.likelihood_ratio(
+                replace(known, chunks=chunks, spread=spread), descriptor
+            )
+            expected = plain.ratio((descriptor[:SIZE], descriptor[SIZE:]))
+            assert float(found) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_after_the_axes_are_learnt_chunks_that_come_together_are_judged_together() -> None:
+    series = np.random.default_rng(0).standard_normal((131, CHUNK, SIZE))
+    known = with_chunks(BlockStatistics(), series[:128])
+    assert known.frames == blocks.LEARNT_AXES
+    plain = naive.Environment()
+    plain.record(list(series[:128]), [])
+    plain.record(list(series[128:]), [])
+    found = with_chunks(known, series[128:])
+    np.testing.assert_allclose(found.ratios[-3:], plain.ratios[-3:], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("least", "unlikely"), [(0.01, True), (0.058, True), (0.0588, False)])
+def test_a_pair_of_chunks_is_held_back_up_to_the_least_p_value_that_counts(
+    least: float, unlikely: bool
+) -> None:
+    """The least of 16 blocks, p = 1/17, against a window of 16; more is asked for beyond it."""
+    known = with_chunks(BlockStatistics(), np.random.default_rng(0).random((128, CHUNK, SIZE)))
+    known = replace(known, blocks=known.blocks[:16], worst=known.worst[:16])
+    far = Chunk(known.blocks[0] + 100, 12.0)
+    half = BlockTest(chunks=(far.descriptor,))
+    window = 16 if unlikely else 400
+    chosen = DetectionSettings(hold_p_value=least, window=window)
+    found = evidence_of(half, known, far)
+    assert (found.complete, found.p) == (True, 1 / 17)
+    _, verdict = next_test(half, known, far, 1e9, chosen)
+    assert verdict.block_improbable == unlikely
+
+
+def test_what_is_no_tail_is_certain() -> None:
+    known = with_chunks(BlockStatistics(), np.random.default_rng(0).random((128, CHUNK, SIZE)))
+    known = replace(known, steps=(0.01,) * 20)
+    assert tail_probability(known, min(known.worst)) == step_probability(known, 0.0) == 1
+    usual = usual_step(known)
+    assert abrupt_e_value(known, 0.0) == 0 < abrupt_e_value(known, 0.0, 1.01 * usual)
+
+
+def test_a_cut_and_something_else_begin_the_wait_anew_but_not_its_count() -> None:
+    model: Any = NoModel(Architecture(channels=SIZE, height=1, width=1))
+    watching = block_detector.BlockDetector(DetectionSettings(), model)
+    known = with_chunks(BlockStatistics(), np.random.default_rng(0).random((128, CHUNK, SIZE)))
+    watching.environments = {0: replace(known, steps=(0.01,) * 20)}
+    chunk, step = known.blocks[:CHUNK, :SIZE], usual_step(watching.environments[0])
+    before = block_detector.Wait((chunk,), (20.0,), (0.0,), batches=5, images=300, reported=True)
+    calm = Verdict(True, False, False, False, False, False, 0.0)
+    for ratio, jump, alarm, gradual in (
+        (80.0, 0.0, False, False),
+        (81.0, 0.0, True, True),
+        (81.0, 2.01 * step, True, False),
+    ):
+        watching.wait = before
+        verdict = replace(calm, alarm=alarm, gradual=gradual)
+        watching._defer((chunk,), (ratio, jump), verdict)
+        found, cut = watching.wait, jump > 0
+        assert (found.batches, found.images, found.reported) == (5, 300, True)
+        assert (found.alarm, found.gradual, found.cut) == (alarm, gradual, cut)
+        kept = () if cut else (ratio,) if ratio > 80 else (20.0, ratio)
+        assert found.ratios == kept
+        assert len(found.chunks) == len(kept)
+        watching._defer((chunk,), (ratio, 0.0), calm)
+        assert (watching.wait.alarm, watching.wait.gradual) == (alarm, gradual)
+
+
+def test_a_wait_says_why_it_goes_on() -> None:
+    """Frames that never agree: at first more are needed, and at last their number is said."""
+    generator = np.random.default_rng(3)
+    model: Any = NoModel(Architecture(channels=SIZE, height=1, width=1))
+    watching = block_detector.BlockDetector(DetectionSettings(max_wait=4), model)
+    known = generator.standard_normal((2048, SIZE))
+    never = np.repeat(20 * generator.standard_normal((40, SIZE)), CHUNK, 0)
+    frames = np.concatenate([known, never + generator.standard_normal(never.shape)])
+    images = torch.from_numpy(frames).float()[..., None, None]
+    found = [watching.update(part) for part in images.split(16)]
+    reasons = {decision.kind: decision.reason for decision in reversed(found)}
+    assert reasons["deferred"].startswith("surprising: more frames are needed")
+    assert reasons["undetermined"].startswith("nothing was learnt from the last ")
+    assert "agree" in reasons["undetermined"]
+
+
 def test_the_threshold_is_no_lower_than_ten_blocks_ask_for() -> None:
     assert alarm_threshold(3) == alarm_threshold(10) == 10 / OVERSHOOT
     assert alarm_threshold(11) == 11 / OVERSHOOT
@@ -214,10 +373,13 @@ def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-# On, and on either side of, every border of the decision: the tolerance is 0.6, and as many
-# standard deviations as make a margin of it count three times.
-distances = st.sampled_from([0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 2.4, 3.0])
-deviations = st.sampled_from([0.0, 0.0625, 0.1, 0.125, 0.2, 0.25, 0.5, 0.75])
+# On, and on either side of, every border of the decision: the tolerance is 1/2, four standard
+# deviations make a margin, and all are numbers that a computer has exactly.
+distances = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
+deviations = st.sampled_from([0.0, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75])
+
+
+BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
 
 
 @settings_of_hypothesis(max_examples=1500, deadline=None)
@@ -238,7 +400,7 @@ def test_a_decision_is_the_one_that_is_written_down_on_every_border(
     flags: tuple[bool, ...],
 ) -> None:
     agree, cut, smooth, by_blocks, mixed, brief = flags
-    current, chosen = min(current, len(candidates) - 1), DetectionSettings(tolerance=0.5)
+    current, chosen = min(current, len(candidates) - 1), DetectionSettings(**BORDERS)
     evidence = identification.BlockEvidence(
         tuple(identification.Candidate(k, *each) for k, each in enumerate(candidates)),
         current, CHUNK * chunks, batches, waited, by_blocks, agree, cut, smooth,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vase.detection import AtypicalityDetector, PublishedDetector, detector_class
@@ -313,6 +313,7 @@ def test_without_detection_there_is_one_environment_whatever_comes() -> None:
 
 
 @given(st.lists(st.integers(1, 80), min_size=1, max_size=12), st.integers(1, 3))
+@example([25] * 6, 1)
 def test_deferred_batches_are_kept_as_far_back_as_a_decision_can_rest_on_them(
     sizes: list[int], min_batches: int
 ) -> None:
