@@ -97,41 +97,6 @@ def test_chance_alone_does_not_lengthen_blocks_for_ever() -> None:
     assert blocks.dependent(walk, 1_000_000)
 
 
-def test_more_chunks_at_once_than_are_averaged_count_alike() -> None:
-    known = seen(0.0, 8192)
-    many = chunks(0.0, 32 * 600, seed=1)
-    found = with_chunks(known, many)
-    assert known.axes is not None
-    expected = blocks.described(many, known.axes)
-    np.testing.assert_allclose(found.moments, expected.mean(0))
-    assert np.abs(found.spread).max() < 1
-
-
-def test_what_always_shows_the_same_is_not_correlated() -> None:
-    """A stuck camera: all blocks are equal, and that is no reason to lengthen them."""
-    known = with_chunks(BlockStatistics(), np.zeros((400, CHUNK, SIZE)))
-    assert known.block == blocks.FIRST_BLOCK
-    assert not blocks.dependent(known.blocks)
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.98])
-def test_of_every_block_the_largest_step_is_kept(phi: float) -> None:
-    """As they come, one by one, while blocks get longer: the maxima of the last whole blocks."""
-    every = chunks(phi, 32_768)
-    steps = np.random.default_rng(0).exponential(size=len(every)).tolist()
-    known = BlockStatistics()
-    for chunk, step in zip(every, steps, strict=True):
-        known = with_chunks(known, chunk[None], (step,))
-    assert known.block == blocks.FIRST_BLOCK if phi == 0 else known.block >= 8
-    whole = steps[: len(steps) - len(known.partial_steps)]
-    assert known.partial_steps == tuple(steps[len(whole) :])
-    whole = whole[len(whole) % known.block :]
-    expected = [max(whole[k : k + known.block]) for k in range(0, len(whole), known.block)]
-    kept = len(known.steps)
-    assert kept >= min(blocks.KEPT, len(expected)) / 2
-    assert known.steps == tuple(expected[-kept:])
-
-
 def test_moments_are_averaged_over_many_blocks_however_long_they_are() -> None:
     """A level that changes every 8,192 frames: moments of one or two of them would follow it."""
     generator, known = np.random.default_rng(0), BlockStatistics()
@@ -185,15 +150,6 @@ def test_an_environment_may_have_cuts_of_its_own_however_seldom(every: int) -> N
     assert step_probability(known, SIZE * 12.0) > 1e-4
     assert abrupt_e_value(known, 0.0, SIZE * 12.0) < 100
     assert abrupt_e_value(known, 0.0, SIZE * 100.0) > 1e4
-
-
-def test_blocks_of_which_neighbours_share_a_sprite_are_joined() -> None:
-    """A moving average of two: a correlation of a fifth among many blocks."""
-    noise = np.random.default_rng(0).standard_normal((blocks.KEPT + 1, 8))
-    shared = noise[1:] + 0.21 * noise[:-1]
-    assert blocks.dependent(shared)
-    assert not blocks.dependent(shared[:32])
-    assert not blocks.dependent(noise)
 
 
 def test_evidence_at_the_end_of_a_block_is_that_chunk_by_chunk() -> None:

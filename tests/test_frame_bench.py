@@ -20,7 +20,6 @@ from vase.bench.frame_detectors import (
     DriftDetector,
     RuleDetector,
     ShotDetector,
-    bgr,
     oracle,
     watch,
 )
@@ -45,7 +44,6 @@ from vase.bench.frame_scores import (
     dummies,
     frame_pooled,
     frame_score,
-    principal_direction,
 )
 from vase.bench.scores import Alarm
 from vase.domains.autoregressive import AutoregressiveDomain
@@ -101,12 +99,6 @@ def test_coarse_pixels_are_means_of_cells() -> None:
     found = coarse_pixels(images).reshape(3, 2, 8, 8)
     np.testing.assert_allclose(found[1, 1, 2, 3], images[1, 1, 8:12, 6:8].mean(), rtol=1e-5)
     assert coarse_pixels(images[:, :, :1, :1]).shape == (3, 2)  # vectors have one cell
-
-
-def test_the_principal_direction_is_that_of_largest_variance_about_the_mean() -> None:
-    generator = np.random.default_rng(0)
-    rows = generator.standard_normal((1000, 1)) * [[3.0, 4.0]] + [[0.0, 90.0]]
-    assert abs(principal_direction(rows) @ [0.6, 0.8]) == pytest.approx(1)
 
 
 # ---- scores ----------------------------------------------------------------------------------
@@ -289,16 +281,6 @@ def test_pyscenedetect_s_threshold_finds_a_fade_in_from_black() -> None:
     assert [alarm.step for alarm in found.alarms] == [250]
 
 
-def test_frames_become_bgr() -> None:
-    images = np.zeros((2, 3, 4, 5), np.float32)
-    images[1, 0] = 1.0  # red
-    found = bgr(images)
-    assert found.shape == (2, 4, 5, 3)
-    assert found.dtype == np.uint8
-    assert found[1, 0, 0].tolist() == [0, 0, 255]
-    assert bgr(np.full((1, 1, 2, 2), 0.5, np.float32))[0, 0, 0].tolist() == [128, 128, 128]
-
-
 @pytest.mark.parametrize("signal", ["brightness", "first component"])
 def test_river_s_detectors_find_a_cut_and_number_it_by_frames(signal: str) -> None:
     pytest.importorskip("river")
@@ -393,13 +375,6 @@ def test_records_make_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert picture.read_bytes().startswith(b"\x89PNG")
     titles = [title for title, _ in frame_page.terminal(frame_page.read(tmp_path))]
     assert titles == ["Toys: every detector", "By stream: blocks", "What happens to cameras"]
-
-
-def test_records_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    names = ["clips-1", "clips-8", "clips-32", "null-ar-0.5", "null-ar-0.9", "null-ar-0.99", "walk"]
-    for name in reversed(names):
-        (tmp_path / f"{name}-seed-0.json").write_text(json.dumps({"scenario": name}))
-    assert [record["scenario"] for record in frame_page.read(tmp_path)] == names
 
 
 @pytest.mark.parametrize("name", ["bouncing-1", "bouncing-5000"])

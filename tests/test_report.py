@@ -260,19 +260,6 @@ def test_matrix_says_what_each_latent_is() -> None:
     assert any(text.startswith("+ 1 spare") for text in found)
 
 
-def test_timeline_shows_truth_beliefs_and_events() -> None:
-    line = timeline.Timeline(
-        segments=SEGMENTS, bands=runs.believed_segments(EVENTS, 100),
-        metrics=[metric(step, 0) for step in range(0, 100, 5)], events=EVENTS, end=100,
-        strip=np.zeros((2, 5, 1, 16, 16), dtype=np.float32), order=(4, 0, 2), hidden=3,
-        matched={"moving": 0, "still": 1}, masked={1: [0, 4]}, atypical=0.5, alarm=1000.0,
-        batch_size=8,
-    )  # fmt: skip
-    found = texts(timeline.plot_timeline(line))
-    assert {"moving", "still", "environment 0", "environment 1"} <= set(found)
-    assert {"new 0", "new 1", "returned 0", "alarm", "3 more are at rest throughout"} <= set(found)
-
-
 def test_believed_bands_wear_the_colour_of_their_domain() -> None:
     bands = (BelievedSegment(0, 44, 0), BelievedSegment(44, 73, 1), BelievedSegment(73, 100, 2))
     colours = timeline.environment_colours(SEGMENTS, bands, {"moving": 0, "still": 1})
@@ -286,53 +273,12 @@ def test_masked_latents_are_framed_together() -> None:
     assert timeline.masked_rows([4, 0, 2, 1], [0, 4, 1]) == [(0, 2), (3, 1)]
 
 
-def test_a_short_spike_survives_the_binning() -> None:
-    values = np.zeros((1000, 2))
-    values[617, 1] = 3.0
-    starts, binned = timeline.max_pooled(values, 100)
-    assert len(starts) == len(binned) == 100
-    assert binned[:, 0].max() == 0
-    assert binned[61, 1] == 3.0
-
-
-def test_latents_that_stray_get_a_row() -> None:
-    alpha = np.zeros((10, 5))
-    alpha[3, 1] = 0.4
-    assert timeline.visible_latents([4, 0], alpha, 0.5) == [4, 0, 1]
-    assert timeline.visible_latents([4, 0], np.zeros((0,)), 0.5) == [4, 0]
-
-
-def test_strip_shows_the_stream_at_its_time() -> None:
-    stream = build.stream(settings(), build.DataOptions())
-    strip = timeline.sample_strip(stream, 100, columns=4, rows=2)
-    assert strip.shape == (2, 4, 1, 16, 16)
-    for column, step in enumerate((12, 37, 62, 87)):
-        np.testing.assert_array_equal(strip[:, column], stream.batch(step)[0][:2])
-
-
-def test_readouts_note_best_and_change() -> None:
-    colours = style.domain_colours(["moving", "still"])
-    figure = readouts.plot_readouts(probe_record(), SEGMENTS, 100, colours)
-    assert len(figure.axes) == 2
-    assert figure.axes[1].get_yscale() == "log"
-    assert {"best 80.0 %, end −10.0 points", "best 70.0, end ±0"} <= set(texts(figure))
-    resting = readouts.plot_readouts(probe_record(position=False), SEGMENTS, 100, colours)
-    assert len(resting.axes) == 1
-
-
 def test_curve_averages_and_keeps_gaps() -> None:
     metrics = [metric(step, 0, kl=float(step)) for step in range(4)]
     metrics += [{"step": step, "alpha": []} for step in (4, 5)]
     steps, values = curves.average_curve(metrics, "kl", points=3)
     assert steps.tolist() == [0, 2, 4]
     np.testing.assert_allclose(values, [0.5, 2.5, np.nan])
-
-
-def test_curves_leave_out_dreams_that_never_were() -> None:
-    metrics = [metric(step, 0) for step in range(10)]
-    assert len(curves.plot_curves(metrics, SEGMENTS, 100).axes) == 2
-    dreamt = [{**record, "encoder_proximity": 1.0, "decoder_proximity": 2.0} for record in metrics]
-    assert len(curves.plot_curves(dreamt, SEGMENTS, 100).axes) == 3
 
 
 # --- what the networks make of images ---------------------------------------------------------
