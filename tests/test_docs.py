@@ -29,6 +29,7 @@ TOUR = HOME / "docs" / "tour.ipynb"
 PRINTED = {
     "quickstart.md": [("new", "0"), ("new", "1")],
     "domain.md": [("new", "0"), ("new", "1"), ("returned", "0")],
+    "watch.md": [("new", "0"), ("new", "1"), ("returned", "0")],
 }
 IMAGES = np.random.default_rng(0).random((40, 16, 16))
 

@@ -22,6 +22,7 @@ from vase.version import __version__
 
 if TYPE_CHECKING:
     from vase.estimator import VASE
+    from vase.watching import watch
 
 __all__ = [
     "VASE",
@@ -32,13 +33,18 @@ __all__ = [
     "RunError",
     "VaseError",
     "__version__",
+    "watch",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the estimator, and with it torch, only when it is asked for."""
+    """Import what needs torch only when it is asked for."""
     if name == "VASE":
         from vase.estimator import VASE
 
         return VASE
+    if name == "watch":
+        from vase.watching import watch
+
+        return watch
     raise AttributeError(f"module 'vase' has no attribute '{name}'")

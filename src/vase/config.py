@@ -230,13 +230,18 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def assign(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key. The value is TOML if it parses as such, otherwise a string."""
+    """Set one dotted key as an override says."""
+    _set(values, *assignment(override))
+
+
+def assignment(override: str) -> tuple[str, Any]:
+    """The dotted key and the value of an override: TOML if it parses as such, else a string."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(
             f"'{override}' is not an override. Write key=value, such as training.seed=1."
         )
-    _set(values, key.strip(), _value(text.strip()))
+    return key.strip(), _value(text.strip())
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:

@@ -50,9 +50,22 @@ def begin(model: Estimator, image: tuple[int, int, int], layout: Layout) -> None
     model.parameters_ = _as_saved(model.get_params())
 
 
-def save(model: Estimator, path: Path) -> Path:
-    """Write a model that has seen images; the path, which ends in .safetensors."""
+def save(
+    model: Estimator,
+    path: Path,
+    *,
+    watch: Mapping[str, Any] | None = None,
+    earlier: Path | None = None,
+) -> Path:
+    """Write a model that has seen images; the path, which ends in .safetensors.
+
+    watch: the record of a watch, which is kept beside it; then the images that wait for a decision
+    are left out, so that no frame is stored. earlier: where the file before is kept.
+    """
     tensors, record = state.state(model.learner_)
+    if watch is not None:
+        tensors = {key: each for key, each in tensors.items() if not key.startswith("deferred.")}
+        record["watch"] = dict(watch)
     record["estimator"] = {
         "parameters": model.parameters_,
         "layout": model.layout_,
@@ -62,7 +75,7 @@ def save(model: Estimator, path: Path) -> Path:
     }
     target = _with_suffix(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write(target, tensors, record)
+    checkpoint.write(target, tensors, record, earlier=earlier)
     return target
 
 

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from vase.cli import watch
 from vase.cli.bench import bench_app
 from vase.cli.options import (
     Address,
@@ -197,7 +198,10 @@ def check_run(run: Run) -> None:
 
 @app.command()
 def serve(
-    run: Run,
+    run: Annotated[
+        Path,
+        typer.Argument(help="The folder of a run or of a watch, or a model's file.", metavar="RUN"),
+    ],
     host: Annotated[
         str,
         typer.Option(help="The address to listen at; 0.0.0.0 for others, who then need a token."),
@@ -212,14 +216,13 @@ def serve(
     offline: Offline = False,
     trust_paths: TrustPaths = False,
 ) -> None:
-    """Explore a run in the browser: drag its latents, drop an image, scrub through the training."""
-    from vase import integrity
-    from vase.explorer import serve as show_page
+    """Explore what was learnt in the browser: drag latents, drop an image, scrub through a run."""
+    from vase.cli import watching
+    from vase.explorer.server import serve_explored
 
-    data = data_options(data_dir, offline, trust_paths)
-    show_page(
-        integrity.open_run(run, trust=trust_paths),
-        data,
+    serve_explored(
+        run,
+        watching.explored(run, data_options(data_dir, offline, trust_paths)),
         host=host,
         port=port,
         allow=allow_host or (),
@@ -371,6 +374,9 @@ def check(data_dir: DataDir = None) -> None:
 
 
 app.add_typer(bench_app, name="bench")
+app.command("watch")(watch.watch)
+app.command("name")(watch.name_environment)
+app.command("events")(watch.list_events)
 
 
 def _version(asked: bool) -> None:

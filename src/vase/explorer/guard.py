@@ -226,7 +226,7 @@ class Guard:
         """Why a request is refused, None if it is not. headers: by name in lower case."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if not is_allowed_host(host, self.hosts):
-            return Refusal(400, "This host is not served here. vase serve --allow-host adds one.")
+            return Refusal(400, "This host is not served here. --allow-host adds one.")
         if origin is not None and not is_allowed_origin(origin, host, self.hosts):
             return Refusal(403, "Pages of other sites may not ask here.")
         if self.token and not any(
@@ -236,7 +236,7 @@ class Guard:
                 cookie_token(headers.get("cookie", ""), self.cookie),
             )
         ):
-            return Refusal(403, "Open the address that vase serve printed, with its ?token=...")
+            return Refusal(403, "Open the address that was printed, with its ?token=...")
         if scope["type"] == "http":
             complaint = size_complaint(scope["method"], scope["path"], headers)
             return Refusal(413, complaint) if complaint else None

@@ -23,9 +23,8 @@ STYLE = """
 <style>
   :root { --ink: #1f2328; --quiet: #59636e; --line: #d8dce1; --ground: #f6f7f9; --card: #fff; }
   .body--dark { --ink: #e9edf1; --quiet: #9aa4af; --line: #343b44; --ground: #14171b;
-    --card: #1c2127; }
+    --card: #1c2127; --q-primary: #56b4e9 !important; }
   body { background: var(--ground); color: var(--ink); font-size: 15px; }
-  .body--dark .text-primary { color: #56b4e9 !important; }
   .vase-card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
     padding: 20px; width: 100%; overflow: clip; }
   .vase-quiet { color: var(--quiet); font-size: 13px; }
@@ -69,12 +68,7 @@ class Page:
             with ui.column().classes("gap-0"):
                 ui.label(run.path.resolve().name).classes("text-2xl font-bold")
                 ui.label(_summary(self.explored)).classes("vase-quiet")
-            dark = ui.dark_mode(None)
-            with ui.button_group().props("flat"):
-                for name, value in {"light": False, "dark": True, "system": None}.items():
-                    ui.button(name, on_click=lambda v=value: dark.set_value(v)).props(
-                        "flat dense no-caps size=sm"
-                    )
+            appearance_buttons()
 
     # ---- latents -------------------------------------------------------------------------------
 
@@ -342,6 +336,16 @@ class Page:
 
 
 # ---- pieces -------------------------------------------------------------------------------------
+
+
+def appearance_buttons() -> None:
+    """Buttons for a light or a dark page, or whatever the system has."""
+    dark = ui.dark_mode(None)
+    with ui.button_group().props("flat"):
+        for name, value in {"light": False, "dark": True, "system": None}.items():
+            ui.button(name, on_click=lambda v=value: dark.set_value(v)).props(
+                "flat dense no-caps size=sm"
+            )
 
 
 def _title(title: str, line: str) -> None:

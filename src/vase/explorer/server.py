@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import secrets
 import socket
+import warnings
 import webbrowser
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vase import build
@@ -20,6 +22,7 @@ from vase.explorer.run_data import MAX_UPLOAD_BYTES, ExplorerData
 from vase.training.folder import RunFolder
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import ASGIApp
 
 __all__ = ["MAX_UPLOAD_BYTES", "serve"]
@@ -39,7 +42,29 @@ def serve(
     show: bool = False,
     say: MessageCallback = print,
 ) -> None:
-    """Show a run in the browser until Ctrl-C. show: open a window on it.
+    """Show a run in the browser until Ctrl-C; see `serve_explored`."""
+    serve_explored(
+        folder.path,
+        lambda: run_data.load_explorer_data(folder, data),
+        host=host,
+        port=port,
+        allow=allow,
+        show=show,
+        say=say,
+    )
+
+
+def serve_explored(
+    path: Path,
+    load: Callable[[], ExplorerData],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    allow: Sequence[str] = (),
+    show: bool = False,
+    say: MessageCallback = print,
+) -> None:
+    """Show what `load` reads at a path in the browser until Ctrl-C. show: open a window on it.
 
     allow: names, beside those of this machine, by which it may be asked. Where others can reach
     `host`, only who knows the token in the address that is said may look.
@@ -47,25 +72,20 @@ def serve(
     Raises ConfigError where NiceGUI is missing, the host is empty, or the port is taken, RunError
     where there is nothing to show yet.
     """
-    _refuse_without_package()
-    if not host.strip():
-        raise ConfigError(
-            "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
-            "0.0.0.0 for others too."
-        )
-    hosts = guard.allowed_hosts(host, allow)
-    _refuse_taken(host, port)
-    explored = run_data.load_explorer_data(folder, data)
+    refuse_without_package()
+    hosts = checked_hosts(host, allow)
+    listening_socket(host, port).close()
+    explored = load()
     if not explored.real:
-        say("The run's images are not to be had here: its dreams are shown in their place.")
+        say("There are no images to be had here: what the model imagines is shown in their place.")
     token = None if guard.is_loopback(host) else secrets.token_urlsafe(32)
     found = addresses(host, port, token)
-    say(f"Explore {folder.path} at {found[0]} until Ctrl-C.")
+    say(f"Explore {path} at {found[0]} until Ctrl-C.")
     for other in found[1:]:
         say(f"Others find it at {other}")
     if token:
         say("Whoever knows this address can look at the run. Nothing is encrypted on the way.")
-    page = _pages(explored, title=f"{folder.path.resolve().name}: VASE")
+    page = _pages(explored, title=f"{path.resolve().name}: VASE")
     guarded = guard.Guard(page, hosts, token, cookie=f"vase-{port}")
     _listen(guarded, host, port, found[0] if show else None)
 
@@ -80,7 +100,6 @@ def addresses(host: str, port: int, token: str | None) -> list[str]:
 
 
 def _pages(explored: ExplorerData, title: str) -> ASGIApp:
-    from fastapi import FastAPI
     from nicegui import ui
 
     from vase.explorer.page import Page
@@ -92,6 +111,18 @@ def _pages(explored: ExplorerData, title: str) -> ASGIApp:
     def page() -> None:
         Page(explored, reader).build()
 
+    return application(title)
+
+
+def application(title: str) -> ASGIApp:
+    """The app that shows NiceGUI's pages, of which a process has one set."""
+    from fastapi import FastAPI
+    from nicegui import core, ui
+
+    # NiceGUI looks at every object there is when it starts, also at what torch has deprecated.
+    warnings.filterwarnings("ignore", "`torch.distributed.reduce_op`", FutureWarning)
+    core.app.user_middleware.clear()  # what was added for a server that has ended
+    core.app.middleware_stack = None
     app = FastAPI(openapi_url=None)
     ui.run_with(app, title=title, dark=None, show_welcome_message=False)
     return app
@@ -101,15 +132,22 @@ def _listen(app: ASGIApp, host: str, port: int, shown: str | None) -> None:
     """Serve until Ctrl-C; open a window on address `shown` as soon as it answers."""
     import uvicorn
 
-    from vase.explorer.connections import MOST_MESSAGE_BYTES, TimedConnection
-
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started and shown:
                 webbrowser.open(shown)
 
-    config = uvicorn.Config(
+    Server(configuration(app, host, port)).run()
+
+
+def configuration(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
+    """How uvicorn serves a page: with limits on what a visitor may hold."""
+    import uvicorn
+
+    from vase.explorer.connections import MOST_MESSAGE_BYTES, TimedConnection
+
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -120,24 +158,34 @@ def _listen(app: ASGIApp, host: str, port: int, shown: str | None) -> None:
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_END,
     )
-    Server(config).run()
 
 
-def _refuse_without_package() -> None:
+def refuse_without_package() -> None:
+    """Raise a ConfigError where NiceGUI is missing."""
     try:
         import nicegui  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "The explorer is built on nicegui, which is not installed. Install it with: "
+            "The page is built on nicegui, which is not installed. Install it with: "
             "pip install 'vase-lifelong[serve]'"
         ) from None
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def checked_hosts(host: str, allow: Sequence[str]) -> frozenset[str]:
+    """The hosts that a request may name; a ConfigError for an empty one or one that is none."""
+    if not host.strip():
+        raise ConfigError(
+            "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
+            "0.0.0.0 for others too."
+        )
+    return guard.allowed_hosts(host, allow)
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens; a ConfigError where the port is taken or the host is no address."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family):
-            pass
+        return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"No page can be shown at {host}:{port}: {getattr(error, 'strerror', None) or error}. "

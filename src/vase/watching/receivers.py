@@ -1,0 +1,560 @@
+"""Where events go: webhooks, MQTT brokers, commands. Each gets all in order, each at least once.
+
+A receiver's name is shown to people and is the key of its place in the journal. It leaves out what
+may be a secret (passwords, paths of webhooks, arguments of commands); a short checksum stands for
+it, so that receivers that differ have names that differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import random
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from pydantic_core import to_json
+
+from vase.errors import ConfigError, VaseError, reason
+from vase.version import __version__
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+SECRET_VARIABLE = "VASE_WEBHOOK_SECRET"
+PASSWORD_VARIABLE = "VASE_MQTT_PASSWORD"
+CONNECT_S = 5.0
+ANSWER_S = 10.0  # for an answer, or for each of a broker's acknowledgements
+COMMAND_S = 60.0
+PAUSE_S = (1.0, 300.0)  # between attempts: the shortest and the longest
+END_S = 1.0  # for a receiver that was closed while it sent
+BATCH = 100  # events that are read at once
+LINE = 200  # characters of what others say
+
+
+class DeliveryError(VaseError):
+    """An event was not delivered, and should be sent again later."""
+
+
+class Receiver(Protocol):
+    """Takes events. `name` is unique among receivers, stays, and holds no secret.
+
+    `send` raises DeliveryError where it should be tried again; `close` also ends a `send` that
+    would take long.
+    """
+
+    name: str
+
+    def send(self, event: Mapping[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class EventJournal(Protocol):
+    """Keeps events, and how far each receiver has come.
+
+    `after`: at most so many events with a larger sequence, in order. `cursor`: the last sequence
+    that was delivered to a receiver, 0 at first.
+    """
+
+    def after(self, sequence: int, limit: int, /) -> list[dict[str, Any]]: ...
+
+    def cursor(self, name: str, /) -> int: ...
+
+    def delivered(self, name: str, sequence: int, /) -> None: ...
+
+
+# ---- webhooks ----------------------------------------------------------------------------------
+
+
+def parse_webhook(text: str, secret_file: Path | None = None) -> Webhook:
+    """A webhook by its address.
+
+    Requests are signed with the secret in the file, or in VASE_WEBHOOK_SECRET; without either they
+    are not signed. Raises ConfigError for an address or a secret that cannot be used.
+    """
+    import requests
+
+    _address(text, ("http", "https"), "webhook")
+    try:
+        requests.Request("POST", text).prepare()
+    except ValueError:  # requests' own errors are ValueErrors too
+        raise ConfigError("The address of the webhook cannot be used. Check its host.") from None
+    return Webhook(text, _secret(secret_file))
+
+
+class Webhook:
+    """POSTs an event as JSON, signed as Standard Webhooks have it where there is a secret.
+
+    A redirection is not followed: it could lead events, and their signature, to anybody.
+    """
+
+    def __init__(self, address: str, secret: bytes | None = None) -> None:
+        parts = urlsplit(address)
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        query = f"?{parts.query}" if parts.query else ""
+        self.name = _name("webhook", place, f"{place}{parts.path}{query}")
+        self._address = address
+        self._secret = secret
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        import requests
+
+        try:
+            with requests.post(
+                self._address,
+                data=(body := _body(event)),
+                headers=self._headers(str(event["id"]), body),
+                timeout=(CONNECT_S, ANSWER_S),
+                allow_redirects=False,
+                stream=True,  # what is answered is never read
+            ) as answer:
+                status, location = answer.status_code, answer.headers.get("Location", "")
+        except requests.RequestException as error:
+            raise DeliveryError(f"The {self.name} {_request_trouble(error)}.") from None
+        if 300 <= status < 400:
+            raise DeliveryError(
+                f"The {self.name} redirects to {self._host(location)}, and redirections are not "
+                "followed. Give the address that it leads to."
+            )
+        if not 200 <= status < 300:
+            raise DeliveryError(f"The {self.name} answers with {_status(status)}.")
+
+    def close(self) -> None:
+        """Nothing is open between requests."""
+
+    def _headers(self, identity: str, body: bytes) -> dict[str, str]:
+        now = int(time.time())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"vase/{__version__}",
+            "webhook-id": identity,
+            "webhook-timestamp": str(now),
+        }
+        if self._secret is not None:
+            headers["webhook-signature"] = signature(self._secret, identity, now, body)
+        return headers
+
+    def _host(self, location: str) -> str:
+        try:
+            return _line(urlsplit(urljoin(self._address, location)).hostname or "nowhere")
+        except ValueError:
+            return "what is no address"
+
+
+def signature(secret: bytes, identity: str, timestamp: int, body: bytes) -> str:
+    """The signature of a request, as the Standard Webhooks specification has it."""
+    signed = hmac.digest(secret, f"{identity}.{timestamp}.".encode() + body, "sha256")
+    return f"v1,{base64.b64encode(signed).decode()}"
+
+
+def _secret(file: Path | None) -> bytes | None:
+    place = SECRET_VARIABLE if file is None else f"'{file}'"
+    try:
+        text = os.environ.get(SECRET_VARIABLE, "") if file is None else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"The webhook's secret cannot be read from {place}: {why}.") from None
+    text = text.strip()
+    if not text and file is None:
+        return None
+    encoded = text.startswith("whsec_")
+    try:
+        key = base64.b64decode(text[6:], validate=True) if encoded else text.encode()
+    except (binascii.Error, ValueError):
+        key = b""
+    if not key:
+        raise ConfigError(
+            f"The webhook's secret in {place} is empty, or no base64 follows its whsec_."
+        )
+    return key
+
+
+def _request_trouble(error: Exception) -> str:
+    """Why a request failed, in words of our own: those of requests hold the whole address."""
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "does not answer in time"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "cannot be reached through the proxy"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "cannot be reached over TLS, or its certificate is not valid"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached, or breaks the connection off"
+    return f"cannot be asked ({type(error).__name__})"
+
+
+def _status(status: int) -> str:
+    try:
+        return f"status {status} ({HTTPStatus(status).phrase})"
+    except ValueError:
+        return f"status {status}"
+
+
+# ---- MQTT --------------------------------------------------------------------------------------
+
+
+def parse_mqtt(text: str) -> Mqtt:
+    """A topic of an MQTT broker, by an address such as mqtts://user:password@host:8883/the/topic.
+
+    The password may be in VASE_MQTT_PASSWORD instead. Raises ConfigError for an address that cannot
+    be used, or without paho-mqtt.
+    """
+    try:
+        import paho.mqtt.client  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "MQTT needs paho-mqtt, which is not installed. Install it with: "
+            "pip install 'vase-lifelong[watch]'"
+        ) from None
+    parts = _address(text, ("mqtt", "mqtts"), "MQTT topic")
+    topic = unquote(parts.path[1:])
+    if not topic or re.search(r"[+#\0]", topic) or "@" in parts.path or parts.query:
+        raise ConfigError(
+            "The address of the MQTT topic names no topic to publish to. Give it as the path, "
+            "without '+', '#' and '?', and with '%40' for each '@': mqtt://host/the/topic."
+        )
+    user = None if parts.username is None else unquote(parts.username)
+    password = None if user is None else os.environ.get(PASSWORD_VARIABLE)
+    if parts.password is not None:
+        password = unquote(parts.password)
+    host = parts.hostname or ""
+    return Mqtt(host, parts.port, topic, tls=parts.scheme == "mqtts", user=user, password=password)
+
+
+class Mqtt:
+    """Publishes an event as JSON to a topic, QoS 1, and waits for the broker's acknowledgement.
+
+    Each event has a connection of its own: events are rare, and a connection that was kept for days
+    is often dead without anybody knowing.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None,
+        topic: str,
+        *,
+        tls: bool = False,
+        user: str | None = None,
+        password: str | None = None,
+    ) -> None:
+        place = f"[{host}]" if ":" in host else host
+        place += "" if port is None else f":{port}"
+        self.name = f"{'mqtts' if tls else 'mqtt'} {place}/{topic}"
+        self._host, self._topic, self._tls = host, topic, tls
+        self._port = port or (8883 if tls else 1883)
+        self._user, self._password = user, password
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        refusals: list[str] = []
+        client = self._client(refusals)
+        try:
+            client.connect(self._host, self._port, keepalive=60)
+            self._wait(client, client.is_connected, refusals)
+            sent = client.publish(self._topic, _body(event), qos=1)
+            self._wait(client, sent.is_published, refusals)
+        except OSError as error:
+            why = getattr(error, "verify_message", "") or error.strerror or reason(error)
+            raise DeliveryError(f"The {self.name} cannot be reached: {_line(why)}.") from None
+        finally:
+            client.disconnect()
+
+    def close(self) -> None:
+        """Nothing is open between events."""
+
+    def _client(self, refusals: list[str]) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        def connected(_client: Client, _data: Any, _flags: Any, answer: Any, _more: Any) -> None:
+            if answer.is_failure:
+                refusals.append(str(answer))
+
+        name = f"vase-{secrets.token_hex(8)}"
+        client = Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
+        client.connect_timeout = CONNECT_S
+        client.on_connect = connected
+        if self._user is not None:
+            client.username_pw_set(self._user, self._password)
+        if self._tls:
+            client.tls_set()  # the authorities of this machine, and the host's name is checked
+        return client
+
+    def _wait(self, client: Client, done: Callable[[], bool], refusals: list[str]) -> None:
+        deadline = time.monotonic() + ANSWER_S
+        while not done():
+            if time.monotonic() > deadline:
+                raise DeliveryError(f"The {self.name} does not answer in time.")
+            failed = client.loop(0.1)
+            if refusals:
+                raise DeliveryError(f"The {self.name} refuses the connection: {refusals[0]}.")
+            if failed and not done():
+                raise DeliveryError(f"The {self.name} breaks the connection off.")
+
+
+# ---- commands ----------------------------------------------------------------------------------
+
+
+def parse_command(text: str) -> Command:
+    """A command as it is typed, without a shell. Raises ConfigError where it cannot be found."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if not words:
+        raise ConfigError("The command for events is empty, or a quotation mark is not closed.")
+    return Command(words)
+
+
+class Command:
+    """Runs a program for each event, with the event's JSON on its standard input.
+
+    A program that does not end within `limit_s` seconds is killed, and all that it has started.
+    """
+
+    def __init__(self, words: Sequence[str], limit_s: float = COMMAND_S) -> None:
+        shown = _line(Path(words[0]).name)
+        program = shutil.which(words[0])
+        if program is None:
+            raise ConfigError(
+                f"The command for events '{shown}' cannot be found, or it may not be run. Give a "
+                "program's path."
+            )
+        self.name = _name("command", shown, shlex.join(words))
+        self._words = (str(Path(program).absolute()), *words[1:])
+        self._limit_s = limit_s
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        # A file and not a pipe: what the program leaves running could keep a pipe open.
+        with tempfile.TemporaryFile() as said:
+            try:
+                status = self._run(event, said)
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+                raise DeliveryError(f"The {self.name} cannot be started: {why}.") from None
+            if status:
+                complaint = _last_line(said)
+                raise DeliveryError(
+                    f"The {self.name} fails with status {status}"
+                    + (f": {complaint}" if complaint else ".")
+                )
+
+    def close(self) -> None:
+        """Kill what runs."""
+        if self._process is not None and self._process.poll() is None:
+            _kill(self._process)
+
+    def _run(self, event: Mapping[str, Any], said: IO[bytes]) -> int:
+        with subprocess.Popen(
+            self._words,
+            env=_environment(event),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
+        ) as process:
+            self._process = process
+            try:
+                process.communicate(_body(event), self._limit_s)
+            except subprocess.TimeoutExpired:
+                raise DeliveryError(
+                    f"The {self.name} did not end within {self._limit_s:g} s, and was killed."
+                ) from None
+            finally:
+                if process.poll() is None:
+                    _kill(process)
+        return process.returncode
+
+
+def _environment(event: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a command: ours without our secrets, and what most scripts ask for."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (SECRET_VARIABLE, PASSWORD_VARIABLE)
+    }
+    told = ("kind", "environment", "name", "id")
+    return kept | {f"VASE_EVENT_{key.upper()}": str(event.get(key, "")) for key in told}
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_line(said: IO[bytes]) -> str:
+    size = said.seek(0, os.SEEK_END)
+    said.seek(max(0, size - 4096))
+    lines = said.read().decode("utf-8", "replace").split("\n")
+    return next((text for line in reversed(lines) if (text := _line(line))), "")
+
+
+# ---- delivery ----------------------------------------------------------------------------------
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: about twice as long each time, by chance."""
+    shortest, longest = PAUSE_S
+    most = min(longest, shortest * 2 ** min(failures, 30))
+    return random.uniform(max(shortest, most / 2), most)
+
+
+class Delivery(threading.Thread):
+    """Delivers a journal's events to one receiver, in order, each at least once.
+
+    trouble: the last failure in a sentence; empty if all is well. missed: events that the journal
+    no longer had when their turn came.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        journal: EventJournal,
+        backoff: Callable[[int], float] = backoff,
+    ) -> None:
+        super().__init__(name=f"delivery to {receiver.name}", daemon=True)
+        self.trouble = ""
+        self.missed = 0
+        self._receiver = receiver
+        self._journal = journal
+        self._backoff = backoff
+        self._failures = 0  # in a row
+        self._sent = 0  # the last sequence that the receiver has
+        self._news = threading.Event()
+        self._ending = threading.Event()
+        self._deadline = 0.0
+
+    def wake(self) -> None:
+        """Say that there is a new event. A pause after a failure is not cut short."""
+        self._news.set()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Try once more to deliver what waits, within so many seconds, then end."""
+        self._deadline = time.monotonic() + timeout
+        self._ending.set()
+        self._news.set()
+        if self.is_alive():
+            self.join(timeout)
+        self._receiver.close()
+        if self.is_alive():
+            self.join(END_S)
+
+    def run(self) -> None:
+        while True:
+            self._news.clear()  # before all else, or what is said from here on would be lost
+            last = self._ending.is_set()
+            self._deliver()
+            if last:
+                return
+            if self.trouble:
+                self._ending.wait(self._backoff(self._failures))
+            else:
+                self._news.wait()
+
+    def _deliver(self) -> None:
+        """Deliver what waits, up to the first failure."""
+        try:
+            while not self._late() and (waiting := self._waiting()):
+                for event in waiting:
+                    if self._late():
+                        return
+                    self._send(event)
+                    self._journal.delivered(self._receiver.name, self._sent)
+        except VaseError as error:
+            self.trouble = str(error)
+        except Exception as error:
+            self.trouble = f"The journal of events cannot be used: {_line(reason(error))}."
+        else:
+            self.trouble = ""
+            return
+        self._failures += 1
+
+    def _waiting(self) -> list[dict[str, Any]]:
+        """The next events. What was sent while the journal could not be written is noted first."""
+        noted = self._journal.cursor(self._receiver.name)
+        if self._sent > noted:
+            self._journal.delivered(self._receiver.name, self._sent)
+        self._sent = max(self._sent, noted)
+        return self._journal.after(self._sent, BATCH)
+
+    def _send(self, event: dict[str, Any]) -> None:
+        try:
+            self._receiver.send(event)
+        except VaseError:
+            raise
+        except Exception as error:  # its words may hold an address with a password
+            raise DeliveryError(
+                f"The {self._receiver.name} fails unexpectedly ({type(error).__name__})."
+            ) from error
+        self.missed += event["sequence"] - self._sent - 1
+        self._sent = event["sequence"]
+        self._failures = 0
+
+    def _late(self) -> bool:
+        return self._ending.is_set() and time.monotonic() >= self._deadline
+
+
+# ---- what they share ---------------------------------------------------------------------------
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    return to_json(event, inf_nan_mode="null")  # JSON has no NaN: many programs refuse it
+
+
+def _name(kind: str, shown: str, whole: str) -> str:
+    """A name for people; a checksum tells those apart that differ in what is not shown.
+
+    It is so short that it cannot give away what it is of.
+    """
+    if shown == whole:
+        return f"{kind} {shown}"
+    return f"{kind} {shown} ({hashlib.sha256(whole.encode()).hexdigest()[:4]})"
+
+
+def _line(text: str) -> str:
+    """One line of bounded length that a terminal can show."""
+    text = "".join(each for each in " ".join(text.split()) if each.isprintable())
+    return text if len(text) <= LINE else f"{text[: LINE - 3]}..."
+
+
+def _address(text: str, schemes: tuple[str, str], what: str) -> SplitResult:
+    """The parts of an address; ConfigError says what is wrong, and never the address itself."""
+    subject = f"The address of the {what}"
+    # No blank and no backslash: programs differ about which host an address with one is on.
+    if not re.fullmatch(r"[!-\[\]-~]+", text):
+        raise ConfigError(f"{subject} is empty, or has a blank or a sign that no address has.")
+    try:
+        parts = urlsplit(text)
+        found = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:
+        raise ConfigError(f"{subject} has no valid host or port.") from None
+    if parts.scheme not in schemes:
+        raise ConfigError(f"{subject} does not begin with {schemes[0]}:// or {schemes[1]}://.")
+    if not found:
+        raise ConfigError(f"{subject} has no valid host or port.")
+    if "#" in text:
+        raise ConfigError(f"{subject} has a '#', which no server is told. Leave it out.")
+    return parts

@@ -1,0 +1,91 @@
+"""A watch as it is used: a camera on the network, a receiver that is away, and figures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+from scripts import script
+from serving import free_port
+
+pytest.importorskip("av")
+CAMERAS = script("cameras")
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """What is true at last."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+def figures(port: int) -> dict[str, float]:
+    """What Prometheus would scrape, by name and first label."""
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    return {
+        " ".join([sample.name, *map(str, sample.labels.values())]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
+    """There and back and there again, while the receiver is away and then the camera."""
+    run, port = tmp_path / "run", free_port()
+    with CAMERAS.camera() as seen, CAMERAS.hook() as told:
+        command = [
+            sys.executable, "-m", "vase", "watch", seen.address, "--out", str(run), "--fps", "150",
+            "--size", "32", "--no-learn", "--webhook", told.address, "--metrics-port", str(port),
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "VASE_WEBHOOK_SECRET": "secret"}
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        try:
+
+            def kinds() -> list[str]:
+                return [json.loads(body)["kind"] for body in told.bodies]
+
+            wait_for(lambda: kinds() == ["new"])
+            wait_for(lambda: figures(port)["vase_frames_total"] > 800)
+            subprocess.run(
+                [sys.executable, "-m", "vase", "name", str(run), "0", "the palace"], check=True
+            )
+            told.away.set()
+            seen.scene = "flower"
+            wait_for(lambda: figures(port)["vase_environment"] == 1)
+            assert [v for k, v in figures(port).items() if "undelivered" in k] == [1]
+            told.away.clear()
+            wait_for(lambda: kinds() == ["new", "new"])
+            frames = figures(port)["vase_frames_total"]
+            wait_for(lambda: figures(port)["vase_frames_total"] > frames + 400)
+            seen.gone.set()
+            wait_for(lambda: kinds()[-1] == "source_lost")
+            seen.gone.clear()
+            wait_for(lambda: kinds()[-1] == "source_back")
+            seen.scene = "china"
+            wait_for(lambda: kinds()[-1] == "returned")
+            final = wait_for(lambda: (f := figures(port))["vase_events_total returned"] and f)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    events = [json.loads(line) for line in output.splitlines()]
+    assert events == [json.loads(body) for body in told.bodies]  # in order, none lost, none twice
+    assert [event["sequence"] for event in events] == [1, 2, 3, 4, 5]
+    last = events[-1]
+    assert (last["name"], last["environment"], last["previous"]) == ("the palace", 0, 1)
+    assert last["last_seen"] < events[1]["time"]
+    assert final["vase_source_reconnects_total"] == 1
+    assert [v for k, v in final.items() if "undelivered" in k] == [0]
+    assert final["vase_environment_present 0 the palace"] == 1
