@@ -254,11 +254,16 @@ def test_alike_blocks_are_of_the_lowest_rank_and_little_is_known_of_few_chunks()
     same = np.ones_like(known.blocks)
     assert blocks.rank_among(replace(known, blocks=same), same[0]) == (len(same) + 1, len(same))
     assert blocks.largest_step(np.ones((1, SIZE)), None) == 0
+    faint, other = 1e-4 * known.blocks, naive.Environment()  # far below the least variance
+    other.blocks = list(faint)
+    for row in faint[:5]:
+        assert blocks.rank_among(replace(known, blocks=faint), row * 1.1) == other.rank(row * 1.1)
     plain = naively(known)
     for chunks, mean in ((1, 0.0), (2, 0.0), (1, 9.0), (40, 0.5)):
         spread = np.stack([np.full(SIZE, mean), np.full(SIZE, mean**2)])
         plain.chunks, plain.spread = chunks, spread
-        for descriptor in known.blocks[:5] * 0.9:
+        still = np.concatenate([known.blocks[0, :SIZE], known.blocks[0, :SIZE] ** 2])
+        for descriptor in (still, *known.blocks[:5] * 0.9):  # the first varies not at all
             found = blocks.likelihood_ratio(
                 replace(known, chunks=chunks, spread=spread), descriptor
             )
@@ -266,15 +271,32 @@ def test_alike_blocks_are_of_the_lowest_rank_and_little_is_known_of_few_chunks()
             assert float(found) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-def test_after_the_axes_are_learnt_chunks_that_come_together_are_judged_together() -> None:
-    series = np.random.default_rng(0).standard_normal((131, CHUNK, SIZE))
-    known = with_chunks(BlockStatistics(), series[:128])
-    assert known.frames == blocks.LEARNT_AXES
-    plain = naive.Environment()
-    plain.record(list(series[:128]), [])
-    plain.record(list(series[128:]), [])
-    found = with_chunks(known, series[128:])
-    np.testing.assert_allclose(found.ratios[-3:], plain.ratios[-3:], rtol=1e-6)
+@pytest.mark.parametrize("parts", [(128, 3), (128, 300), (260,), (64, 200)])
+def test_chunks_that_come_together_are_judged_as_it_is_written_down(parts: tuple[int, ...]) -> None:
+    """Before the axes are learnt, after 4,096 frames, and beyond; more at once than are kept."""
+    series = np.random.default_rng(0).standard_normal((sum(parts), CHUNK, SIZE))
+    known, plain = BlockStatistics(), naive.Environment()
+    for part in np.split(series, np.cumsum(parts)[:-1]):
+        known = with_chunks(known, part)
+        plain.record(list(part), [])
+        assert all(chunk.dtype == np.float32 for chunk in known.first)
+    np.testing.assert_allclose(known.ratios, plain.ratios, rtol=1e-6)
+    np.testing.assert_allclose(known.spread, plain.spread, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(known.blocks, plain.blocks, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1e-4, 1.0])
+@pytest.mark.parametrize("slow", [False, True])
+def test_the_correlation_time_is_the_one_that_is_written_down(scale: float, slow: bool) -> None:
+    """Of frames that hardly vary too, and of half a wave, which is alike over a third of it."""
+    generator, count = np.random.default_rng(0), 128 * CHUNK
+    wave = np.cos(np.pi * np.arange(count) / count)[:, None] * np.ones(SIZE)
+    series = scale * (wave if slow else np.cumsum(generator.standard_normal((count, SIZE)), 0))
+    axes, plain = blocks.principal_axes(series), naive.Environment()
+    plain.axes = axes.mean, axes.scaled, axes.noise
+    noise = max(blocks.REGULARISATION * series.var(0).sum(), blocks.SENSOR_NOISE)
+    expected = plain.correlation_time(series, noise / axes.noise)
+    assert blocks.correlation_time(series, axes) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("least", "unlikely"), [(0.01, True), (0.058, True), (0.0588, False)])
@@ -296,10 +318,13 @@ def test_a_pair_of_chunks_is_held_back_up_to_the_least_p_value_that_counts(
 
 def test_what_is_no_tail_is_certain() -> None:
     known = with_chunks(BlockStatistics(), np.random.default_rng(0).random((128, CHUNK, SIZE)))
-    known = replace(known, steps=(0.01,) * 20)
-    assert tail_probability(known, min(known.worst)) == step_probability(known, 0.0) == 1
-    usual = usual_step(known)
-    assert abrupt_e_value(known, 0.0) == 0 < abrupt_e_value(known, 0.0, 1.01 * usual)
+    known = replace(known, steps=(50.0,) * 20, worst=(100.0,) * 20)
+    assert tail_probability(known, 100.0) == step_probability(known, 50.0) == 1
+    assert tail_probability(known, 101.0) < 1 > step_probability(known, 51.0)
+    assert abrupt_e_value(known, 0.0) == 0 < abrupt_e_value(known, 0.0, 51.0)
+    faint = with_chunks(BlockStatistics(), np.random.default_rng(0).random((128, CHUNK, SIZE)) / 99)
+    faint = replace(faint, steps=(0.01,) * 20)
+    assert abrupt_e_value(faint, 0.0) == abrupt_e_value(faint, 0.0, 0.0) == 0
 
 
 def test_a_cut_and_something_else_begin_the_wait_anew_but_not_its_count() -> None:
