@@ -211,28 +211,35 @@ def test_of_absent_environments_every_one_is_asked_for_a_mixture() -> None:
 @pytest.mark.parametrize("seen", [0, 256, 3000, 10**6])
 @pytest.mark.parametrize("count", [8, 24, 63, 64, 65, 130])
 def test_blocks_depend_on_one_another_as_it_is_written_down(count: int, seen: int) -> None:
-    """From independent to much alike, so that some are near every border."""
+    """From independent to much alike, in what they show or in how much, near every border."""
     plain, generator, both = naive.Environment(), np.random.default_rng(count), set()
-    for phi in np.linspace(-0.2, 0.8, 60):
-        table = generator.standard_normal((count, 4))
+    for strength in np.linspace(-0.2, 0.8, 90):
+        table, wanders = generator.standard_normal((count, 4)), generator.standard_normal(count)
+        calm = bool(generator.integers(2))
         for k in range(1, count):
-            table[k] += phi * table[k - 1]
+            wanders[k] += 0.95 * wanders[k - 1]
+            table[k] += (strength if calm else 0) * table[k - 1]
+        if not calm:
+            table *= np.exp(strength * wanders)[:, None]
         table *= generator.choice([1, 1e-9])
         plain.blocks = list(table)
         found = blocks.dependent(table, seen)
         both.add(found)
-        assert found == plain.dependent(seen), phi
+        assert found == plain.dependent(seen), strength
     assert both == {True, False}
 
 
-@pytest.mark.parametrize("count", [23, 24, 25, 32])
+@pytest.mark.parametrize("count", [23, 24, 25, 32, 200])
 @pytest.mark.parametrize("block", [8, 2048, 4096])
 @pytest.mark.parametrize("asked", [0, 1, 8000])
 def test_blocks_are_joined_as_it_is_written_down(count: int, block: int, asked: int) -> None:
     generator = np.random.default_rng(count)
-    for walk in (False, True):
+    for strength in (0, 1, *[0.2] * 12):  # as independent, a walk, or of a spread that wanders
         table = generator.standard_normal((count, 2 * SIZE))
-        table = np.cumsum(table, 0) if walk else table
+        if strength == 1:
+            table = np.cumsum(table, 0)
+        else:
+            table *= np.exp(strength * np.cumsum(generator.standard_normal(count)))[:, None]
         worst, steps = generator.random((2, count))
         frames = (8 * count + asked) * block * CHUNK
         known = BlockStatistics(
