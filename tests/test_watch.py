@@ -23,7 +23,7 @@ from vase.watching import session
 from vase.watching.journal import Journal
 from vase.watching.records import Frame, WatchEvent
 from vase.watching.session import WatchOptions, opened
-from vase.watching.sources import Source, Wanted
+from vase.watching.sources import Source, SourceLostError, Wanted
 from vase.watching.state import Batch, WatchState, after_batch, forgotten
 
 SIDE = 16
@@ -262,7 +262,7 @@ def test_a_model_learns_and_is_a_file_like_any_other(tmp_path: Path) -> None:
 def test_a_watch_goes_on_as_it_was_begun(
     changes: dict[str, Any], sentence: str, tmp_path: Path
 ) -> None:
-    watch("places", out=tmp_path / "run", size=SIDE, learn=False).close()  # type: ignore[attr-defined]
+    next(watch("places", out=tmp_path / "run", size=SIDE, learn=False))
     with pytest.raises(ConfigError, match=sentence):
         watched(tmp_path / "run", **changes)
 
@@ -283,7 +283,25 @@ def test_options_that_make_no_sense_are_refused_and_nothing_is_begun(
 ) -> None:
     with pytest.raises((ConfigError, RunError), match=sentence):
         watched(tmp_path / "run", **options)
-    assert not (tmp_path / "run" / "watch.json").exists()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_watch_that_sees_nothing_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(self: Places) -> Iterator[Frame]:
+        raise SourceLostError("There is no camera.")
+        yield
+
+    monkeypatch.setattr(Places, "frames", nothing)
+    with pytest.raises(SourceLostError, match="no camera"):
+        watched(tmp_path / "run")
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").write_text("mine")
+    with pytest.raises(RunError, match="is not empty"):
+        watched(tmp_path / "run")
+    assert (tmp_path / "run" / "model.safetensors").read_text() == "mine"
 
 
 # ---- looking back --------------------------------------------------------------------------------

@@ -60,8 +60,9 @@ def watch(source: str, options: WatchOptions, outlets: Outlets, console: Console
     def say(text: str) -> None:
         errors.print(text, soft_wrap=True)
 
+    receivers = _receivers(outlets)  # what cannot be is refused before anything is begun
     with opened(source, options, say) as engine, stop_request() as stop, ExitStack() as stack:
-        _deliver(engine, outlets, stack)
+        _deliver(engine, receivers, stack)
         refresh = [_metrics(outlets, stack), _page(engine, outlets, stack, say)]
         tell, show = _screen(engine, outlets, console, stack)
         looked = 0.0
@@ -168,20 +169,27 @@ def duration(text: str) -> timedelta:
 # ---- where things go -----------------------------------------------------------------------------
 
 
-def _deliver(engine: Watch, outlets: Outlets, stack: ExitStack) -> None:
-    """Start a thread for every receiver of events."""
-    from vase.watching.receivers import Delivery, parse_command, parse_mqtt, parse_webhook
+def _receivers(outlets: Outlets) -> list[Receiver]:
+    """Where events go. A ConfigError says what cannot be."""
+    from vase.watching.receivers import parse_command, parse_mqtt, parse_webhook
 
-    receivers: list[Receiver] = [
+    found: list[Receiver] = [
         parse_webhook(address, outlets.webhook_secret) for address in outlets.webhooks
     ]
-    receivers += [parse_mqtt(outlets.mqtt)] if outlets.mqtt else []
-    receivers += [parse_command(outlets.command)] if outlets.command else []
+    found += [parse_mqtt(outlets.mqtt)] if outlets.mqtt else []
+    found += [parse_command(outlets.command)] if outlets.command else []
+    if len({each.name for each in found}) < len(found):
+        raise ConfigError("One receiver is given twice. Give each --webhook once.")
+    return found
+
+
+def _deliver(engine: Watch, receivers: Sequence[Receiver], stack: ExitStack) -> None:
+    """Start a thread for every receiver of events."""
+    from vase.watching.receivers import Delivery
+
     names = [each.name for each in receivers]
     for name in names:
         engine.journal.join(name)
-    if len({*names}) < len(names):
-        raise ConfigError("One receiver is given twice. Give each --webhook once.")
     deliveries = [Delivery(each, engine.journal) for each in receivers]
     for each in deliveries:
         each.start()

@@ -108,9 +108,8 @@ class Watch:
         finally:
             self.reader.close()
             self._count_losses()
-            self.saved_at = 0.0  # now, whenever it was saved last
-            self.tried_at = 0.0
-            left = [*self._publish()]
+            self.saved_at = self.tried_at = 0.0  # now, whenever that was last
+            left = [*self._publish()] if self.state.frames else []
         yield from left
 
     def status(self) -> WatchStatus:

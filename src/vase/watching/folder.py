@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,15 @@ def begin(folder: WatchFolder, settings: WatchSettings, model: VASE) -> str:
     # Last: a folder with settings has all that it needs.
     write_bytes(folder.settings, (json.dumps(content, indent=1) + "\n").encode())
     return run_id
+
+
+def undo(folder: WatchFolder) -> None:
+    """Take away what `begin` made, of a watch that has seen nothing."""
+    for path in (folder.settings, folder.model, *folder.path.glob("journal.sqlite*")):
+        path.unlink(missing_ok=True)
+    (folder.path / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):  # others have put something there
+        folder.path.rmdir()
 
 
 def refuse_other(folder: WatchFolder, kept: WatchSettings, wanted: WatchSettings) -> None:

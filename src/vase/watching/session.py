@@ -80,12 +80,20 @@ def opened(
     given = None if kept else folders.given(options.model, trust_code=options.trust_code)
     settings = _settings(options, kept[0] if kept else None, given)
     open_source(source, settings.shape, settings.fps, raw=options.raw)  # or nothing is begun
+    seen: list[Watch] = []
+
+    def undo() -> None:
+        """Leave nothing of a new watch that ends before its first frame, such as of no camera."""
+        if folder and not any(watch.state.frames for watch in seen):
+            folders.undo(folder)
+
     with ExitStack() as stack:
         if folder and kept:
             stack.enter_context(sole_writer(RunFolder(folder.path)))
             watcher, state = _restored(folder, kept[1], settings, options, say)
         else:
             watcher, state = _begun(folder, settings, options, given)
+            stack.callback(undo)
             if folder:
                 stack.enter_context(sole_writer(RunFolder(folder.path)))
         journal = Journal(folder.journal if folder else None)
@@ -94,7 +102,7 @@ def opened(
         frames = open_source(source, settings.shape, settings.fps, mark=state.mark, raw=options.raw)
         reader = FrameReader(frames, patient=options.patient)
         stack.callback(reader.close)
-        yield Watch(
+        watch = Watch(
             reader,
             watcher,
             state,
@@ -104,6 +112,8 @@ def opened(
             save_every=options.save_every,
             keep_frames=options.keep_frames,
         )
+        seen.append(watch)
+        yield watch
 
 
 def _begun(
