@@ -58,7 +58,7 @@ GROUPS = {
     "lifelong": Group(
         ("lifelong/[!l]*", "lifelong/learner*"),
         (
-            *("environments", "learner", "naive", "replay", "rules", "transaction"),
+            *("ambiguity", "environments", "learner", "naive", "replay", "rules", "transaction"),
             *("translation", "working_memory"),
         ),
         but="recognised_and_stays or random_decisions or probation or without_inference "

@@ -25,6 +25,14 @@ def test_records_survive_json_and_say_what_is_absent() -> None:
     assert again.to_json() == RECORDS.to_json()
 
 
+def test_numbers_without_a_point_are_numbers_too() -> None:
+    """Other programs write 1 for 1.0; averages of whole numbers are none."""
+    saved = {**RECORDS.present.to_json(), "mean": [0] * 4, "variance": [1] * 4, "kl": [1, 2]}
+    known = Environment.from_json(saved)
+    kinds = {each.dtype for each in (known.moments.mean, known.moments.variance, known.kl)}
+    assert kinds == {np.dtype(float)}
+
+
 def test_a_record_is_removed_by_its_id() -> None:
     assert [known.index for known in RECORDS.without(1, 0)] == [0]
     assert [known.index for known in RECORDS.without(0, 1)] == [1]

@@ -15,7 +15,7 @@ from vase.lifelong.environments import Environment
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
 from vase.lifelong.learner import Learner
 from vase.lifelong.replay import latents
-from vase.lifelong.state import restore, state
+from vase.lifelong.state import averaged_networks, averaged_weights, restore, state
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
@@ -149,6 +149,25 @@ def test_moments_are_those_of_the_mixture() -> None:
     seen = to_moments(table, 50)
     np.testing.assert_allclose(seen.mean[:5], z.mean(0), atol=0.02)
     np.testing.assert_allclose(seen.variance[:5], z.var(0), rtol=0.02)
+
+
+def test_averaged_weights_are_read_alone_and_only_where_they_fit() -> None:
+    subject = learner()
+    tensors, shape = averaged_weights(subject), subject.architecture
+    tensors["networks.encoder.posterior.bias"] = torch.zeros(1)  # of what is trained: not looked at
+    read = averaged_networks(tensors, shape.model_copy(update={"environments": 3}))
+    assert read.architecture == shape
+    for name, value in read.state_dict().items():
+        assert torch.equal(value, tensors[f"average.{name}"])
+    assert not any(weight.requires_grad for weight in read.parameters())
+    assert not read.training
+    short = {**tensors, "average.encoder.posterior.bias": torch.zeros(3)}
+    without = {name: value for name, value in tensors.items() if "posterior.bias" not in name}
+    odd = {**tensors, "average.other": torch.zeros(1)}
+    for wrong, name in ((short, "encoder.posterior.bias"), (without, "encoder.posterior.bias"),
+                        (odd, "other")):  # fmt: skip
+        with pytest.raises(CheckpointError, match=rf"see '{name}'"):
+            averaged_networks(wrong, shape)
 
 
 # ---- the algorithm -----------------------------------------------------------------------------

@@ -78,6 +78,18 @@ def test_a_reservoir_is_a_uniform_sample_of_all_that_was_offered() -> None:
     assert abs(kept[:60].mean() - kept[60:].mean()) < 5 * spread / np.sqrt(30)
 
 
+def test_a_reservoir_keeps_what_algorithm_r_says() -> None:
+    """Image number t takes the place floor(u (t + 1)), if there is such a one."""
+    reservoir, slow = Reservoir(5), list(range(5))
+    for start in range(0, 80, 8):
+        numbers = torch.arange(start, start + 8, dtype=torch.float32)
+        reservoir.add(numbers.view(8, 1, 1, 1), generator(start))
+        for t, u in enumerate(torch.rand(8, generator=generator(start)).tolist(), start):
+            if t >= 5 and (place := int(u * (t + 1))) < 5:
+                slow[place] = t
+    assert reservoir.images.flatten().tolist() == slow
+
+
 def test_an_empty_reservoir_gives_nothing_and_a_small_one_what_it_has() -> None:
     reservoir = Reservoir(100)
     assert reservoir.draw(4, HERE, generator()) is None

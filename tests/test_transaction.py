@@ -146,6 +146,10 @@ def test_a_loss_that_is_not_finite_changes_nothing_but_the_count_of_steps() -> N
     seen = play(subject, Decision("same", 0), torch.full((2, 3, 1, 1), torch.nan))
     assert (seen.decision.kind, seen.learnt) == ("skipped", False)
     assert (subject.step, subject.skipped) == (3, 1)
+    (event,) = seen.events
+    assert (seen.step, event.step, event.kind) == (2, 2, "skipped")
+    assert event.reason == seen.decision.reason == "skipped: its loss or gradient is not finite"
+    assert (seen.kl_per_latent, seen.alpha) == ((), ())
     assert subject.detector.made == made
     subject.step, subject.skipped = 2, 0
     assert same(photograph(subject), before)
