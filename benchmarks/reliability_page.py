@@ -99,7 +99,7 @@ def watched() -> dict[str, Any]:
         f"| {name} | {month['frames']:,} | {month['noticed']} of {month['changes']} | "
         f"{month['delay_median_s']:.0f}, worst {month['delay_worst_s']:.0f} | "
         f"{month['returns_known']} of {month['returns']} | {month['false_first_day']} | "
-        f"{month['false_later']} | {month['environments']} |"
+        f"{month['false_later']} | {month['between_pieces']} |"
         for name, month in months.items()
     ]
     third, last = (months["clouds"]["kept"][day] for day in (2, -1))
@@ -208,13 +208,14 @@ same id, since the answer to the first time never came: {again}.
 another. Under clouds the light wanders about as much every hour. Under a sun noon never looks like
 morning: that it gets an environment of its own is right for the change detector, and a false alarm
 for whoever cares for the lamp alone. On the first day the watch does not know yet how slowly clouds
-move. One false alarm in ten days was allowed, and so three in the month. Known: environments.
+move. One false alarm in ten days was allowed, and so three in the month. "Between" are false alarms
+that took one piece of the same half of the day for another.
 
-| light | frames | changes told | after, s | returns known | false, first day | later | known |
+| light | frames | changes told | after, s | returns known | false, first day | later | between |
 |---|---|---|---|---|---|---|---|
 {months}
 
-Memory and files did not grow: {kept}.
+Memory and files: {kept}.
 
 """
 

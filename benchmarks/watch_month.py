@@ -121,7 +121,8 @@ def watched(days: int, sun: bool, folder: Path) -> dict[str, Any]:
 def score(days: int, told: list[dict[str, Any]]) -> dict[str, Any]:
     """Changes noticed, returns known, and false alarms: moves that no change explains.
 
-    A return is known if the environment was opened in the same half of a day, day or night.
+    A return is known if the environment was opened in the same half of a day, day or night. Between
+    pieces are false alarms that take one piece of the same half for another.
     """
     times = [day * DAY + at for day in range(days) for at in (MORNING, EVENING)]
     first, *left = [e for e in told if e["kind"] in ("new", "returned", "reopened")]
@@ -141,6 +142,7 @@ def score(days: int, told: list[dict[str, Any]]) -> dict[str, Any]:
         "returns_known": known,
         "false_first_day": sum(e["position"] < DAY for e in left),
         "false_later": sum(e["position"] >= DAY for e in left),
+        "between_pieces": sum(opened[e["environment"]] == by_day(e) for e in left),
         "allowed": days / 10,
         "environments": len(opened),
         "delay_median_s": float(np.median(delays)) if delays else None,
@@ -157,7 +159,13 @@ def main() -> None:
     """Watch a month, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--again", action="store_true", help="only score what was watched before")
     given = parser.parse_args()
+    if given.again:
+        found = json.loads(RESULT.read_text(encoding="utf-8"))
+        scored = {k: {**m, **score(m["days"], m["events"])} for k, m in found.items()}
+        RESULT.write_text(json.dumps(scored, indent=1) + "\n", encoding="utf-8")
+        return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 

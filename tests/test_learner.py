@@ -168,6 +168,9 @@ def test_averaged_weights_are_read_alone_and_only_where_they_fit() -> None:
                         (odd, "other")):  # fmt: skip
         with pytest.raises(CheckpointError, match=rf"see '{name}'"):
             averaged_networks(wrong, shape)
+    huge = shape.model_copy(update={"hidden": 10**7, "encoder_channels": 10**5})
+    with pytest.raises(CheckpointError, match="not those of a model shaped"):
+        averaged_networks(tensors, huge)  # without taking terabytes for it
 
 
 # ---- the algorithm -----------------------------------------------------------------------------
