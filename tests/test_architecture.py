@@ -126,12 +126,41 @@ def test_the_dense_networks_are_what_they_say() -> None:
     assert not of
 
 
-@pytest.mark.parametrize("networks", ["window", "dense"])
+def test_the_convolutional_networks_are_what_they_say() -> None:
+    """A transposed convolution is the gradient of a convolution; sides are padded to 16 and 32."""
+    plain = {"encoder": "convolutional", "decoder": "convolutional"}
+    shape = Architecture(channels=2, height=15, width=20, latents=3, hidden=7, **plain)  # type: ignore[arg-type]
+    networks, of = drawn(shape)
+    images, environment = torch.rand(3, 2, 15, 20), torch.tensor([2, 0, 3])
+    seen = torch.zeros(3, 2, 16, 32)
+    seen[:, :, :15, 6:26] = images
+    for layer in (0, 2, 4, 6):
+        seen = conv(seen, of, f"encoder.layers.{layer}")
+    hidden = line(seen.flatten(1), of, "encoder.layers.9").relu()
+    posterior = networks.encoder(images)
+    found = line(hidden, of, "encoder.layers.11")
+    torch.testing.assert_close(posterior.mean, found[:, :3])
+    torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
+
+    z = torch.randn(3, 3)
+    what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
+    made = line(what.relu(), of, "decoder.layers.0").relu().reshape(3, 64, 1, 2)
+    for layer, channels in ((3, 64), (5, 32), (7, 32), (9, 2)):
+        weight = of.pop(f"decoder.layers.{layer}.weight")
+        larger = torch.zeros(3, channels, *(2 * side for side in made.shape[2:])).requires_grad_()
+        (conv2d(larger, weight, stride=2, padding=1) * made).sum().backward()
+        made = larger.grad + of.pop(f"decoder.layers.{layer}.bias")[:, None, None]
+        made = made.relu() if layer < 9 else made
+    torch.testing.assert_close(networks.decoder(z, environment), made[:, :, :15, 6:26])
+    assert [name for name in of if not name.startswith("classifier")] == []
+
+
+@pytest.mark.parametrize("networks", ["window", "convolutional", "dense"])
 def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
     """From exp(-12) to the largest that a posterior may have, whatever the weights say."""
     made, _ = drawn(Architecture(height=8, width=8, latents=2, encoder=networks))
     last = made.encoder.posterior if networks == "window" else made.encoder.layers[-1]
-    for bias, limit in ((-100.0, -12.0), (100.0, MAX_LOG_VARIANCE)):
+    for bias, limit in ((-1e6, -12.0), (1e6, MAX_LOG_VARIANCE)):
         torch.nn.init.constant_(last.bias, bias)
         found = made.encoder(torch.rand(2, 1, 8, 8)).log_variance
         torch.testing.assert_close(found, torch.full_like(found, limit))

@@ -18,6 +18,7 @@ from torch.nn.functional import leaky_relu, leaky_relu_, pad
 from vase import registry
 from vase.errors import InputError
 from vase.nets import window
+from vase.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.records import Posterior
 from vase.settings import ModelSettings
@@ -262,8 +263,16 @@ class EnvironmentClassifier(nn.Module):
 
 NetworkClass = Callable[[Architecture], nn.Module]
 
-ENCODERS: dict[str, NetworkClass] = {DEFAULT: WindowEncoder, "dense": DenseEncoder}
-DECODERS: dict[str, NetworkClass] = {DEFAULT: WindowDecoder, "dense": DenseDecoder}
+ENCODERS: dict[str, NetworkClass] = {
+    DEFAULT: WindowEncoder,
+    "convolutional": ConvolutionalEncoder,
+    "dense": DenseEncoder,
+}
+DECODERS: dict[str, NetworkClass] = {
+    DEFAULT: WindowDecoder,
+    "convolutional": ConvolutionalDecoder,
+    "dense": DenseDecoder,
+}
 
 
 def encoder_class(architecture: Architecture) -> NetworkClass:

@@ -22,9 +22,13 @@ class ModelSettings(Section):
 
     latents: Annotated[int, Field(ge=1, le=1024)] = Field(24, description="latents N")
     encoder: str = Field(
-        "window", description="`window`, `dense` or `module:Class`; see docs/extend/networks.md"
+        "window",
+        description="`window`, `convolutional` (as published), `dense` or `module:Class`; see "
+        "docs/extend/networks.md",
     )
-    decoder: str = Field("window", description="`window`, `dense` or `module:Class`")
+    decoder: str = Field(
+        "window", description="`window`, `convolutional`, `dense` or `module:Class`"
+    )
     encoder_channels: PositiveInt = Field(64, description="channels of the encoder's convolutions")
     decoder_channels: PositiveInt = Field(64, description="channels of the decoder's grid")
     hidden: PositiveInt = Field(256, description="units of the dense layers")
