@@ -92,6 +92,9 @@ class Rules:
     c_slack: float = 0.5
     ema_steps: float = 4.0
     two_sided: bool = False
+    steady: bool = False
+    fill: str = "zero"
+    mask_strangers: bool = False
     method: str = "proximity"
     ratio: float = 0.75
     source: str = "marginal"
@@ -200,16 +203,17 @@ def divergence_of_pixels(logits_p: Tensor, logits_q: Tensor) -> Tensor:
 
 
 def drawn(
-    mean: Tensor, log_variance: Tensor, mask: Sequence[bool], noise: Tensor
+    mean: Tensor, log_variance: Tensor, mask: Sequence[bool], noise: Tensor, fill: str = "zero"
 ) -> tuple[Tensor, list[Tensor]]:
     """The z [N] that is decoded and the nats of each latent: a masked one is 0 and costs nothing.
 
-    z_n = mu_n + sigma_n noise_n.
+    z_n = mu_n + sigma_n noise_n. Where masked ones are filled from the prior, they are noise_n.
     """
     nothing = torch.zeros((), dtype=torch.float64)
     z, nats = [], []
     for n, used in enumerate(mask):
-        z.append(mean[n] + torch.exp(log_variance[n] / 2) * noise[n] if used else nothing)
+        other = noise[n].double() if fill == "prior" else nothing
+        z.append(mean[n] + torch.exp(log_variance[n] / 2) * noise[n] if used else other)
         nats.append(divergence_from_prior(mean[n], log_variance[n]) if used else nothing)
     return torch.stack(z), nats
 
@@ -326,14 +330,15 @@ class NaiveLearner:
     def _found(self, images: Tensor) -> None:
         """A new record: its mask from what is typical, its capacity from what is used already.
 
-        a_n = [alpha_n < lambda], unless the images are out of distribution: then all latents are.
+        a_n = [alpha_n < lambda], unless the images are out of distribution: then all latents are,
+        where strangers are not masked.
         """
         rules, left, index = self.rules, self.here, len(self.records)
         before = self.seen(self.average, images, left.index, left.mask, self.noise(len(images)))
         out_of_distribution = self._foreign(before)
         mask = [
             not rules.masks
-            or out_of_distribution
+            or (out_of_distribution and not rules.mask_strangers)
             or unlikeness(before.mean[n], before.variance[n]) < rules.threshold
             for n in range(self.latents)
         ]
@@ -439,10 +444,13 @@ class NaiveLearner:
         return [average(column) for column in zip(*rows, strict=True)]
 
     @torch.no_grad()
-    def _replayed(self, past: Sequence[Record], count: int) -> list[tuple[Tensor, Tensor, Record]]:
+    def _replayed(
+        self, past: Sequence[Record], count: int, fill: str = "zero"
+    ) -> list[tuple[Tensor, Tensor, Record]]:
         """`count` images of the past [C, H, W] from the snapshot, their z [N] and their records.
 
-        z_n = a_n ( m_n + sqrt(v_n) noise_n ), or a_n noise_n from the prior.
+        z_n = a_n ( m_n + sqrt(v_n) noise_n ), or a_n noise_n from the prior; of a masked one 0 or,
+        where those are filled from the prior, noise_n.
         """
         assert self.snapshot is not None
         choice = torch.randint(len(past), (count,), generator=self.generator).tolist()
@@ -451,7 +459,9 @@ class NaiveLearner:
         for row, draw in zip(choice, noise, strict=True):
             record, z = past[row], torch.zeros(self.latents, dtype=torch.float64)
             for n in range(self.latents):
-                if record.mask[n]:
+                if not record.mask[n]:
+                    z[n] = draw[n] if fill == "prior" else 0.0
+                else:
                     marginal = self.rules.source == "marginal"
                     m = record.moments.mean[n] if marginal else 0.0
                     v = record.moments.variance[n] if marginal else 1.0
@@ -468,7 +478,7 @@ class NaiveLearner:
         means, log_variances, distortions, nats, beliefs = [], [], [], [], []
         for image, draw in zip(images, self.noise(len(images)), strict=True):
             answer, mean, log_variance = self.nets.encode(image)
-            z, costs = drawn(mean, log_variance, here.mask, draw)
+            z, costs = drawn(mean, log_variance, here.mask, draw, self.rules.fill)
             logits = self.nets.decode(z, here.index)
             distortions.append(negative_log_likelihood(logits, image))
             nats.append(costs)
@@ -502,7 +512,7 @@ class NaiveLearner:
         if self.snapshot is None or not self.past:
             return {}
         count = max(1, round(self.rules.ratio * present))
-        replayed = self._replayed(self.past, count)
+        replayed = self._replayed(self.past, count, self.rules.fill)
         if self.rules.method == "replay":
             return self._learnt_again(replayed, beliefs)
         near, far = [], []
@@ -530,7 +540,7 @@ class NaiveLearner:
         noise = self.noise(len(replayed))
         for (image, _, record), draw in zip(replayed, noise, strict=True):
             answer, mean, log_variance = self.nets.encode(image)
-            z, nats = drawn(mean, log_variance, record.mask, draw)
+            z, nats = drawn(mean, log_variance, record.mask, draw, self.rules.fill)
             logits = self.nets.decode(z, record.index)
             distortions.append(negative_log_likelihood(logits, image))
             rates.append(total(nats))
@@ -611,5 +621,5 @@ class NaiveLearner:
         here.kl = [(1 - share) * a + share * b for a, b in zip(here.kl, slope.kl, strict=True)]
         if not rules.entangled:
             here.used += (slope.terms["kl"] - here.used) / rules.ema_steps
-            if here.used >= here.capacity - rules.c_slack:
+            if rules.steady or here.used >= here.capacity - rules.c_slack:
                 here.capacity = min(rules.c_max, here.capacity + rules.c_increment)

@@ -49,7 +49,10 @@ def settings(rules: Rules) -> LearnerSettings:
         for section, names in SECTIONS.items()
     }
     values["objective"]["kind"] = "vae" if rules.entangled else "capacity"
-    values["masks"]["enabled"] = rules.masks
+    values["objective"]["c_growth"] = "steady" if rules.steady else "used"
+    values["masks"]["enabled"], values["masks"]["fill"] = rules.masks, rules.fill
+    strangers = "atypical" if rules.mask_strangers else "none"
+    values["masks"]["out_of_distribution"] = strangers
     return LearnerSettings.model_validate(values)
 
 
@@ -332,11 +335,15 @@ RULES = {
     "replay, two-sided": Rules(
         method="replay", source="prior", two_sided=True, gamma=0.5, c_start=1.0
     ),
+    "to the letter": Rules(
+        fill="prior", steady=True, mask_strangers=True, two_sided=True, gamma=0.5, source="prior"
+    ),
+    "noisy replay": Rules(fill="prior", method="replay", ratio=0.5),
     "plain": Rules(entangled=True, masks=False, distance="wasserstein"),
 }
 
 # Where the third domain happens to be out of distribution to the encoder.
-OUT_OF_DISTRIBUTION = ("two-sided", "plain")
+OUT_OF_DISTRIBUTION = ("two-sided", "to the letter", "plain")
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -112,6 +112,9 @@ def test_capacity_grows_from_just_within_the_slack() -> None:
     known = Capacity(nats=10.0, used=0.0)
     assert grow(known, 9.0, settings) == Capacity(10.5, 9.0)
     assert grow(known, 8.99, settings) == Capacity(10.0, 8.99)
+    steady = settings.model_copy(update={"c_growth": "steady"})
+    assert grow(known, 0.0, steady) == Capacity(10.5, 0.0)
+    assert grow(Capacity(19.9), 0.0, steady) == Capacity(20.0, 0.0)
 
 
 def test_a_sample_is_the_mean_and_noise_times_the_deviation() -> None:

@@ -162,13 +162,14 @@ class Learner(LearnerState):
     def context(self) -> StepContext:
         """Where images are seen, and what is replayed, on the device."""
         present, replayed = self.environments.present, self.replayed_environments
-        source = self.settings.replay.source
+        source, fill = self.settings.replay.source, self.settings.masks.fill
         return StepContext(
             environment=present.index,
             mask=torch.as_tensor(present.mask, device=self.device),
             known=len(self.environments),
             capacity=present.capacity.nats,
-            past=PastEnvironments.of(replayed, source, self.device) if replayed else None,
+            past=PastEnvironments.of(replayed, source, self.device, fill) if replayed else None,
+            fill=fill,
             past_capacity=sum(k.capacity.nats for k in replayed) / max(1, len(replayed)),
         )
 

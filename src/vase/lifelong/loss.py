@@ -31,7 +31,7 @@ from vase.objective.capacity import capacity_penalty
 from vase.objective.likelihood import reconstruction
 from vase.objective.proximity import decoder_proximity, encoder_proximity
 from vase.records import Posterior
-from vase.settings import LearnerSettings
+from vase.settings import Fill, LearnerSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class StepContext:
 
     environment: the id. mask: [N], bool, True where a latent is in use. known: how many
     environments the classifier tells apart. capacity: C in nats. past, past_capacity: what is
-    replayed, and its mean capacity in nats.
+    replayed, and its mean capacity in nats. fill: what the decoder gets of a masked latent.
     """
 
     environment: int
@@ -58,6 +58,15 @@ class StepContext:
     capacity: float | Tensor
     past: PastEnvironments | None = None
     past_capacity: float = 0.0
+    fill: Fill = "zero"
+
+    def decoded(self, used: Posterior, noise: Tensor, mask: Tensor) -> Tensor:
+        """Latents to decode, [B, N], of posteriors whose masked latents are at the prior.
+
+        z = a (mu + sigma noise), or without the a where masked latents are noise.
+        """
+        z = gaussian.sample(used, noise)
+        return z * mask if self.fill == "zero" else z
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +74,9 @@ class ForwardPass:
     """What the networks make of a batch, with gradients.
 
     posterior: of the present images, unmasked, [B, N]; used: with masked latents at the prior.
-    z: [B, N], masked latents 0. logits: [B, C, H, W]. replay_posterior, replay_logits: the same of
-    the replayed images, [R, ...], R = 0 without any. log_environment: log q(s|x) of the environment
-    that an image is of, [B + R].
+    z: [B, N], masked latents 0 or noise. logits: [B, C, H, W]. replay_posterior, replay_logits: the
+    same of the replayed images, [R, ...], R = 0 without any. log_environment: log q(s|x) of the
+    environment that an image is of, [B + R].
     """
 
     batch: Batch
@@ -93,10 +102,10 @@ def forward_pass(networks: Networks, batch: Batch, context: StepContext) -> Forw
     again = Posterior(both.mean[count:], both.log_variance[count:])
 
     used = gaussian.masked(posterior, mask)
-    z = z_present = gaussian.sample(used, batch.noise) * mask
+    z = z_present = context.decoded(used, batch.noise, mask)
     environment = torch.full((count,), context.environment, device=inputs.device)
     if replay is not None:
-        z = torch.cat([z, _replayed_latents(replay, again)])
+        z = torch.cat([z, _replayed_latents(replay, again, context)])
         environment = torch.cat([environment, replay.environment])
     logits = networks.decoder(z, environment)
 
@@ -114,12 +123,13 @@ def forward_pass(networks: Networks, batch: Batch, context: StepContext) -> Forw
     )
 
 
-def _replayed_latents(replay: ReplayBatch | LabelledBatch, again: Posterior) -> Tensor:
+def _replayed_latents(
+    replay: ReplayBatch | LabelledBatch, again: Posterior, context: StepContext
+) -> Tensor:
     """The latents an image was generated from or, where it is learnt, those that are seen in it."""
     if isinstance(replay, ReplayBatch):
         return replay.z
-    used = gaussian.masked(again, replay.mask)
-    return gaussian.sample(used, replay.noise) * replay.mask
+    return context.decoded(gaussian.masked(again, replay.mask), replay.noise, replay.mask)
 
 
 def loss_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, Tensor]:

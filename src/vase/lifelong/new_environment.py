@@ -51,7 +51,9 @@ def create_environment(
     before = evaluate(average, images, environments.present, generator)
     threshold = settings.masks.threshold
     strange = out_of_distribution(before, environments.most_kl(index), threshold)
-    judged = settings.masks.enabled and not strange
+    judged = settings.masks.enabled and not (
+        strange and settings.masks.out_of_distribution == "none"
+    )
     latents = average.architecture.latents
     mask = typical_latents(before, settings) if judged else np.ones(latents, dtype=bool)
     draft = Environment(index, mask, before, Capacity())

@@ -22,7 +22,7 @@ from torch import Tensor
 from vase.lifelong.environments import Environment
 from vase.nets import Networks
 from vase.records import Posterior
-from vase.settings import Source
+from vase.settings import Fill, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +59,25 @@ class LabelledBatch:
 
 @dataclass(frozen=True, eq=False)
 class PastEnvironments:
-    """What is replayed, a row for each environment: id [E]; mask, mean, variance [E, N]."""
+    """What is replayed, a row for each environment: id [E]; mask, mean, variance [E, N].
+
+    fill: what a masked latent is, 0 ("zero") or noise from the prior ("prior").
+    """
 
     index: Tensor
     mask: Tensor
     mean: Tensor
     variance: Tensor
+    fill: Fill = "zero"
 
     @classmethod
-    def of(cls, environments: Sequence[Environment], source: Source, device: torch.device) -> Self:
+    def of(
+        cls,
+        environments: Sequence[Environment],
+        source: Source,
+        device: torch.device,
+        fill: Fill = "zero",
+    ) -> Self:
         """Put the past on a device; source "prior" has 0 and 1 in place of the moments."""
         mask = np.stack([known.mask for known in environments])
         size = mask.shape[1]
@@ -76,16 +86,20 @@ class PastEnvironments:
         if source == "prior":
             mean, variance = np.zeros_like(mean), np.ones_like(variance)
         index = torch.tensor([known.index for known in environments], device=device)
-        tables = (torch.from_numpy(each).float().to(device) for each in (mask, mean, variance))
-        return cls(index, *tables)
+        masks, means, variances = (
+            torch.from_numpy(each).float().to(device) for each in (mask, mean, variance)
+        )
+        return cls(index, masks, means, variances, fill)
 
     def latents(self, choice: Tensor, noise: Tensor) -> Tensor:
-        """Latents [B, N] of environments in the rows `choice` [B]: masked ones are 0.
+        """Latents [B, N] of environments in the rows `choice` [B].
 
-        z = a * ( m + sqrt(v) noise ), noise [B, N] standard normal.
+        z = a * ( m + sqrt(v) noise ), and + (1 - a) noise where masked ones are drawn from the
+        prior; noise [B, N] standard normal.
         """
-        mean, deviation = self.mean[choice], self.variance[choice].sqrt()
-        return self.mask[choice] * (mean + deviation * noise)
+        mean, deviation, mask = self.mean[choice], self.variance[choice].sqrt(), self.mask[choice]
+        z = mask * (mean + deviation * noise)
+        return z if self.fill == "zero" else z + (1 - mask) * noise
 
 
 def latents(

@@ -39,8 +39,11 @@ def capacity_penalty(
 
 
 def grow(capacity: Capacity, kl_nats: float, settings: ObjectiveSettings) -> Capacity:
-    """Return the capacity after one more step that used `kl_nats`: larger while it is used up."""
+    """Return the capacity after one more step that used `kl_nats`: larger while it is used up.
+
+    With `c_growth` "steady" it is larger in any case. It never exceeds `c_max`.
+    """
     used = capacity.used + (kl_nats - capacity.used) / settings.ema_steps
-    if used < capacity.nats - settings.c_slack:
+    if settings.c_growth == "used" and used < capacity.nats - settings.c_slack:
         return replace(capacity, used=used)
     return Capacity(min(settings.c_max, capacity.nats + settings.c_increment), used)

@@ -19,6 +19,7 @@ from vase.settings.section import RunLength, Section, run_length_frames
 
 Distance = Literal["kl", "wasserstein"]
 Source = Literal["marginal", "prior"]
+Fill = Literal["zero", "prior"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 OVERSHOOT = 2.6  # mean of M at the alarm over the threshold; checked in tests/test_blocks.py
@@ -47,6 +48,10 @@ class ObjectiveSettings(Section):
     beta: NonNegativeFloat = Field(0.3, description="loss per nat of KL below C")
     c_start: NonNegativeFloat = Field(12.0, description="C of the first environment, in nats")
     c_increment: NonNegativeFloat = Field(0.02, description="growth of C, in nats per step")
+    c_growth: Literal["used", "steady"] = Field(
+        "used",
+        description="`used`: C grows while it is used up; `steady`: at every step, as published",
+    )
     c_max: PositiveFloat = Field(60.0, description="largest C, in nats")
     c_slack: PositiveFloat = Field(
         1.0, description="C grows while it is at most this far above the averaged KL, in nats"
@@ -171,6 +176,16 @@ class MaskSettings(Section):
     enabled: bool = Field(True, description="mask atypical latents in a new environment")
     threshold: PositiveFloat = Field(
         0.5, description="lambda: latents with an atypicality of so many nats or more are masked"
+    )
+    out_of_distribution: Literal["none", "atypical"] = Field(
+        "none",
+        description="what is masked where images are out of distribution for the encoder: nothing, "
+        "since atypicality says nothing of them, or what is atypical, as published",
+    )
+    fill: Fill = Field(
+        "zero",
+        description="what the decoder gets of a masked latent while it is trained: 0, or noise "
+        "from the prior",
     )
 
 
