@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -328,6 +330,16 @@ def test_names_are_given_and_events_are_listed(
 def test_the_schema_of_the_docs_is_that_of_the_events() -> None:
     kept = Path(__file__).parents[1] / "docs" / "watch-event-v1.schema.json"
     assert json.loads(vase("events", "--schema")) == json.loads(kept.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
+def test_systemd_takes_the_unit_of_the_docs() -> None:
+    unit = Path(__file__).parents[1] / "docs" / "vase-watch.service"
+    done = subprocess.run(
+        ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "vase-watch" not in done.stderr  # of what it does not know it says so
 
 
 def test_the_journal_keeps_the_latest_events_and_is_shared(
