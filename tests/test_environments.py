@@ -1,6 +1,9 @@
 """Records of environments: what is kept of each, and what of all of them."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from vase.lifelong.environments import Environment, Environments
 from vase.objective.capacity import Capacity
@@ -31,6 +34,15 @@ def test_numbers_without_a_point_are_numbers_too() -> None:
     known = Environment.from_json(saved)
     kinds = {each.dtype for each in (known.moments.mean, known.moments.variance, known.kl)}
     assert kinds == {np.dtype(float)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"index": "0"}, {"index": -1}, {"batches": 1.5}, {"count": -1.0}, {"variance": [1, 1, 1, -1]}],
+)
+def test_numbers_that_no_environment_has_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="environment"):
+        Environment.from_json({**RECORDS.present.to_json(), **wrong})
 
 
 def test_a_record_is_removed_by_its_id() -> None:

@@ -14,7 +14,7 @@ from vase.errors import CheckpointError, VaseError
 from vase.lifelong.environments import Environment
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
 from vase.lifelong.learner import Learner
-from vase.lifelong.replay import latents
+from vase.lifelong.replay import ReplayBatch, latents
 from vase.lifelong.state import averaged_networks, averaged_weights, restore, state
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks
@@ -171,6 +171,20 @@ def test_averaged_weights_are_read_alone_and_only_where_they_fit() -> None:
     huge = shape.model_copy(update={"hidden": 10**7, "encoder_channels": 10**5})
     with pytest.raises(CheckpointError, match="not those of a model shaped"):
         averaged_networks(tensors, huge)  # without taking terabytes for it
+
+
+def test_of_what_is_replayed_a_process_gets_its_rows(at_the_switch: State) -> None:
+    subject = resumed(at_the_switch)
+    run(subject, SWITCH + 12)
+    found = []
+    for rows in (slice(None), slice(2, 4)):
+        subject.generator.manual_seed(7)
+        found.append(subject.replay(6, subject.context().past, rows))
+    whole, part = found
+    assert isinstance(whole, ReplayBatch)
+    assert isinstance(part, ReplayBatch)
+    assert torch.equal(part.z, whole.z[2:4])
+    torch.testing.assert_close(part.images, whole.images[2:4])
 
 
 # ---- the algorithm -----------------------------------------------------------------------------
@@ -401,7 +415,7 @@ def same(first: Learner, second: Learner) -> bool:
 
 def test_two_runs_of_one_seed_are_bit_identical() -> None:
     first, second = learner(), learner()
-    run(first, 10)
+    assert [seen.step for seen in run(first, 10)] == [*range(10)]
     run(second, 10)
     assert same(first, second)
 

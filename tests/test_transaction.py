@@ -23,9 +23,13 @@ from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.errors import CheckpointError, ConfigError, VaseError
 from vase.lifelong import learner as learning
+from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.learner import MAX_SKIPPED, Learner
+from vase.lifelong.new_environment import raise_if_skipped_or_invalid
 from vase.lifelong.state import restore, state, with_tensors, without_tensors
 from vase.nets import Architecture, Networks
+from vase.objective.capacity import Capacity
+from vase.objective.moments import Moments
 from vase.records import Decision
 from vase.settings import REMOVED, DetectionSettings, LearnerSettings
 
@@ -253,6 +257,18 @@ class EagerDetector(BlockDetector):
         if self.alarms == 3:
             return replace(decision, kind="returned", environment=0)
         return replace(decision, kind="new", environment=len(evidence.candidates))
+
+
+def test_the_only_environment_is_never_discarded() -> None:
+    only = Environments().enter(
+        Environment(0, np.ones(2, bool), Moments(np.zeros(4), np.ones(4), 1.0), Capacity())
+    )
+    for decision, words in (
+        (Decision("reopened", 0, discards=True), "in environment 0 of 1, which it discards: that"),
+        (Decision("returned", 0), "in environment 0 of 1: that"),
+    ):
+        with pytest.raises(VaseError, match=words):
+            raise_if_skipped_or_invalid(decision, only, object(), 3)
 
 
 def test_a_new_environment_on_probation_takes_the_place_of_the_present_one() -> None:

@@ -62,14 +62,13 @@ class Environment:
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Environment:
         """The record of what JSON held; a `ValueError` if it can be none."""
+        mean, variance = (np.array(record[key], dtype=float) for key in ("mean", "variance"))
+        if record["count"] < 0 or (variance < 0).any():  # `Moments` would raise it to the least
+            raise ValueError(f"environment {record['index']}: a count or a variance is negative")
         known = Environment(
             index=record["index"],
             mask=np.array(record["mask"], dtype=bool),
-            moments=Moments(
-                np.array(record["mean"], dtype=float),
-                np.array(record["variance"], dtype=float),
-                record["count"],
-            ),
+            moments=Moments(mean, variance, record["count"]),
             capacity=Capacity(record["capacity"], record["used"]),
             batches=record["batches"],
             kl=np.array(record["kl"], dtype=float),
@@ -100,8 +99,6 @@ def _refuse_impossible(known: Environment) -> None:
         raise ValueError(f"environment {known.index}: its lists differ in length")
     if not np.isfinite(np.array(numbers, dtype=float)).all():
         raise ValueError(f"environment {known.index}: a number is not finite")
-    if moments.count < 0 or (moments.variance < 0).any():
-        raise ValueError(f"environment {known.index}: a count or a variance is negative")
 
 
 @dataclass(frozen=True)
