@@ -1,6 +1,7 @@
 """The loss, written once more image by image and latent by latent, against the package's."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,6 +210,31 @@ def test_a_term_of_ones_own_sees_what_the_networks_make_of_present_and_replayed_
     torch.testing.assert_close(forward.logits, painted)
     assert forward.replay_logits.shape == replay.images.shape
     assert forward.log_environment.shape == (PRESENT + REPLAYED,)
+
+
+def test_masked_latents_may_be_noise_for_the_decoder_and_cost_nothing_all_the_same() -> None:
+    networks, batch = given("data")
+    replay: Any = batch.replay
+    context = StepContext(HERE, MASK, KNOWN, CAPACITY, fill="prior")
+    forward, plain = (
+        forward_pass(networks, batch, each) for each in (context, replace(context, fill="zero"))
+    )
+    for images, mask, noise, where, logits in (
+        (batch.images, MASK, batch.noise, torch.full((PRESENT,), HERE), forward.logits),
+        (
+            replay.images,
+            replay.mask.bool(),
+            replay.noise,
+            replay.environment,
+            forward.replay_logits,
+        ),
+    ):
+        seen = networks.encoder(images)
+        z = torch.where(mask, seen.mean + (seen.log_variance / 2).exp() * noise, noise)
+        torch.testing.assert_close(networks.decoder(z, where), logits)
+    torch.testing.assert_close(
+        loss_terms(forward, settings("data"))["kl"], loss_terms(plain, settings("data"))["kl"]
+    )
 
 
 def test_a_term_is_found_by_its_name_or_refused_in_a_sentence() -> None:
