@@ -223,6 +223,14 @@ def test_the_iterator_saves_where_it_is_left(tmp_path: Path, whole: list[tuple[A
     assert watched(tmp_path / "run", fps=5) == []
 
 
+def test_what_is_undecided_when_a_source_ends_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_watch.PLAN", ((0, 480), (1, 80)))
+    *_, last = watched(None)
+    assert (last.kind, last.environment, last.frame) == ("undetermined", 0, 560)
+    assert "ended before" in last.reason
+    assert 480 - 32 <= 5 * (last.began - last.time).total_seconds() + 560 <= 480 + 64
+
+
 # ---- the folder ----------------------------------------------------------------------------------
 
 

@@ -77,10 +77,16 @@ def watch(source: str, options: WatchOptions, outlets: Outlets, console: Console
                     update(status)
             return not stop.asked
 
+        before = engine.state.frames
         for event in engine.events(go_on):
             tell(event)
-        if not stop.asked:
-            say(f"{engine.state.source} has been watched to its end: {engine.state.frames} frames.")
+        show(engine.status())
+    if stop.asked:
+        return
+    if engine.state.frames > before:
+        say(f"{engine.state.source} has been watched to its end: {engine.state.frames} frames.")
+    else:
+        say(f"There is nothing new in {engine.state.source}: it was watched to its end before.")
 
 
 def name(run: Path, environment: int, text: str, console: Console) -> None:

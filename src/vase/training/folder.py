@@ -176,7 +176,7 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 @contextmanager
-def sole_writer(folder: RunFolder) -> Iterator[None]:
+def sole_writer(folder: RunFolder, meanwhile: str = "vase report, vase serve") -> Iterator[None]:
     """Keep others from writing to the run; a `RunError` where another process does.
 
     The system gives the lock back when a process ends, however it ends.
@@ -187,7 +187,7 @@ def sole_writer(folder: RunFolder) -> Iterator[None]:
     except Timeout:
         raise RunError(
             f"Another process is writing to '{folder.path}'. Wait until it has ended, or end it; "
-            "to look at the run meanwhile: vase report, vase serve."
+            f"to look at the run meanwhile: {meanwhile}."
         ) from None
     except OSError as error:
         raise RunError(

@@ -102,6 +102,8 @@ class Watch:
                     waiting = []
                 if isinstance(item, Lost | Back):
                     self._source(item)
+                if isinstance(item, Ended):
+                    self._end_undecided()
                 yield from self._publish()
                 if isinstance(item, Ended):
                     break
@@ -155,7 +157,7 @@ class Watch:
         """Take in one batch of frames."""
         last, before = frames[-1], self.state
         decision = self.watcher.update(np.stack([frame.pixels for frame in frames]))
-        batch = Batch(len(frames), last.mark, last.position, self._time(last))
+        batch = Batch(len(frames), last.mark, last.position, self._time(last.position))
         self.state, event = after_batch(before, decision, batch, self._names())
         if (lost := forgotten(before, self.state, decision)) is not None:
             with suppress(VaseError):
@@ -169,11 +171,11 @@ class Watch:
         while len(self.rate) > 2 and self.rate[0][0] < now - RATE_SECONDS:
             self.rate.popleft()
 
-    def _time(self, frame: Frame) -> float:
+    def _time(self, position: float) -> float:
         """When a frame was seen: now or, of a video, as if it were played from the begin on."""
         if not self.reader.source.clocked:
             return time.time()
-        return self.begun + frame.position - self.first_position
+        return self.begun + position - self.first_position
 
     def _source(self, item: Lost | Back) -> None:
         """Tell that no frames come any more, or that they come again."""
@@ -181,6 +183,21 @@ class Watch:
         kind: WatchEventKind = "source_back" if self.connected else "source_lost"
         reason = "frames come again" if isinstance(item, Back) else item.reason
         self.state, event = told(self.state, time.time(), kind, self._names(), reason=reason)
+        self.pending.append(event)
+
+    def _end_undecided(self) -> None:
+        """Tell of what was unusual when the source ended, and so was never decided."""
+        state = self.state
+        if state.unusual_since is None:
+            return
+        self.state, event = told(
+            replace(state, unusual_since=None),
+            self._time(state.position),
+            "undetermined",
+            self._names(),
+            reason="the source ended before there were frames enough to decide",
+            began=state.unusual_since,
+        )
         self.pending.append(event)
 
     def _keep_frame(self, frame: Frame, event: WatchEvent) -> None:

@@ -18,11 +18,12 @@ from vase.watching.folder import WatchFolder, WatchSettings
 from vase.watching.journal import Journal
 from vase.watching.models import Detecting, Learning, Watcher, shape_of, with_alarm_rate
 from vase.watching.reader import FrameReader
-from vase.watching.sources import RawFormat, open_source, shown
+from vase.watching.sources import RawFormat, open_source
 from vase.watching.state import WatchState, at_source
 
 FPS, SIZE, ALARM_EVERY = 5.0, 64, "30 days"
 MOST_FPS, MOST_SIZE = 1000.0, 1024
+LOOK = "vase events, vase serve"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def opened(
     kept = folders.read_settings(folder) if folder and folder.settings.exists() else None
     given = None if kept else folders.given(options.model, trust_code=options.trust_code)
     settings = _settings(options, kept[0] if kept else None, given)
-    open_source(source, settings.shape, settings.fps, raw=options.raw)  # or nothing is begun
+    text = open_source(source, settings.shape, settings.fps, raw=options.raw).text  # or none begins
     seen: list[Watch] = []
 
     def undo() -> None:
@@ -89,16 +90,16 @@ def opened(
 
     with ExitStack() as stack:
         if folder and kept:
-            stack.enter_context(sole_writer(RunFolder(folder.path)))
+            stack.enter_context(sole_writer(RunFolder(folder.path), LOOK))
             watcher, state = _restored(folder, kept[1], settings, options, say)
         else:
             watcher, state = _begun(folder, settings, options, given)
             stack.callback(undo)
             if folder:
-                stack.enter_context(sole_writer(RunFolder(folder.path)))
+                stack.enter_context(sole_writer(RunFolder(folder.path), LOOK))
         journal = Journal(folder.journal if folder else None)
         stack.callback(journal.close)
-        state = at_source(state, shown(source))
+        state = at_source(state, text)
         frames = open_source(source, settings.shape, settings.fps, mark=state.mark, raw=options.raw)
         reader = FrameReader(frames, patient=options.patient)
         stack.callback(reader.close)

@@ -460,7 +460,7 @@ class Raw(Source):
     """Frames as bytes on standard input. They have no clock: each counts as 1/fps seconds."""
 
     def __init__(self, form: RawFormat, wanted: Wanted, stdin: BinaryIO | None) -> None:
-        super().__init__("-", wanted)
+        super().__init__("standard input", wanted)
         if stdin is None and sys.__stdin__ is not None and sys.__stdin__.isatty():
             raise DataError("Standard input is a terminal. Pipe raw frames into it.")
         self._form, self._file, self._count = form, stdin, 0
