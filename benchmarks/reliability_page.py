@@ -15,11 +15,11 @@ from typing import Any
 
 HOME = Path(__file__).parents[1]
 RESULTS, PAGE = HOME / "results", HOME / "docs" / "reliability.md"
-RAW, FUZZ, SOAK, ATTACKS, MUTATION, EQUIVALENT, FAULTS, MONTH = (
+RAW, FUZZ, SOAK, ATTACKS, MUTATION, EQUIVALENT, FAULTS, MONTH, COST = (
     RESULTS / f"{name}.json"
     for name in (
         *("reliability", "fuzz", "soak", "attacks", "mutation", "mutation-equivalent"),
-        *("watch-faults", "watch-month"),
+        *("watch-faults", "watch-month", "watch-cost"),
     )
 )
 STEPS = 24  # of a run that is disturbed
@@ -102,6 +102,7 @@ def watched() -> dict[str, Any]:
         f"{month['false_later']} | {month['between_pieces']} |"
         for name, month in months.items()
     ]
+    learns, looks = read(COST)
     third, last = (months["clouds"]["kept"][day] for day in (2, -1))
     kept = [
         f"{third[key]:.0f} MB of {what} on the third day and {last[key]:.0f} on the last"
@@ -111,6 +112,9 @@ def watched() -> dict[str, Any]:
         "rows": "\n".join(rows),
         "months": "\n".join(figures),
         "kept": ", ".join(kept),
+        "learns": f"{learns['share']:.1%}",
+        "looks": f"{looks['share']:.1%}",
+        "dropped": int(learns["dropped"] + looks["dropped"]),
         "again": faults["sent_again"],
         "events": faults["events"],
         "wrong": ", ".join(f"{faults[name]} {WRONG[name]}" for name in wrong),
@@ -216,6 +220,10 @@ that took one piece of the same half of the day for another.
 {months}
 
 Memory and files: {kept}.
+
+`benchmarks/watch_cost.py` measures what it takes: at ten frames a second of 64 x 64 in colour, over a
+change, {learns} of one processor while it learns and {looks} without learning; frames dropped:
+{dropped}.
 
 """
 
