@@ -221,8 +221,8 @@ that took one piece of the same half of the day for another.
 
 Memory and files: {kept}.
 
-`benchmarks/watch_cost.py` measures what it takes: at ten frames a second of 64 x 64 in colour, over a
-change, {learns} of one processor while it learns and {looks} without learning; frames dropped:
+`benchmarks/watch_cost.py` measures what it takes: at ten frames a second of 64 x 64 in colour, over
+a change, {learns} of one processor while it learns and {looks} without learning; frames dropped:
 {dropped}.
 
 """
