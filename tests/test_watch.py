@@ -314,6 +314,18 @@ def test_a_watch_that_sees_nothing_leaves_nothing(
     assert (tmp_path / "run" / "model.safetensors").read_text() == "mine"
 
 
+def test_the_command_prints_each_event_once_however_often_it_is_run(tmp_path: Path) -> None:
+    """And says beside them, not among them, that it has come to the end."""
+    command = ["watch", "places", "--out", str(tmp_path / "run"), "--size", "16", "--no-learn"]
+    printed = vase(*command).splitlines()
+    kinds = [json.loads(line)["kind"] for line in printed if line.startswith("{")]
+    assert kinds == ["new", "new", "returned"]
+    assert "places has been watched to its end: 1440 frames." in printed
+    assert vase(*command).splitlines() == [
+        "There is nothing new in places: it was watched to its end before."
+    ]
+
+
 # ---- looking back --------------------------------------------------------------------------------
 
 

@@ -63,7 +63,8 @@ def watch(source: str, options: WatchOptions, outlets: Outlets, console: Console
     receivers = _receivers(outlets)  # what cannot be is refused before anything is begun
     with opened(source, options, say) as engine, stop_request() as stop, ExitStack() as stack:
         _deliver(engine, receivers, stack)
-        refresh = [_metrics(outlets, stack), _page(engine, outlets, stack, say)]
+        count = _metrics(outlets, stack)
+        _page(engine, outlets, stack, say)
         tell, show = _screen(engine, outlets, console, stack)
         looked = 0.0
 
@@ -73,8 +74,7 @@ def watch(source: str, options: WatchOptions, outlets: Outlets, console: Console
             if now - looked >= SECONDS_BETWEEN:
                 looked, status = now, engine.status()
                 show(status)
-                for update in refresh:
-                    update(status)
+                count(status)
             return not stop.asked
 
         before = engine.state.frames
@@ -225,9 +225,9 @@ def _page(
     outlets: Outlets,
     stack: ExitStack,
     say: Callable[[str], None],
-) -> Callable[[WatchStatus], None]:
+) -> None:
     if outlets.page_port is None:
-        return lambda _: None
+        return
     from vase.watching.page import serve
     from vase.watching.pictures import of_environments
 
@@ -241,7 +241,6 @@ def _page(
         say=say,
     )
     stack.callback(served.close)
-    return lambda _: None
 
 
 def _screen(
