@@ -60,10 +60,17 @@ def test_the_paper_s_table_has_seventeen_runs() -> None:
     }
 
 
+@pytest.mark.parametrize("published", [False, True])
 @pytest.mark.parametrize("scale", ablation.SCALES)
-def test_every_run_is_a_preset_with_its_seed(scale: str) -> None:
-    for run in ablation.ablation_runs(scale, [], OBJECTIVES, [3]):
+def test_every_run_is_a_preset_with_its_seed(scale: str, published: bool) -> None:
+    for run in ablation.ablation_runs(scale, [], OBJECTIVES, [3], published=published):
         settings = run.config()
+        ours = ablation.AblationRun(scale, run.condition, run.objective, 3).config()
+        for switched in ("detection", "probes", "memory"):
+            assert getattr(settings, switched) == getattr(ours, switched)
+        assert settings.replay.enabled == ours.replay.enabled
+        assert settings.masks.enabled == ours.masks.enabled
+        assert (settings.model.encoder == "convolutional") == published
         assert settings.training.seed == 3
         assert settings.stream == config.load(scale).stream.model_copy(
             update={"joint": run.condition == "joint"}

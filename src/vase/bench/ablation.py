@@ -64,12 +64,13 @@ class PlannedRun(Protocol):
 
 @dataclass(frozen=True)
 class AblationRun:
-    """One run of the ablation grid."""
+    """One run of the ablation grid. published: with the published choices in place of ours."""
 
     scale: str
     condition: str
     objective: Objective
     seed: int
+    published: bool = False
 
     @property
     def name(self) -> str:
@@ -78,7 +79,7 @@ class AblationRun:
     @property
     def preset(self) -> str:
         """The preset name, as for `vase train`."""
-        tail = "+entangled" if self.objective == "entangled" else ""
+        tail = "+published" * self.published + "+entangled" * (self.objective == "entangled")
         return f"{self.scale}+{self.condition}{tail}"
 
     @property
@@ -104,7 +105,12 @@ class RunJob:
 
 
 def ablation_runs(
-    scale: str, conditions: Sequence[str], objectives: Sequence[str], seeds: Sequence[int]
+    scale: str,
+    conditions: Sequence[str],
+    objectives: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    published: bool = False,
 ) -> list[AblationRun]:
     """Return the grid, ordered by seed, so that an interrupted grid has complete columns.
 
@@ -115,7 +121,7 @@ def ablation_runs(
     _refuse_unknown("condition", conditions, known)
     _refuse_unknown("objective", objectives, OBJECTIVES)
     return [
-        AblationRun(scale, condition, objective, seed)
+        AblationRun(scale, condition, objective, seed, published)
         for seed in seeds
         for objective in OBJECTIVES
         if objective in objectives

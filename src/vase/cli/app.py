@@ -275,6 +275,9 @@ def ablate(
     ] = "disentangled,entangled",
     seeds: Seeds = 3,
     scale: Annotated[str, typer.Option(help="small or poster.")] = "small",
+    published: Annotated[
+        bool, typer.Option("--published", help="With the published choices in place of ours.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of raw files. [default: runs/ablate/SCALE]")
     ] = None,
@@ -291,11 +294,13 @@ def ablate(
     from vase.bench import ablation
     from vase.cli import session
 
-    grid = ablation.ablation_runs(scale, _listed(conditions), _listed(objectives), range(seeds))
+    grid = ablation.ablation_runs(
+        scale, _listed(conditions), _listed(objectives), range(seeds), published=published
+    )
     session.ablate(
         grid,
         overrides or [],
-        out or Path("runs/ablate") / scale,
+        out or Path("runs/ablate") / f"{scale}{'-published' * published}",
         data_options(data_dir, offline),
         console,
         workers=jobs,
