@@ -198,8 +198,9 @@ WRONG = {
 }
 WATCHED = """## A watch
 
-`benchmarks/watch_faults.py` strikes [`vase watch`](watch.md) while it watches a camera on the
-network, within three seconds of a change of the scene, and waits for that change to be told.
+`benchmarks/watch_faults.py` runs [`vase watch`](watch.md) on a camera in the network. It changes
+the scene, does one of the following at most three seconds later, and waits until the watch reports
+the change.
 
 | what was done | times | the change was told |
 |---|---|---|

@@ -34,7 +34,7 @@ from vase.watching.journal import Journal
 RESULT = Path(__file__).parents[1] / "results" / "watch-faults.json"
 FAULTS = ("kill -9", "camera gone", "receiver gone", "disk full", "clock moved")
 FPS = 150
-SECONDS = 60.0  # in which a change has to be noticed, starting anew included
+SECONDS = 60.0  # the watch must report a change in this time, also if it has to start again
 # The clock of the watch is this machine's, and as many seconds more as stand in a file.
 PROGRAM = """
 import sys, time

@@ -4,9 +4,9 @@
 
 A fixed camera before a place: it trembles, clouds come and go (the light wanders by a tenth within
 a quarter of an hour), cars pass for a few seconds; at seven in the evening the lamp goes on and the
-place looks another, until seven in the morning. Days and nights are real photographs. Nothing is
-learnt but by the change detector, and a false alarm is allowed every ten days. What is told is
-compared with the sixty changes that there are. A second month has a sun: over every day the light
+place looks another, until seven in the morning. Days and nights are real photographs. Only the
+change detector runs, and one false alarm in ten days is allowed. The events are compared with the
+sixty changes of the month. A second month has a sun: over every day the light
 grows by a sixth until noon, and fades; for one frame in two thousand that is no wonder, but noon
 never looks like morning. Written to results/watch-month.json.
 """

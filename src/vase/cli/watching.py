@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class Outlets:
     metrics_port: int | None = None
     page_port: int | None = None
     host: str = "127.0.0.1"
-    allow: Sequence[str] = field(default_factory=tuple)
+    allow: Sequence[str] = ()
     lines: bool = False
 
 
@@ -93,13 +93,13 @@ def name(run: Path, environment: int, text: str, console: Console) -> None:
     """Call an environment of a watch by a name."""
     from vase.watching import folder as folders
     from vase.watching.folder import WatchFolder
-    from vase.watching.journal import Journal
+    from vase.watching.journal import MOST_EVENTS, Journal
     from vase.watching.words import plain
 
     folder = WatchFolder(run)
     folders.read_settings(folder)
     journal = Journal(folder.journal)
-    known = {event["environment"] for event in journal.latest(100_000)}
+    known = {event["environment"] for event in journal.latest(MOST_EVENTS)}
     if environment not in known:
         raise RunError(
             f"'{run}' has no environment {environment}: it knows "

@@ -18,8 +18,8 @@ from vase.errors import ConfigError
 from vase.estimator import VASE
 from vase.images.files import Shape, frame_of
 from vase.isolation import isolated
-from vase.lifelong.replay import latents
 from vase.lifelong.state import with_tensors, without_tensors
+from vase.lifelong.weights import frozen
 from vase.records import Decision
 from vase.training import checkpoint
 
@@ -182,13 +182,12 @@ def statistics(model: VASE) -> tuple[float, float, float, float]:
 @torch.no_grad()
 def imagined(model: VASE, count: int = 4) -> dict[int, NDArray[np.uint8]]:
     """What the model imagines of each environment that it has learnt, uint8 [count, H, W, C]."""
-    learner, found = model.learner_, {}
-    noise = torch.randn(
-        count, learner.architecture.latents, generator=torch.Generator().manual_seed(0)
-    )
-    for known in learner.environments:
-        z = latents([known], torch.zeros(count, dtype=torch.long), noise, "marginal")
-        index = torch.full((count,), known.index, device=learner.device)
-        made = torch.sigmoid(learner.average.decoder(z.to(learner.device), index))
-        found[known.index] = np.moveaxis((255 * made).byte().cpu().numpy(), 1, -1)
-    return found
+    from vase.report.decode import sample_dreams  # which loads what draws reports
+
+    learner = model.learner_
+    networks = frozen(learner.average).cpu()
+    return {
+        known.index: np.moveaxis((255 * images).astype(np.uint8), 1, -1)
+        for known in learner.environments
+        for images in [sample_dreams(networks, known, count, seed=0)]
+    }

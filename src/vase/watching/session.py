@@ -101,8 +101,7 @@ def opened(
         stack.callback(journal.close)
         state = at_source(state, text)
         frames = open_source(source, settings.shape, settings.fps, mark=state.mark, raw=options.raw)
-        reader = FrameReader(frames, patient=options.patient)
-        stack.callback(reader.close)
+        reader = stack.enter_context(FrameReader(frames, patient=options.patient))
         watch = Watch(
             reader,
             watcher,
