@@ -13,6 +13,7 @@ from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks, window
 from vase.nets.dense import MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
+from vase.records import Posterior
 
 # ---- the networks, written once more ---------------------------------------------------------
 
@@ -138,7 +139,7 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
         seen = conv(seen, of, f"encoder.layers.{layer}")
     hidden = line(seen.flatten(1), of, "encoder.layers.9").relu()
     posterior = networks.encoder(images)
-    found = line(hidden, of, "encoder.layers.11")
+    found = line(hidden, of, "encoder.posterior")
     torch.testing.assert_close(posterior.mean, found[:, :3])
     torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
 
@@ -159,7 +160,7 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
 def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
     """From exp(-12) to the largest that a posterior may have, whatever the weights say."""
     made, _ = drawn(Architecture(height=8, width=8, latents=2, encoder=networks))
-    last = made.encoder.posterior if networks == "window" else made.encoder.layers[-1]
+    last = made.encoder.layers[-1] if networks == "dense" else made.encoder.posterior
     for bias, limit in ((-1e6, -12.0), (1e6, MAX_LOG_VARIANCE)):
         torch.nn.init.constant_(last.bias, bias)
         found = made.encoder(torch.rand(2, 1, 8, 8)).log_variance
@@ -182,10 +183,51 @@ def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
         assert (networks.encoder.interest.weight == 1).all()
 
 
+@pytest.mark.parametrize("networks", ["window", "convolutional", "dense"])
+def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str) -> None:
+    shape = Architecture(height=8, width=8, latents=2, encoder=networks, classifier="features")
+    made, of = drawn(shape)
+    posterior = made.encoder(torch.rand(3, 1, 8, 8))
+    posterior_layer = "encoder.layers.5" if networks == "dense" else "encoder.posterior"
+    found = line(posterior.features, of, posterior_layer)
+    torch.testing.assert_close(posterior.mean, found[:, :2])
+    hidden = line(posterior.features, of, "classifier.body.0").relu()
+    scores = made.classifier(posterior, 2)
+    expected = line(hidden, of, "classifier.body.2")[:, :2].log_softmax(1)
+    torch.testing.assert_close(scores, expected)
+    scores[:, 0].sum().backward()
+    trained = {name for name, each in made.encoder.named_parameters() if each.grad is not None}
+    untrained = {name for name, _ in made.encoder.named_parameters()} - trained
+    assert {f"encoder.{name}" for name in untrained} == {
+        f"{posterior_layer}.weight",
+        f"{posterior_layer}.bias",
+    }
+
+
+def test_a_head_on_features_that_nobody_gives_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Featureless has no number `features`"):
+        Networks(Architecture(encoder=f"{__name__}:Featureless", classifier="features"))
+    model = VASE(4, options={"model.classifier": "features", "model.hidden": 8})
+    images = torch.rand(300, 1, 16, 16)
+    model.partial_fit(images[:32])
+    assert model.predict_proba(images).shape == (300, 1)
+    networks = model.learner_.networks
+    plain = torch.zeros(1, networks.architecture.latents)
+    with pytest.raises(ConfigError, match=r"model\.classifier=posterior"):
+        networks.classifier(Posterior(plain, plain), 1)
+
+
 # --- networks of one's own --------------------------------------------------------------------
 
 
 NUMBER = 3  # no encoder
+
+
+class Featureless(torch.nn.Module):
+    """An encoder that says nothing of features."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
 
 
 class Own(DenseDecoder):

@@ -355,9 +355,11 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def _encode(self, images: Iterable[Tensor]) -> Posterior:
         learner = self._learner
         parts = [learner.average.encoder(part.to(learner.device)) for part in images]
+        features = [part.features for part in parts if part.features is not None]
         return Posterior(
             torch.cat([part.mean for part in parts]),
             torch.cat([part.log_variance for part in parts]),
+            torch.cat(features) if features else None,
         )
 
     @torch.no_grad()

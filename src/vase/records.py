@@ -26,10 +26,14 @@ EventKind = Literal[
 
 @dataclass(frozen=True)
 class Posterior:
-    """A diagonal Gaussian q(z|x): `mean` and `log_variance`, both [B, N]."""
+    """A diagonal Gaussian q(z|x): `mean` and `log_variance`, both [B, N].
+
+    features: what the encoder read them from, [B, F], if it gives it (`model.classifier`).
+    """
 
     mean: Tensor
     log_variance: Tensor
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
 from vase import registry
-from vase.errors import InputError
+from vase.errors import ConfigError, InputError
 from vase.nets import window
 from vase.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
@@ -28,6 +28,10 @@ POSITION_SCALE = 4.0  # of the centre beside the hidden units: across the image 
 MIN_SIDE = 8  # pixels
 SPACE_TO_DEPTH = (8, 4, 2, 1)
 DEFAULT = "window"
+NO_FEATURES = (
+    "model.classifier=features reads the encoder's features, and here are only means and "
+    "variances. This works with model.classifier=posterior."
+)
 
 
 class Architecture(ModelSettings):
@@ -143,7 +147,8 @@ class WindowEncoder(nn.Module):
         self.both = nn.Sequential(
             nn.Linear(2 * architecture.hidden, architecture.hidden), nn.ReLU()
         )
-        self.posterior = nn.Linear(architecture.hidden + 2, 2 * architecture.latents)
+        self.features = architecture.hidden + 2
+        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
 
     def forward(self, images: Tensor) -> Posterior:
         images = pad(images, self.margins)
@@ -153,7 +158,7 @@ class WindowEncoder(nn.Module):
         closer = self.close(window.cut(images, centre, self.window))
         known = torch.cat([self.both(torch.cat([seen, closer], 1)), POSITION_SCALE * centre], 1)
         mean, log_variance = self.posterior(known).float().chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), known)
 
     def attended(self, features: Tensor) -> Tensor:
         """Where to look: the mean coordinates (y, x) under a softmax over the cells, [B, 2]."""
@@ -242,22 +247,30 @@ def _coordinates(height: int, width: int) -> Tensor:
 
 
 class EnvironmentClassifier(nn.Module):
-    """q(s|x), read from the posterior alone: log-probabilities over the first `known` environments.
+    """q(s|x): log-probabilities over the first `known` environments.
 
-    It sees neither pixels nor texture, so it cannot tell a replayed image from a real one, and its
-    input is detached: its loss moves no latent.
+    Read from the posterior alone it sees neither pixels nor texture, so it cannot tell a replayed
+    image from a real one, and its input is detached: its loss moves no latent. Read from the
+    encoder's features (`model.classifier=features`, as published), its loss trains the encoder too.
+
+    features: how many there are; None where it reads the posterior.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, features: int | None = None) -> None:
         super().__init__()
+        self.of_features = features is not None
         self.body = nn.Sequential(
-            nn.Linear(2 * architecture.latents, 64),
+            nn.Linear(features or 2 * architecture.latents, 64),
             nn.ReLU(),
             nn.Linear(64, architecture.environments),
         )
 
     def forward(self, posterior: Posterior, known: int) -> Tensor:
         inputs = torch.cat([posterior.mean, posterior.log_variance], dim=1).detach()
+        if self.of_features:
+            if posterior.features is None:
+                raise ConfigError(NO_FEATURES)
+            inputs = posterior.features
         return torch.log_softmax(self.body(inputs)[:, :known].float(), dim=1)
 
 
@@ -301,7 +314,15 @@ class Networks(nn.Module):
         self.architecture = architecture
         self.encoder = encoder_class(architecture)(architecture)
         self.decoder = decoder_class(architecture)(architecture)
-        self.classifier = EnvironmentClassifier(architecture)
+        read = None
+        if architecture.classifier == "features":
+            read = getattr(self.encoder, "features", None)
+            if not isinstance(read, int):
+                raise ConfigError(
+                    "model.classifier=features needs an encoder that says how many features it "
+                    f"has: {type(self.encoder).__name__} has no number `features`."
+                )
+        self.classifier = EnvironmentClassifier(architecture, read)
 
     @property
     def capturable(self) -> bool:

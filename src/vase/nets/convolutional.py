@@ -35,17 +35,19 @@ class ConvolutionalEncoder(nn.Module):
             for before, after in zip(inputs, CHANNELS, strict=True)
             for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU())
         ]
+        self.features = architecture.hidden
         self.layers = nn.Sequential(
             *convolutions,
             nn.Flatten(),
-            nn.Linear(CHANNELS[-1] * rows * columns, architecture.hidden),
+            nn.Linear(CHANNELS[-1] * rows * columns, self.features),
             nn.ReLU(),
-            nn.Linear(architecture.hidden, 2 * architecture.latents),
         )
+        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
 
     def forward(self, images: Tensor) -> Posterior:
-        mean, log_variance = self.layers(pad(images, self.margins)).float().chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+        features = self.layers(pad(images, self.margins))
+        mean, log_variance = self.posterior(features).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
 
 
 class ConvolutionalDecoder(nn.Module):

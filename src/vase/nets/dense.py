@@ -25,18 +25,20 @@ class DenseEncoder(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        self.features = architecture.hidden
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(architecture.values, architecture.hidden),
+            nn.Linear(architecture.values, self.features),
             nn.ReLU(),
-            nn.Linear(architecture.hidden, architecture.hidden),
+            nn.Linear(self.features, self.features),
             nn.ReLU(),
-            nn.Linear(architecture.hidden, 2 * architecture.latents),
+            nn.Linear(self.features, 2 * architecture.latents),
         )
 
     def forward(self, vectors: Tensor) -> Posterior:
-        mean, log_variance = self.layers(vectors).float().chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE))
+        features = self.layers[:-1](vectors)
+        mean, log_variance = self.layers[-1](features).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
 
 
 class DenseDecoder(nn.Module):

@@ -29,6 +29,11 @@ class ModelSettings(Section):
     decoder: str = Field(
         "window", description="`window`, `convolutional`, `dense` or `module:Class`"
     )
+    classifier: Literal["posterior", "features"] = Field(
+        "posterior",
+        description="what the environment classifier reads: `posterior`, of which it moves no "
+        "latent, or `features`, the encoder's last hidden layer, which it trains, as published",
+    )
     encoder_channels: PositiveInt = Field(64, description="channels of the encoder's convolutions")
     decoder_channels: PositiveInt = Field(64, description="channels of the decoder's grid")
     hidden: PositiveInt = Field(256, description="units of the dense layers")
