@@ -11,7 +11,12 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vase.detection import AtypicalityDetector, PublishedDetector, detector_class
+from vase.detection import (
+    AtypicalityDetector,
+    KappaDetector,
+    PublishedDetector,
+    detector_class,
+)
 from vase.detection.protocol import deferred_batches
 from vase.detection.published import decide
 from vase.errors import ConfigError, VaseError
@@ -228,6 +233,99 @@ def test_the_published_rule_asks_the_guessed_environment_what_the_batch_costs(
     assert "costs 51 nats against 41 on record, and the masks agree" in found.reason
 
 
+class Answers:
+    """A model of two latents: what images cost and how atypical they are says their first number.
+
+    alpha: of the second latent in an image, by its first number. The record of every environment
+    has 100 nats, and an atypicality of `recorded`.
+    """
+
+    mask_threshold, device = 0.5, CPU
+
+    def __init__(self, recorded: float = 0.0, guess: int = 0) -> None:
+        self.present, self.recorded, self.guess = 0, recorded, guess
+        self.asked: list[tuple[int, int]] = []
+
+    def classify(self, images: torch.Tensor) -> Any:
+        return -np.abs(np.arange(2) - self.guess)
+
+    def evaluate(self, images: torch.Tensor, environment: int) -> Moments:
+        """Pixels are (nats, alpha) in environment 0; in 1 images of 400 nats cost 100."""
+        self.asked.append((environment, len(images)))
+        nats, alpha = images.flatten(1).double().mean(0).numpy()
+        return self._moments(nats / 4 if environment else nats, 0.0 if environment else alpha)
+
+    def moments(self, environment: int) -> Moments:
+        return self._moments(100.0, 0.0 if environment else self.recorded)
+
+    def _moments(self, nats: float, alpha: float) -> Moments:
+        return Moments(np.array([0.0, (2 * alpha) ** 0.5, nats, 7.0]), np.ones(4), 64.0)
+
+
+def kappa_decisions(
+    batches: list[tuple[float, float]], model: Answers, **settings: Any
+) -> list[tuple[str, int, int]]:
+    """What is decided of batches of eight images, each of so many nats and such an atypicality."""
+    chosen = DetectionSettings(min_batches=2, min_images=24, **settings)
+    detector = KappaDetector(chosen, model)  # type: ignore[arg-type]
+    found = []
+    for nats, alpha in batches:
+        decision = detector.update(torch.tensor([[nats, alpha]]).repeat(8, 1)[..., None, None])
+        model.present = decision.environment
+        found.append((decision.kind, decision.environment, decision.batches))
+    return found[1:]
+
+
+FITS = (100.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "recorded", "fits"),
+    [
+        ((149, 0.0), 0.0, True),
+        ((151, 0.0), 0.0, False),
+        ((100, 0.9), 0.0, True),  # beyond lambda, within h lambda
+        ((100, 1.1), 0.0, False),
+        ((100, 5.0), 0.6, True),  # atypical, and so on record
+        ((100, 0.3), 0.6, True),  # typical, but not by enough
+        ((100, 0.2), 0.6, False),
+    ],
+)
+def test_kappa_asks_what_changed_beyond_the_record_by_a_margin(
+    batch: tuple[float, float], recorded: float, fits: bool
+) -> None:
+    (found,) = kappa_decisions([FITS, batch], Answers(recorded))
+    assert found == (("same", 0, 1) if fits else ("deferred", 0, 1))
+
+
+def test_kappa_decides_once_on_pooled_batches_and_asks_the_present_environment_first() -> None:
+    strange = (400.0, 0.0)
+    model = Answers(guess=0)
+    assert kappa_decisions([FITS, strange, strange, strange, FITS], model) == [
+        ("deferred", 0, 1),
+        ("deferred", 0, 2),  # two batches, but sixteen images
+        ("new", 1, 3),
+        ("same", 1, 1),  # whatever the classifier says
+    ]
+    assert model.asked[-2:] == [(0, 24), (1, 8)]
+
+
+def test_kappa_drops_a_suspicion_that_pooled_batches_do_not_bear_out() -> None:
+    found = kappa_decisions([FITS, (180.0, 0.0), FITS, FITS], Answers())
+    assert found == [("deferred", 0, 1), ("dismissed", 0, 2), ("same", 0, 1)]
+
+
+def test_kappa_knows_an_environment_that_returns_by_the_classifier_s_best_guess() -> None:
+    chosen = DetectionSettings(min_batches=1, min_images=8)
+    model = Answers(guess=1)
+    detector = KappaDetector(chosen, model)  # type: ignore[arg-type]
+    detector.load_state_dict({"known": 2, "waiting": []})
+    found = detector.update(torch.tensor([400.0, 0.0]).expand(8, 2)[..., None, None])
+    assert (found.kind, found.environment, detector.known) == ("returned", 1, 2)
+    assert found.numbers["environment"] == 1
+    assert detector.state_dict() == {"known": 2, "waiting": []}
+
+
 METHODS = ("update", "state_dict", "load_state_dict")
 NoUpdate, NoState, NoLoading = (
     type("Partly", (), {name: print for name in METHODS if name != lacking}) for lacking in METHODS
@@ -270,7 +368,7 @@ def test_the_oracle_knows_every_switch_at_its_first_batch() -> None:
     assert subject.observe(vectors(0)).decision.reason == "as told"
 
 
-@pytest.mark.parametrize("rule", ["oracle", "none", "published", "blocks"])
+@pytest.mark.parametrize("rule", ["oracle", "none", "published", "kappa", "blocks"])
 def test_a_rule_goes_on_from_its_state_in_the_middle(rule: str) -> None:
     whole, part = (learner(rule, options={"switches": SWITCHES}) for _ in range(2))
     first = whole.observe(vectors(0)).decision

@@ -7,7 +7,7 @@ from vase.detection.baselines import OracleDetector, SingleEnvironmentDetector
 from vase.detection.block_detector import BlockDetector
 from vase.detection.features import RandomFeatures, random_features
 from vase.detection.protocol import ChangeDetector, ModelView
-from vase.detection.published import AtypicalityDetector, PublishedDetector
+from vase.detection.published import AtypicalityDetector, KappaDetector, PublishedDetector
 from vase.errors import ConfigError
 from vase.settings import REMOVED, DetectionSettings
 
@@ -16,6 +16,7 @@ DetectorClass = Callable[[DetectionSettings, ModelView], ChangeDetector]
 DETECTORS: dict[str, DetectorClass] = {
     "blocks": BlockDetector,
     "published": PublishedDetector,
+    "kappa": KappaDetector,
     "atypicality": AtypicalityDetector,
     "oracle": OracleDetector,
     "none": SingleEnvironmentDetector,
@@ -37,6 +38,7 @@ __all__ = [
     "ChangeDetector",
     "DetectionSettings",
     "DetectorClass",
+    "KappaDetector",
     "ModelView",
     "OracleDetector",
     "PublishedDetector",

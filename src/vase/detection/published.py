@@ -3,6 +3,16 @@
 A batch is of environment s, the environment classifier's best guess, if s reconstructs it within
 kappa times the loss last recorded for s, and if the typical latents are the mask of s; else it is
 new (Achille et al. 2018, section 2.3).
+
+So it opens an environment at almost every batch. `KappaDetector` keeps its two questions, and asks
+them so that the answers last:
+
+- the present environment is asked first, since the classifier has not learnt a new one yet;
+- typical latents are compared with those of the environment's own record, and not with its mask:
+  what an encoder makes of its own domain moves while it learns;
+- a latent has changed where it was typical and is beyond h lambda, or was atypical and is within
+  lambda / h (hysteresis);
+- what does not fit is deferred, and judged once on `min_batches` and `min_images`, pooled.
 """
 
 from __future__ import annotations
@@ -11,9 +21,11 @@ import math
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from vase.detection.protocol import ModelView
+from vase.detection.protocol import ModelView, deferred_batches
 from vase.objective.atypicality import atypicality, typical
 from vase.records import Decision, DecisionKind
 from vase.settings import DetectionSettings
@@ -92,3 +104,77 @@ def decide(
         return Decision("new", known, f"new, since {reason}", numbers=numbers)
     kind: DecisionKind = "same" if guess == present else "returned"
     return Decision(kind, guess, f"environment {guess}, since {reason}", numbers=numbers)
+
+
+# ---- made to last ------------------------------------------------------------------------------
+
+
+class KappaDetector:
+    """Rule `kappa`: the published questions, asked of pooled batches and with hysteresis."""
+
+    def __init__(self, settings: DetectionSettings, model: ModelView) -> None:
+        self.settings, self.model = settings, model
+        self.known = 0
+        self.waiting: tuple[Tensor, ...] = ()
+
+    def update(self, images: Tensor) -> Decision:
+        """Ask the present environment, then the best guess; until then, defer what does not fit."""
+        if not self.known:
+            self.known = 1
+            return Decision("new", 0, "the first images of the stream")
+        settings, present = self.settings, self.model.present
+        self.waiting = deferred_batches(self.waiting, images, settings)
+        pooled, count = torch.cat(self.waiting), len(self.waiting)
+        fits, numbers = self._fit(pooled, present)
+        if fits:
+            self.waiting = ()
+            return Decision("same" if count == 1 else "dismissed", present, "it fits", count)
+        if count < settings.min_batches or len(pooled) < settings.min_images:
+            return Decision("deferred", present, "it does not fit", count, numbers=numbers)
+        self.waiting = ()
+        guess = int(self.model.classify(pooled).argmax())
+        fits, numbers = (False, numbers) if guess == present else self._fit(pooled, guess)
+        if fits:
+            reason = f"environment {guess}, the best guess, fits, and the present one does not"
+            return Decision("returned", guess, reason, count, numbers=numbers)
+        self.known += 1
+        reason = f"new, since neither the present environment nor the best guess, {guess}, fits"
+        return Decision("new", self.known - 1, reason, count, numbers=numbers)
+
+    def _fit(self, images: Tensor, environment: int) -> tuple[bool, dict[str, Any]]:
+        """Whether images are of an environment; the figures."""
+        seen, recorded = self.model.evaluate(images, environment), self.model.moments(environment)
+        loss, usual = float(seen.mean[-2]), float(recorded.mean[-2])
+        changed = changed_latents(
+            atypicality(seen)[:-2],
+            atypicality(recorded)[:-2],
+            self.model.mask_threshold,
+            self.settings.hysteresis,
+        )
+        numbers = {
+            "environment": environment,
+            "loss_nats": round(loss, 2),
+            "recorded_nats": round(usual, 2),
+            "changed": np.flatnonzero(changed).tolist(),
+        }
+        return loss <= self.settings.kappa * usual and not changed.any(), numbers
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"known": self.known, "waiting": list(self.waiting)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.known = state["known"]
+        self.waiting = tuple(each.to(self.model.device) for each in state["waiting"])
+
+
+def changed_latents(
+    seen: NDArray[np.float64], recorded: NDArray[np.float64], threshold: float, hysteresis: float
+) -> NDArray[np.bool_]:
+    """[N], True where a latent was typical and is not, or the other way round, by a margin.
+
+    seen, recorded: atypicality in nats. Changed: recorded < lambda and seen > h lambda, or recorded
+    >= lambda and seen < lambda / h.
+    """
+    was = typical(recorded, threshold)
+    now = np.where(was, typical(seen, hysteresis * threshold), seen < threshold / hysteresis)
+    return np.asarray(was != now)

@@ -77,8 +77,8 @@ class DetectionSettings(Section):
     rule: str = Field(
         "blocks",
         description="the change detector: `blocks` (consecutive frames or independent images), "
-        "`published` (kappa and masks), `atypicality`, `oracle`, `none` (one environment for "
-        "ever: the letter S is off), or `module:Class`",
+        "`published` (kappa and masks), `kappa` (the same, made to last), `atypicality`, "
+        "`oracle`, `none` (one environment for ever: the letter S is off), or `module:Class`",
     )
     target_arl: RunLength = Field(
         140_000.0,
@@ -122,7 +122,14 @@ class DetectionSettings(Section):
         "to be a mixture of the one before and the one after it",
     )
     kappa: PositiveFloat = Field(
-        1.5, description="rule `published`: a batch fits up to this factor of the recorded loss"
+        1.5,
+        description="rules `published` and `kappa`: a batch fits up to this factor of the recorded "
+        "loss",
+    )
+    hysteresis: Annotated[float, Field(ge=1)] = Field(
+        2.0,
+        description="rule `kappa`: a latent has changed beyond this factor of `masks.threshold`, "
+        "on either side",
     )
     options: Mapping[str, Any] = Field({}, description="settings of a detector of your own")
 
