@@ -1,5 +1,6 @@
 """The estimator: images in any layout, events out; save, load, go on; bad input changes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,23 @@ def test_what_is_larger_than_memory_is_encoded_some_at_a_time(fitted: VASE) -> N
         fitted.predict(images()), fitted.predict_proba(images()).argmax(1)
     )
     assert disk.most <= CHUNK < len(disk)
+
+
+def test_doubt_over_environments_is_at_the_prior_where_a_likely_one_masks_a_latent() -> None:
+    subject = model()
+    subject.partial_fit(images())
+    learner = subject.learner_
+    known = learner.environments.present
+    masked = np.array([True, False, True, False])
+    learner.environments = learner.environments.enter(replace(known, index=1, mask=masked))
+    mean, variance = subject.posterior(images())
+    likely = subject.predict_proba(images())[:, 0]
+    mixed_mean, mixed_variance = subject.posterior(images(), over_environments=True)
+    np.testing.assert_allclose(mixed_mean, np.where(masked, 1, likely[:, None]) * mean, atol=1e-6)
+    np.testing.assert_allclose(mixed_variance[:, masked], variance[:, masked], rtol=1e-5)
+    p, free = likely[:, None], ~masked
+    spread = p * variance[:, free] + (1 - p) + p * (1 - p) * mean[:, free] ** 2
+    np.testing.assert_allclose(mixed_variance[:, free], spread, rtol=1e-5)
 
 
 def test_the_first_batch_opens_an_environment_and_the_next_is_the_same() -> None:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
 
 from vase.objective import gaussian, likelihood
 from vase.objective.atypicality import atypicality, out_of_distribution, typical
@@ -49,6 +55,23 @@ def test_wasserstein_equals_the_distance_of_sorted_samples() -> None:
     quantiles = [normal(side).icdf(levels[:, None]) for side in (p, q)]
     expected = (quantiles[0] - quantiles[1]).square().mean()
     assert gaussian.wasserstein(p, q).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_over_environments_has_the_moments_of_the_mixture() -> None:
+    """Against the mixture that torch.distributions makes of one Gaussian per environment."""
+    p, masks = posterior(3), torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]).bool()
+    belief = torch.rand(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    belief /= belief.sum(1, keepdim=True)
+    each = [gaussian.masked(p, mask) for mask in masks]
+    mean, deviation = (
+        torch.stack([getattr(normal(q), name) for q in each], dim=2) for name in ("mean", "stddev")
+    )
+    weights = Categorical(belief[:, None].expand(5, 4, 3))
+    whole = MixtureSameFamily(weights, Normal(mean, deviation))
+    found = gaussian.over_environments(p, belief, masks)
+    torch.testing.assert_close(found.mean, whole.mean)
+    torch.testing.assert_close(found.log_variance.exp(), whole.variance)
+    torch.testing.assert_close(found.log_variance[:, 0], p.log_variance[:, 0])  # used everywhere
 
 
 def test_a_masked_latent_costs_nothing_and_gets_no_gradient() -> None:

@@ -26,6 +26,7 @@ from vase.lifelong.learner import Learner
 from vase.lifelong.replay import latents
 from vase.lifelong.translation import translated
 from vase.lifelong.weights import frozen
+from vase.objective import gaussian
 from vase.records import Decision, Event, Posterior
 
 Array = NDArray[np.float32]
@@ -140,7 +141,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         return self.posterior(images)[0]
 
     @isolated()
-    def posterior(self, images: Any) -> tuple[Array, Array]:
+    def posterior(self, images: Any, *, over_environments: bool = False) -> tuple[Array, Array]:
         """Mean and variance of q(z|x), [B, N] each.
 
         The variance is how unsure the model is of each latent: near 0 where the image settles it,
@@ -150,8 +151,18 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             mean, variance = model.posterior(images)
             noise = numpy.random.default_rng(0).standard_normal((32, *mean.shape))
             spread = numpy.stack([f(mean + n * variance**0.5) for n in noise]).std(axis=0)
+
+        over_environments: count in that the environment is not known either. A latent is then at
+        the prior with the probability that the image is of an environment which masks it: the
+        moments of sum_s q(s|x) q(z|x, s).
         """
         posterior = self._encode(self._parts(images))
+        if over_environments:
+            posterior = gaussian.over_environments(
+                posterior,
+                self._probability(posterior),
+                torch.as_tensor(self.masks_, device=posterior.mean.device),
+            )
         return _numpy(posterior.mean), _numpy(posterior.log_variance.exp())
 
     @isolated()
@@ -345,9 +356,13 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     @torch.no_grad()
     def _classify(self, images: Tensor | Iterator[Tensor]) -> Tensor:
-        known = len(self._learner.environments)
         parts = torch.split(images, CHUNK) if isinstance(images, Tensor) else images
-        posterior = self._encode(parts)
+        return self._probability(self._encode(parts))
+
+    @torch.no_grad()
+    def _probability(self, posterior: Posterior) -> Tensor:
+        """q(s|x) of every known environment, [B, E]."""
+        known = len(self._learner.environments)
         probability: Tensor = self._learner.average.classifier(posterior, known).exp()
         return probability
 

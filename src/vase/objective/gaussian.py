@@ -49,3 +49,17 @@ def masked(posterior: Posterior, mask: Tensor) -> Posterior:
     return Posterior(
         torch.where(keep, posterior.mean, 0.0), torch.where(keep, posterior.log_variance, 0.0)
     )
+
+
+def over_environments(posterior: Posterior, probability: Tensor, masks: Tensor) -> Posterior:
+    """Moments of q(z|x) = sum_s q(s|x) q(z|x, s), where a latent that s masks is at the prior.
+
+        p = sum_s q(s|x) a_s,   mean = p mu,   variance = p sigma^2 + (1 - p) + p (1 - p) mu^2
+
+    which is E_s[variance_s] + Var_s[mean_s], for each latent, [B, N]. probability: q(s|x), [B, E].
+    masks: a, [E, N].
+    """
+    p = probability @ masks.to(probability)
+    mean, variance = posterior.mean, posterior.log_variance.exp()
+    spread = p * variance + (1 - p) + p * (1 - p) * mean.square()
+    return Posterior(p * mean, spread.log())

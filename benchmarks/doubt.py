@@ -1,0 +1,221 @@
+"""Is a model in doubt where an image is ambiguous? Posterior variance along paths of morphs.
+
+    vase sweep small+sda small+sda+published --seeds 3 --keep --out runs/doubt
+    python benchmarks/doubt.py runs/doubt/runs/* --out results/doubt.json
+
+The source: "presented with ambiguous stimuli our model expresses uncertainty through feature
+variance, but can reconstruct them without ambiguity". Asked of each run's last model, on held-out
+images, along every kind of path: the variance in the middle over that at the clearer and at the
+less clear end, summed over the latents that are in use in either environment, of the posterior
+q(z|x) and of the mixture over environments; and of the reconstructions in the middle the share
+that is nearer to one end's by three times (`decided`). Between two domains the middle is where
+belief is even (`vase.probes.ambiguity`), on other paths it is half way.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from vase import build
+from vase.bench import provenance
+from vase.domains.canvas import Floats
+from vase.lifelong.environments import Environment
+from vase.objective import gaussian
+from vase.probes.ambiguity import MORPHS
+from vase.probes.encode import Model
+from vase.probes.evaluate import TEST_SEED, EvaluatedRun, matched_environment, open_run
+from vase.probes.factor_predictor import IDENTITY
+from vase.probes.translation import load_last_model, sample_labelled_images
+from vase.records import Posterior
+from vase.training.folder import RunFolder, rounded, write_json
+
+PATHS = 128  # of each kind
+LEVELS = 21
+POOL = 4000  # images among which pairs are found
+DECIDED = 3.0  # times nearer to one end's reconstruction than to the other's
+BLUR = 6.0  # pixels, at the end of a path
+FIRST, SECOND = "moving-fashion", "moving-mnist"
+
+Morph = Callable[[Floats, Floats, float], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A kind of path: its ends [P, C, H, W], and how it leads from one to the other."""
+
+    first: Floats
+    second: Floats
+    morph: Morph
+    domains: tuple[str, str]
+
+
+def covered(image: Floats, blank: Floats, level: float) -> Floats:
+    """The image with the right `level` of it covered."""
+    return MORPHS["side by side"](image, blank, level)
+
+
+def blurred(image: Floats, blank: Floats, level: float) -> Floats:
+    """The image under a Gaussian blur of up to `BLUR` pixels."""
+    return np.asarray(gaussian_filter(image, sigma=(0, 0, BLUR * level, BLUR * level)))
+
+
+def dimmed(image: Floats, blank: Floats, level: float) -> Floats:
+    """The image on the way to black."""
+    return MORPHS["mixture"](image, blank, level)
+
+
+# ---- pairs -------------------------------------------------------------------------------------
+
+
+def pairs_within(run: EvaluatedRun, name: str) -> dict[str, tuple[Floats, Floats]]:
+    """Pairs of one domain: two classes at one place (within a pixel), one sprite at two places."""
+    domain = run.test[name]
+    shown = sample_labelled_images(domain, POOL, TEST_SEED)
+    place = np.stack([shown.factors["x"], shown.factors["y"]], 1)
+    down, right = domain.travel  # type: ignore[attr-defined]
+    corner = np.rint(place * (right, down)).astype(int)
+    classes, places = [], []
+    identity = shown.factors[IDENTITY]
+    by_corner: dict[tuple[int, ...], int] = {}
+    for k, where in enumerate(map(tuple, corner)):
+        other = by_corner.pop(where, None)
+        if other is None:
+            by_corner[where] = k
+        elif identity[other] != identity[k]:
+            classes.append((other, k))
+    for k in range(PATHS):
+        to = corner[k + PATHS] - corner[k]
+        moved = np.roll(shown.images[k], (to[1], to[0]), axis=(-2, -1))
+        places.append((shown.images[k], moved))
+    one, other_end = np.array(classes[:PATHS]).T
+    there, here = (np.stack(side) for side in zip(*places, strict=True))
+    return {
+        "two classes": (shown.images[one], shown.images[other_end]),
+        "two places": (there, here),
+    }
+
+
+def kinds(run: EvaluatedRun) -> Iterator[tuple[str, Kind]]:
+    """Yield every kind of path with its name."""
+    for name in (FIRST, SECOND):
+        for what, (one, other) in pairs_within(run, name).items():
+            for how, morph in MORPHS.items():
+                if (what, how) != ("two places", "side by side"):
+                    yield f"{name}, {what}: {how}", Kind(one, other, morph, (name, name))
+        clear = sample_labelled_images(run.test[name], PATHS, TEST_SEED).images
+        for morph in (covered, blurred, dimmed):
+            yield f"{name}: {morph.__name__}", Kind(clear, 0 * clear, morph, (name, name))
+    one, other = (
+        sample_labelled_images(run.test[name], PATHS, TEST_SEED + k).images
+        for k, name in enumerate((FIRST, SECOND))
+    )
+    for how, morph in MORPHS.items():
+        yield f"{FIRST} to {SECOND}: {how}", Kind(one, other, morph, (FIRST, SECOND))
+
+
+# ---- one kind of path --------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
+    """Variance in the middle over that at the ends, and how decided the reconstructions are."""
+    matches = [matched_environment(run, model, name) for name in kind.domains]
+    used = torch.from_numpy(matches[0].used | matches[1].used)
+    levels = np.linspace(0, 1, LEVELS)
+    images = [
+        torch.from_numpy(kind.morph(kind.first, kind.second, float(level)).astype(np.float32))
+        for level in levels
+    ]
+    seen = [model.networks.encoder(each) for each in images]
+    belief = [beliefs(model, each) for each in seen]
+    middle = levels_of_equality(belief, matches)
+    rows = torch.arange(len(middle))
+    masks = torch.from_numpy(np.stack([known.mask for known in model.environments]))
+    found: dict[str, Any] = {}
+    for name, variances in {
+        "posterior": [each.log_variance.exp() for each in seen],
+        "over environments": [
+            gaussian.over_environments(each, q, masks).log_variance.exp()
+            for each, q in zip(seen, belief, strict=True)
+        ],
+    }.items():
+        total = torch.stack(variances)[:, :, used].sum(2)  # [L, P]
+        ends = [float(total[k].mean()) for k in (0, -1)]
+        half = float(total[middle, rows].mean())
+        found[name] = {
+            "ratios": [half / end for end in ends],
+            "curve": total.mean(1).tolist(),
+        }
+    shown = torch.stack([decoded(model, each, matches) for each in seen])  # [L, P, ...]
+    apart = [(shown[middle, rows] - shown[k]).flatten(1).norm(dim=1) for k in (0, -1)]
+    nearer = torch.maximum(apart[0] / apart[1], apart[1] / apart[0])
+    return {**found, "latents": int(used.sum()), "decided": float((nearer > DECIDED).float().mean())}
+
+
+def beliefs(model: Model, posterior: Posterior) -> Tensor:
+    """q(s|x) of every known environment, [P, E]."""
+    found: Tensor = model.networks.classifier(posterior, len(model.environments)).exp()
+    return found
+
+
+def levels_of_equality(belief: Sequence[Tensor], matches: Sequence[Environment]) -> Tensor:
+    """The level nearest to even belief in two environments, for each path; else half way."""
+    first, second = (matched.index for matched in matches)
+    if first == second:
+        return torch.full((len(belief[0]),), len(belief) // 2)
+    sides = torch.stack([q[:, second] / (q[:, first] + q[:, second]) for q in belief])
+    return (sides - 0.5).abs().argmin(0)
+
+
+def decoded(model: Model, posterior: Posterior, matches: Sequence[Environment]) -> Tensor:
+    """Reconstructions in the more probable of the two environments, [P, C, H, W]."""
+    index = torch.tensor([matched.index for matched in matches])
+    masks = torch.from_numpy(np.stack([matched.mask for matched in matches]))
+    best = beliefs(model, posterior)[:, index].argmax(1)
+    logits: Tensor = model.networks.decoder(posterior.mean * masks[best], index[best])
+    return logits.sigmoid()
+
+
+def measured(folder: RunFolder) -> Mapping[str, Any]:
+    """All figures of one run."""
+    run = open_run(folder, build.DataOptions())
+    model = load_last_model(run, folder)
+    return {
+        "published": run.config.model.encoder == "convolutional",
+        "seed": run.config.training.seed,
+        "kinds": {name: measure(run, model, kind) for name, kind in kinds(run)},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("results/doubt.json"))
+    chosen = parser.parse_args()
+    torch.set_flush_denormal(True)
+    found = [measured(RunFolder(path)) for path in chosen.runs]
+    write_json(
+        chosen.out,
+        rounded({"code": provenance.code(), "versions": provenance.versions(), "runs": found}),
+    )
+    for each in found:
+        print(f"published {each['published']}, seed {each['seed']}")
+        for name, kind in each["kinds"].items():
+            ratios = [
+                " ".join(f"{ratio:5.2f}" for ratio in kind[of]["ratios"])
+                for of in ("posterior", "over environments")
+            ]
+            print(f"  {name:50s} {ratios[0]}   {ratios[1]}   decided {kind['decided']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
