@@ -63,7 +63,7 @@ def covered(image: Floats, blank: Floats, level: float) -> Floats:
     return MORPHS["side by side"](image, blank, level)
 
 
-def blurred(image: Floats, blank: Floats, level: float) -> Floats:
+def blurred(image: Floats, _: Floats, level: float) -> Floats:
     """The image under a Gaussian blur of up to `BLUR` pixels."""
     return np.asarray(gaussian_filter(image, sigma=(0, 0, BLUR * level, BLUR * level)))
 
@@ -158,7 +158,11 @@ def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
     shown = torch.stack([decoded(model, each, matches) for each in seen])  # [L, P, ...]
     apart = [(shown[middle, rows] - shown[k]).flatten(1).norm(dim=1) for k in (0, -1)]
     nearer = torch.maximum(apart[0] / apart[1], apart[1] / apart[0])
-    return {**found, "latents": int(used.sum()), "decided": float((nearer > DECIDED).float().mean())}
+    return {
+        **found,
+        "latents": int(used.sum()),
+        "decided": float((nearer > DECIDED).float().mean()),
+    }
 
 
 def beliefs(model: Model, posterior: Posterior) -> Tensor:
@@ -197,6 +201,7 @@ def measured(folder: RunFolder) -> Mapping[str, Any]:
 
 
 def main() -> None:
+    """Measure runs, write the file, and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/doubt.json"))

@@ -1,0 +1,116 @@
+"""The page that sets the published choices beside ours: what it says of records made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from scripts import script
+
+from vase import config
+from vase.nets import Architecture, Networks
+
+
+@pytest.fixture(scope="module")
+def page() -> Any:
+    return script("published_page")
+
+
+def record(
+    condition: str, seed: int, identity: float, position: float = 1.0, **settings: Any
+) -> dict[str, Any]:
+    """A disentangled run that lost `identity` points and whose position error grew, in 1e-4."""
+    figures = {"max": 0.8, "min": 2e-4, "end": 0.8, "change": identity / 100}
+    place = {**figures, "change": position / 1e4}
+    readouts = ("mlp", "linear", "frozen")
+    return {
+        "condition": condition,
+        "objective": "disentangled",
+        "seed": seed,
+        "summary": {
+            "identity": dict.fromkeys(readouts, figures),
+            "position_mse": dict.fromkeys(readouts, place),
+        },
+        "config": config.load("small+sda", [f"{k}={v}" for k, v in settings.items()]).model_dump(
+            mode="json"
+        ),
+    }
+
+
+def runs(losses: dict[str, float], spread: float = 0.1, **position: float) -> list[dict[str, Any]]:
+    """Three seeds of every condition, each a little apart."""
+    return [
+        record(name, seed, loss + spread * seed * (-1) ** seed, position.get(name, 1.0) + seed)
+        for name, loss in losses.items()
+        for seed in range(3)
+    ]
+
+
+def test_an_order_that_differs_from_the_paper_s_is_named_with_both_figures(page: Any) -> None:
+    """There VASE loses 5.4 points and SD 12.9; SD and D are 1.5 apart, which is no order."""
+    (said,) = page.contradicted(runs({"sda": -20.0, "sd": -5.0}), "disentangled")
+    assert said.startswith("identity, VASE (SDA) minus SD -15.0 [-15.0, -15.0]")
+    assert said.endswith("there +7.5")
+    assert not list(page.contradicted(runs({"sd": -20.0, "d": -5.0}), "disentangled"))
+
+
+def test_nothing_is_named_that_agrees_or_that_the_seeds_leave_open(page: Any) -> None:
+    agreeing = runs({"sda": -1.0, "sd": -5.0}, sda=1.0, sd=9.0)
+    assert list(page.contradicted(agreeing, "disentangled")) == []
+    open_ones = [record("sda", k, (-20.0, -6.0, -1.0)[k]) for k in range(3)]
+    open_ones += [record("sd", k, -5.0) for k in range(3)]
+    assert list(page.contradicted(open_ones, "disentangled")) == []
+
+
+def test_for_position_less_growth_is_better(page: Any) -> None:
+    """There its error grows by 3.0 under VASE and by 20.0 under SD."""
+    (said,) = page.contradicted(
+        runs({"sda": -1.0, "sd": -1.0}, spread=0.0, sda=50.0, sd=2.0), "disentangled"
+    )
+    assert said == "position, VASE (SDA) minus SD +48.0 [+48.0, +48.0], there -17.0"
+
+
+def test_what_follows_is_paired_by_seed(page: Any) -> None:
+    said = page.orders(runs({"sda": -1.0, "sd": -5.0, "cci": -20.0}), "Ours")
+    assert "VASE minus SD +4.0 [+4.0, +4.0]; SD minus `-` +15.0 [+15.0, +15.0]" in said[0]
+
+
+def test_the_paper_s_figures_stand_in_the_middle(page: Any) -> None:
+    text = "\n".join(page.table_twice(runs({"sda": -1.0}), runs({"sda": -3.0})))
+    (row,) = (line for line in text.splitlines() if line.startswith("| VASE") and "88.6" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2].startswith("-1.0")  # the published choices, frozen
+    assert cells[5:7] == ["**88.6**", "**-5.4**"]
+    assert cells[10].startswith("-3.0")  # ours, frozen
+
+
+def test_what_masks_are_worth_is_the_difference_at_each_share_of_replay(page: Any) -> None:
+    def at(ratio: float, masks: str, lost: dict[int, float]) -> list[dict[str, Any]]:
+        chosen = {"replay.ratio": ratio, "masks.enabled": masks}
+        return [record("sda", seed, loss, **chosen) for seed, loss in lost.items()]
+
+    records = [
+        *at(0.125, "true", {0: -2.0, 1: -4.0, 2: 0.0}),
+        *at(0.125, "false", {0: -8.0, 1: -10.0}),
+        *at(0.5, "true", {0: -1.0}),
+    ]
+    measure = page.FORGETTING_MEASURES[page.IDENTITY]
+    found = page.points(records, page.share_of, measure)
+    table = page.worth_of_masks(found, "share", {0.125: "1/8", 0.5: "1/2", 0.0: "none"})
+    assert table.splitlines()[2:] == ["| 1/8 | – | +6.0 [+6.0, +6.0] |"]
+    off = record("sda", 0, -1.0, **{"replay.enabled": "false"})
+    assert page.share_of(off) == 0
+
+
+def test_drawn_first_weights_hint_at_nothing_and_change_nothing_else() -> None:
+    drawn = script("first_weights")
+    shape = Architecture(height=16, width=16, latents=3, hidden=8)
+    plain = Networks(shape)
+    encoder, decoder = drawn.DrawnEncoder(shape), drawn.DrawnDecoder(shape)
+    assert (plain.encoder.interest.weight == 1).all()
+    assert encoder.interest.weight.std() > 0
+    assert decoder.centre.weight.abs().min() > 0  # as drawn; by default but two are zero
+    for ours, theirs in ((plain.encoder, encoder), (plain.decoder, decoder)):
+        assert {n: w.shape for n, w in ours.named_parameters()} == {
+            n: w.shape for n, w in theirs.named_parameters()
+        }
