@@ -1,15 +1,16 @@
 """Is a model in doubt where an image is ambiguous? Posterior variance along paths of morphs.
 
     vase sweep small+sda small+sda+published --seeds 3 --keep --out runs/doubt
-    python benchmarks/doubt.py runs/doubt/runs/* --out results/doubt.json
+    python benchmarks/doubt.py runs/doubt/runs/*
 
 The source: "presented with ambiguous stimuli our model expresses uncertainty through feature
 variance, but can reconstruct them without ambiguity". Asked of each run's last model, on held-out
 images, along every kind of path: the variance in the middle over that at the clearer and at the
 less clear end, summed over the latents that are in use in either environment, of the posterior
-q(z|x) and of the mixture over environments; and of the reconstructions in the middle the share
-that is nearer to one end's by three times (`decided`). Between two domains the middle is where
-belief is even (`vase.probes.ambiguity`), on other paths it is half way.
+q(z|x) and of the mixture over environments. And of the reconstructions in the middle: the entropy
+of their pixels over that at the less clear end (`entropy`: not above 1 where nothing is blurred or
+doubled), and the share that is three times nearer to one end's than to the other's (`decided`).
+Between two domains the middle is where belief is even (`vase.probes.ambiguity`), else half way.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from vase import build
 from vase.bench import provenance
@@ -158,9 +160,12 @@ def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
     shown = torch.stack([decoded(model, each, matches) for each in seen])  # [L, P, ...]
     apart = [(shown[middle, rows] - shown[k]).flatten(1).norm(dim=1) for k in (0, -1)]
     nearer = torch.maximum(apart[0] / apart[1], apart[1] / apart[0])
+    vague = Bernoulli(probs=shown).entropy().flatten(2).sum(2)  # nats, [L, P]
+    entropy = vague[middle, rows].mean() / torch.maximum(vague[0].mean(), vague[-1].mean())
     return {
         **found,
         "latents": int(used.sum()),
+        "entropy": float(entropy),
         "decided": float((nearer > DECIDED).float().mean()),
     }
 
@@ -204,7 +209,7 @@ def main() -> None:
     """Measure runs, write the file, and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("results/doubt.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/published/doubt.json"))
     chosen = parser.parse_args()
     torch.set_flush_denormal(True)
     found = [measured(RunFolder(path)) for path in chosen.runs]
@@ -219,7 +224,10 @@ def main() -> None:
                 " ".join(f"{ratio:5.2f}" for ratio in kind[of]["ratios"])
                 for of in ("posterior", "over environments")
             ]
-            print(f"  {name:50s} {ratios[0]}   {ratios[1]}   decided {kind['decided']:.2f}")
+            print(
+                f"  {name:50s} {ratios[0]}   {ratios[1]}   entropy {kind['entropy']:.2f} "
+                f"decided {kind['decided']:.2f}"
+            )
 
 
 if __name__ == "__main__":

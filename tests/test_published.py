@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from scripts import script
 
 from vase import config
+from vase.domains.canvas import CanvasDomain
+from vase.domains.sprites import Sprites
+from vase.lifelong.environments import Environment, Environments
 from vase.nets import Architecture, Networks
+from vase.objective.capacity import Capacity
+from vase.objective.moments import Moments
+from vase.records import Posterior
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +123,71 @@ def test_drawn_first_weights_hint_at_nothing_and_change_nothing_else() -> None:
         assert {n: w.shape for n, w in ours.named_parameters()} == {
             n: w.shape for n, w in theirs.named_parameters()
         }
+
+
+# ---- doubt -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def doubt() -> Any:
+    return script("doubt")
+
+
+def test_a_pair_has_two_classes_at_one_place_or_one_sprite_at_two(doubt: Any) -> None:
+    pixels = np.zeros((2, 3, 3), dtype=np.uint8)
+    pixels[0, 1], pixels[1, :, 1] = 255, 255
+    domain = CanvasDomain("bars", Sprites(pixels, np.array([0, 1])), size=8, moving=True)
+    found = doubt.pairs_within(SimpleNamespace(test={"bars": domain}), "bars")
+    one, other = found["two classes"]
+    assert len(one) == doubt.PATHS
+    both = (one * other)[:, 0]
+    np.testing.assert_array_equal(both.sum((1, 2)), 1)  # bars that lie across share their middle
+    there, here = found["two places"]
+    across = (there > 0).sum(3).max((1, 2))
+    np.testing.assert_array_equal(across, (here > 0).sum(3).max((1, 2)))
+    assert (there != here).any((1, 2, 3)).mean() > 0.9
+
+
+class Glow(torch.nn.Module):
+    """Two latents: the variance of the first falls with the light, the second is idle."""
+
+    def forward(self, images: torch.Tensor) -> Posterior:
+        light = images.flatten(1).sum(1, keepdim=True)
+        variance = torch.cat([1 / (1 + light), torch.ones_like(light)], dim=1)
+        return Posterior(torch.zeros_like(variance), variance.log())
+
+
+class Halves(torch.nn.Module):
+    """A decoder for which all is open: every pixel is one half."""
+
+    def forward(self, z: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(z), 1, 2, 2) + z[:, :1, None, None]
+
+
+def test_doubt_is_the_variance_in_the_middle_over_that_at_the_ends(
+    doubt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = np.array([True, True])
+    moments = Moments(np.zeros(4), np.ones(4), 1.0)
+    known = Environment(0, mask, moments, Capacity(), kl=np.array([3.0, 0.0]))
+    monkeypatch.setattr(doubt, "matched_environment", lambda *_: known)
+    networks = SimpleNamespace(
+        encoder=Glow(), decoder=Halves(), classifier=lambda q, _: torch.zeros(len(q.mean), 1)
+    )
+    model = SimpleNamespace(networks=networks, environments=Environments.of([known], 0))
+    bright = np.ones((doubt.PATHS, 1, 2, 2), dtype=np.float32)
+    kind = doubt.Kind(bright, 0 * bright, doubt.dimmed, ("a", "a"))
+    found = doubt.measure(None, model, kind)
+    assert found["latents"] == 1
+    assert found["posterior"]["ratios"] == pytest.approx([(1 / 3) / (1 / 5), 1 / 3])
+    assert found["over environments"]["ratios"] == found["posterior"]["ratios"]
+    assert found["entropy"] == pytest.approx(1)
+
+
+def test_two_environments_are_equal_where_belief_is_even(doubt: Any) -> None:
+    belief = [torch.tensor([[1 - s, s], [1 - s / 2, s / 2]]) for s in (0.1, 0.4, 0.6, 0.9, 1.0)]
+    ends = [SimpleNamespace(index=0), SimpleNamespace(index=1)]
+    found = doubt.levels_of_equality(belief, ends)
+    assert found.tolist()[1] == 4
+    assert found.tolist()[0] in (1, 2)
+    assert doubt.levels_of_equality(belief, [ends[0], ends[0]]).tolist() == [2, 2]

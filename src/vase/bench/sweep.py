@@ -36,7 +36,8 @@ class SweepRun:
     @property
     def name(self) -> str:
         """The file name: readable and unique."""
-        readable = " ".join((Path(self.preset).stem, *self.settings))
+        preset = "+".join(Path(part).stem for part in self.preset.split("+"))
+        readable = " ".join((preset, *self.settings))
         whole = repr((self.preset, self.settings, self.fixed))
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         return f"{re.sub(r'[^A-Za-z0-9.=+-]+', '_', readable)[:80]}_seed={self.seed}_{digest}"
