@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.distributions import Bernoulli
@@ -38,6 +39,7 @@ from vase.probes.evaluate import TEST_SEED, EvaluatedRun, matched_environment, o
 from vase.probes.factor_predictor import IDENTITY
 from vase.probes.translation import load_last_model, sample_labelled_images
 from vase.records import Posterior
+from vase.report import style
 from vase.training.folder import RunFolder, rounded, write_json
 
 PATHS = 128  # of each kind
@@ -46,6 +48,9 @@ POOL = 4000  # images among which pairs are found
 DECIDED = 3.0  # times nearer to one end's reconstruction than to the other's
 BLUR = 6.0  # pixels, at the end of a path
 FIRST, SECOND = "moving-fashion", "moving-mnist"
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "doubt.png"
+STRIPS = (f"{SECOND}, two places: mixture", f"{SECOND}, two classes: mixture")
+CURVES = (*STRIPS, f"{SECOND}: covered", f"{FIRST} to {SECOND}: mixture")
 
 Morph = Callable[[Floats, Floats, float], Floats]
 
@@ -194,15 +199,62 @@ def decoded(model: Model, posterior: Posterior, matches: Sequence[Environment]) 
     return logits.sigmoid()
 
 
-def measured(folder: RunFolder) -> Mapping[str, Any]:
-    """All figures of one run."""
+def measured(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """All figures of one run, and a strip of images of each kind that is drawn."""
     run = open_run(folder, build.DataOptions())
     model = load_last_model(run, folder)
-    return {
+    every = dict(kinds(run))
+    record = {
         "published": run.config.model.encoder == "convolutional",
         "seed": run.config.training.seed,
-        "kinds": {name: measure(run, model, kind) for name, kind in kinds(run)},
+        "kinds": {name: measure(run, model, kind) for name, kind in every.items()},
     }
+    return record, {name: strip(run, model, every[name]) for name in STRIPS}
+
+
+# ---- the picture -------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def strip(run: EvaluatedRun, model: Model, kind: Kind) -> Floats:
+    """One path and, below it, its reconstructions, [2 H, 9 W]."""
+    matches = [matched_environment(run, model, name) for name in kind.domains]
+    levels = np.linspace(0, 1, 9)
+    path = np.concatenate([kind.morph(kind.first[:1], kind.second[:1], w) for w in levels])
+    seen = model.networks.encoder(torch.from_numpy(path.astype(np.float32)))
+    rows = (path, decoded(model, seen, matches).numpy())
+    return np.vstack([np.hstack(list(row[:, 0])) for row in rows])
+
+
+@style.styled
+def figure(
+    found: Sequence[Mapping[str, Any]], strips: Mapping[bool, Mapping[str, Floats]]
+) -> Figure:
+    """Paths with their reconstructions, and the variance along paths; published on the left."""
+    picture = Figure(figsize=(style.FULL, 5.6), layout="constrained")
+    grid = picture.subplots(1 + len(STRIPS), 2, height_ratios=[1] * len(STRIPS) + [2.6])
+    for column, published in enumerate((True, False)):
+        whose = "published choices" if published else "ours"
+        for axes, (name, images) in zip(grid[:, column], strips[published].items(), strict=False):
+            axes.imshow(images, cmap="gray_r", vmin=0, vmax=1)
+            axes.set_axis_off()
+            axes.set_title(f"{whose}: {name}", fontsize=9)
+        axes = grid[-1, column]
+        for k, name in enumerate(CURVES):
+            for each in (each for each in found if each["published"] == published):
+                curve = np.array(each["kinds"][name]["posterior"]["curve"])
+                levels = np.linspace(0, 1, len(curve))
+                label = name if each["seed"] == 0 else None
+                axes.plot(levels, curve / max(curve[0], curve[-1]), color=style.PALETTE[k],
+                          label=label, alpha=0.8)  # fmt: skip
+        axes.axhline(1, color=style.QUIET, lw=0.7)
+        axes.set_xlabel("along the path")
+    grid[-1, 1].sharey(grid[-1, 0])
+    grid[-1, 0].set_ylim(0)
+    grid[-1, 0].set_ylabel("variance over that\nat the less sure end")
+    handles, labels = grid[-1, 0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=2)
+    return picture
 
 
 def main() -> None:
@@ -212,7 +264,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/published/doubt.json"))
     chosen = parser.parse_args()
     torch.set_flush_denormal(True)
-    found = [measured(RunFolder(path)) for path in chosen.runs]
+    found, strips = zip(*(measured(RunFolder(path)) for path in chosen.runs), strict=True)
+    both = {each["published"]: images for each, images in zip(found, strips, strict=True)}
+    if len(both) == 2:
+        FIGURE.write_bytes(style.png(figure(found, both)))
     write_json(
         chosen.out,
         rounded({"code": provenance.code(), "versions": provenance.versions(), "runs": found}),

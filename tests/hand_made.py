@@ -83,7 +83,8 @@ LATENT_RECORD: dict[str, Any] = {
     "domains": [
         domain_latents(
             "moving", 0, used=[0, 2, 3, 4], kl=[1.5, 0.0, 0.5, 3.0, 2.5, 0.0],
-            encodes={"0": "x position", "4": "y position", "2": "shape"},
+            encodes={"0": "y position", "4": "y position", "2": "shape"},
+            effects={"0": {"name": "x position", "share": 0.93}},
         ),
         domain_latents("still", 1, used=[1, 2], masked=[0, 4], kl=[0, 2.0, 0.7, 0, 0, 0]),
     ],

@@ -18,10 +18,12 @@ from serving import free_port, served
 
 from vase import build
 from vase.errors import ConfigError, DataError, RunError
+from vase.explorer import page as explorer_page
 from vase.explorer import run_data
 from vase.explorer.run_data import ExplorerData
 from vase.explorer.server import MAX_UPLOAD_BYTES, serve
 from vase.images import files
+from vase.lifelong.effects import measure_effects
 from vase.lifelong.environments import Environments
 from vase.report import decode
 from vase.training.folder import RunFolder
@@ -63,8 +65,21 @@ def test_latents_stand_in_one_order_with_their_states(explored: ExplorerData) ->
 def test_latents_are_named_by_what_they_encode(explored: ExplorerData) -> None:
     named = {each.latent: each.meaning for each in run_data.latent_controls(explored, 0)}
     assert (named[0], named[4], named[2], named[5]) == ("x position", "y position", "shape", "")
+    share = {each.latent: each.share for each in run_data.latent_controls(explored, 0)}
+    assert (share[0], share[4]) == (0.93, None)
+    assert "explains 93 %" in explorer_page._latent_status(run_data.latent_controls(explored, 0)[3])
+
+
+def test_without_probes_what_latents_do_is_measured(explored: ExplorerData) -> None:
     unprobed = replace(explored, run=replace(explored.run, probes=None))
-    assert {each.meaning for each in run_data.latent_controls(unprobed, 0)} == {""}
+    here = unprobed.environments[0].environment
+    used = [int(latent) for latent in np.flatnonzero(here.used)]
+    found = measure_effects(unprobed.run.networks, here, used)
+    told = {each.latent: each for each in run_data.latent_controls(unprobed, 0)}
+    assert {n: (told[n].meaning, told[n].share) for n in used} == {
+        n: (effect.name, effect.share) for n, effect in found.items()
+    }
+    assert all(told[n].meaning == "" for n in told if n not in used)
 
 
 def test_a_masked_latent_says_nothing(explored: ExplorerData) -> None:

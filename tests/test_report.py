@@ -313,9 +313,13 @@ def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> Non
     seen = decode.traverse_latents(
         networks, np.zeros((1, 16, 16), np.float32), environment(0), [3, 0]
     )
-    labels = [latents.latent_label(3, "x position", 2.13), latents.latent_label(0, "", 0.5)]
+    labels = [
+        latents.latent_label(3, "x position", 0.914, 2.13),
+        latents.latent_label(0, "", None, 0.5),
+    ]
+    assert latents.latent_label(1, "shape", 0.0, 1.0) == ("shape", "z1, 1.0 nats")
     found = texts(images.plot_traversal(seen, labels, "moving", "#0072B2"))
-    assert {"x position", "z3, 2.1 nats", "z0", "0.5 nats", "−2", "0", "+0.5"} <= set(found)
+    assert {"x position", "z3, 2.1 nats, 91 %", "z0", "0.5 nats", "−2", "0", "+0.5"} <= set(found)
     none = decode.traverse_latents(networks, np.zeros((1, 16, 16), np.float32), environment(0), [])
     assert style.png(images.plot_traversal(none, [], "moving", "#0072B2"))
 

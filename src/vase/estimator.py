@@ -22,6 +22,7 @@ from vase.images.layout import Expected, Layout
 from vase.images.values import from_batch
 from vase.isolation import isolated
 from vase.lifelong.class_priors import class_priors, with_priors
+from vase.lifelong.effects import measure_effects
 from vase.lifelong.learner import Learner
 from vase.lifelong.replay import latents
 from vase.lifelong.translation import translated
@@ -233,6 +234,23 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             priors = class_priors(self._classify(self._parts(context)))
             likelihood = with_priors(likelihood, priors)
         return _numpy(likelihood)
+
+    @isolated()
+    def describe(self, environment: int | None = None) -> list[dict[str, Any]]:
+        """What each latent does that an environment uses (default: the present), dearest first.
+
+        A record each: `latent`; `nats` that it carries; `effect`, what moving it does to images,
+        such as "x position" or "shape"; `share` of the squared change of pixels that this name
+        explains. Found without labels, from images that the model generates; of vectors nothing is
+        said. See `vase.lifelong.effects`.
+        """
+        record = self._learner.environments[self._known(environment)]
+        used = [int(latent) for latent in np.argsort(-record.kl) if record.used[latent]]
+        return [
+            {"latent": latent, "nats": float(record.kl[latent]), "effect": found.name,
+             "share": found.share}
+            for latent, found in measure_effects(self._learner.average, record, used).items()
+        ]  # fmt: skip
 
     @property
     def environment_(self) -> int:

@@ -377,7 +377,10 @@ def _latent_status(control: LatentControl) -> str:
     number = f"z{control.latent}, " if control.meaning else ""
     if control.state == "masked":
         return f"{number}masked here"
-    return f"{number}{control.nats:.1f} nats" if control.state == "used" else f"{number}spare"
+    if control.state != "used":
+        return f"{number}spare"
+    explained = f", explains {100 * control.share:.0f} %" if control.share else ""
+    return f"{number}{control.nats:.1f} nats{explained}"
 
 
 def _summary(explored: ExplorerData) -> str:

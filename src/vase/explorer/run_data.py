@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vase import build
 from vase.errors import RunError, VaseError
 from vase.lifelong import replay
+from vase.lifelong.effects import described, measure_effects
 from vase.lifelong.environments import Environment
 from vase.lifelong.translation import translated
 from vase.probes import encode
@@ -44,14 +45,15 @@ class EnvironmentEntry:
 class LatentControl:
     """A latent as it is in one environment.
 
-    meaning: what it encodes, "" if that was not measured. nats: what it carries here. shared: the
-    other environments that use it.
+    meaning: what moving it does, "" where nothing is known. share: how much of the change that
+    explains. nats: what it carries here. shared: the other environments that use it.
     """
 
     latent: int
     state: State
     nats: float
     meaning: str
+    share: float | None
     shared: tuple[int, ...]
 
 
@@ -129,13 +131,14 @@ def latent_controls(explored: ExplorerData, index: int) -> list[LatentControl]:
     most = np.max(
         [np.where(each.used, carried, 0) for each, carried in zip(known, nats, strict=True)], axis=0
     )
-    here, meanings = known[index], _meanings(explored, index)
+    here, effects = known[index], _effects(explored, index)
     return [
         LatentControl(
             latent=int(latent),
             state=_state(here, int(latent)),
             nats=float(nats[index][latent]),
-            meaning=meanings.get(int(latent), ""),
+            meaning=effects.get(int(latent), ("", None))[0],
+            share=effects.get(int(latent), ("", None))[1],
             shared=tuple(each.index for each in known if each.index != index and each.used[latent]),
         )
         for latent in np.argsort(-most, kind="stable")
@@ -153,12 +156,22 @@ def _state(environment: Environment, latent: int) -> State:
     return "used" if environment.used[latent] else "spare"
 
 
-def _meanings(explored: ExplorerData, index: int) -> dict[int, str]:
-    """What each latent encodes in an environment, as the probes found; elsewhere, if not here."""
+@lru_cache(maxsize=256)
+def _effects(explored: ExplorerData, index: int) -> dict[int, tuple[str, float | None]]:
+    """What moving each latent does in an environment, and the share that this explains.
+
+    As the probes found, in another environment if not in this one; measured where there are none.
+    """
     domains = (explored.run.probes or {}).get("latents", {}).get("domains", [])
-    told: dict[int, str] = {}
+    if not domains:
+        here = explored.environments[index].environment
+        used = [int(latent) for latent in np.flatnonzero(here.used)]
+        found = measure_effects(explored.run.networks, here, used)
+        return {latent: (each.name, each.share) for latent, each in found.items()}
+    told: dict[int, tuple[str, float | None]] = {}
     for domain in sorted(domains, key=lambda domain: bool(domain["index"] == index)):
-        told |= {int(latent): words for latent, words in domain.get("encodes", {}).items()}
+        named = {*domain.get("encodes", {}), *domain.get("effects", {})}
+        told |= {int(latent): described(domain, int(latent)) for latent in named}
     return told
 
 

@@ -7,7 +7,7 @@ model and not by the sample, and a second evaluation writes the same file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from vase.config import Config
 from vase.domains.canvas import Domain
 from vase.domains.stream import Schedule, Stream
 from vase.errors import ConfigError, RunError
+from vase.lifelong.effects import measure_effects
 from vase.lifelong.environments import USED, Environment
 from vase.memory_limit import machine_memory, refuse_above
 from vase.probes import latents
@@ -278,9 +279,9 @@ def _measure_latents(
     found = []
     for name, pair in codes.items():
         matched = matched_environment(run, model, name)
-        found.append(
-            latents.measure_latents(name, matched.index, matched.mask, pair.train, pair.test)
-        )
+        domain = latents.measure_latents(name, matched.index, matched.mask, pair.train, pair.test)
+        effects = measure_effects(model.networks, matched, domain.used)
+        found.append(replace(domain, effects=effects))
     return found
 
 

@@ -11,13 +11,14 @@ factor on training images and scored on held-out ones, 0 where it is worse than 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vase.lifelong.effects import Effect
 from vase.lifelong.environments import USED
 from vase.objective.atypicality import atypicality
 from vase.probes.encode import Code
@@ -35,7 +36,8 @@ class DomainLatents:
     """The latents of one domain: mask, mean KL and atypicality (nats), R^2 per factor; all [N].
 
     kl is 0 where masked, so that it adds up to the rate. alpha and r2 look through the mask.
-    known: whether anything is known of what the images show.
+    known: whether anything is known of what the images show. effects: what moving each used latent
+    does, found without labels.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DomainLatents:
     alpha: Array
     r2: Mapping[str, Array]
     known: bool
+    effects: Mapping[int, Effect] = field(default_factory=dict)
 
     @property
     def used(self) -> list[int]:
@@ -79,6 +82,7 @@ class DomainLatents:
             "encodes": {str(latent): meaning(latent, self.r2) for latent in self.used}
             if self.known
             else {},
+            "effects": {str(latent): each.to_json() for latent, each in self.effects.items()},
         }
 
 

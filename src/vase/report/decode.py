@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.lifelong import replay
+from vase.lifelong.effects import measure_effects
 from vase.lifelong.environments import USED, Environment
 from vase.nets import Networks
 from vase.objective import gaussian
@@ -103,7 +104,7 @@ def sample_dreams(networks: Networks, environment: Environment, count: int, seed
 def measure_latent_record(
     networks: Networks, images: Mapping[str, Floats], matched: Mapping[str, Environment]
 ) -> dict[str, Any]:
-    """The `latents` part of probes.json without meanings, for a run that was not probed yet."""
+    """The `latents` part of probes.json without true factors, for a run that was not probed yet."""
     domains = [
         _domain_record(networks, name, images[name], environment)
         for name, environment in matched.items()
@@ -128,12 +129,15 @@ def _domain_record(
     mask = environment.mask
     seen = gaussian.masked(posterior, torch.as_tensor(mask))
     kl = gaussian.kl_to_prior(seen).mean(0).double().numpy()
+    used = np.flatnonzero(mask & (kl >= USED)).tolist()
+    effects = measure_effects(networks, environment, used)
     return {
         "name": name,
         "index": environment.index,
-        "used": np.flatnonzero(mask & (kl >= USED)).tolist(),
+        "used": used,
         "masked": np.flatnonzero(~mask).tolist(),
         "spare": np.flatnonzero(mask & (kl < USED)).tolist(),
         "kl": kl.tolist(),
         "encodes": {},
+        "effects": {str(latent): each.to_json() for latent, each in effects.items()},
     }

@@ -10,6 +10,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vase.lifelong.effects import described
 from vase.report import style
 from vase.report.run import Record
 
@@ -18,7 +19,7 @@ State = Literal["used", "masked", "spare"]
 
 @dataclass(frozen=True)
 class LatentCell:
-    """A latent in one domain: its state, mean KL in nats, and what it encodes ("" if unknown)."""
+    """A latent in one domain: its state, mean KL in nats, and what it does ("" if unknown)."""
 
     state: State
     nats: float
@@ -63,9 +64,7 @@ def _latent_cell(domain: Record, latent: int) -> LatentCell:
     state: State = "used" if latent in domain["used"] else "spare"
     if latent in domain["masked"]:
         state = "masked"
-    return LatentCell(
-        state, float(domain["kl"][latent]), domain.get("encodes", {}).get(str(latent), "")
-    )
+    return LatentCell(state, float(domain["kl"][latent]), described(domain, latent)[0])
 
 
 def _group(record: Record, latent: int, cells: Sequence[LatentCell]) -> str:
@@ -90,7 +89,7 @@ GROUP_TEXT = {
 
 @style.styled
 def plot_latent_matrix(record: Record) -> Figure:
-    """Latents down, domains across; in a cell, a bar of the latent's nats and what it encodes."""
+    """Latents down, domains across; in a cell, a bar of the latent's nats and what it does."""
     table = latent_rows(record)
     names = [domain["name"] for domain in record["domains"]]
     colours = style.domain_colours(names)
@@ -191,7 +190,7 @@ def _draw_cell(
 
 
 def _write(axes: Axes, cell: LatentCell, x: float, middle: float, width: float) -> None:
-    """What the latent carries and what it encodes, as far as there is room."""
+    """What the latent carries and what it does, as far as there is room."""
     roomy = width > 1.8
     size, shift = (9, 0.72) if roomy else (7.5, 0.25)
     carries = f"{cell.nats:.1f} nats" if roomy else f"{cell.nats:.1f}"
@@ -219,11 +218,12 @@ def _spare_line(axes: Axes, count: int, left: float, y: float) -> None:
         axes.text(left, y, text, va="center", fontsize=9.5, color=style.QUIET)
 
 
-def latent_label(latent: int, meaning: str, nats: float) -> tuple[str, str]:
-    """The two lines that name a latent beside a picture: its meaning, then its number and nats."""
+def latent_label(latent: int, meaning: str, share: float | None, nats: float) -> tuple[str, str]:
+    """The two lines that name a latent beside a picture: what it does, then number, nats, share."""
     if not meaning:
         return f"z{latent}", f"{nats:.1f} nats"
-    return meaning, f"z{latent}, {nats:.1f} nats"
+    explained = f", {100 * share:.0f} %" if share else ""
+    return meaning, f"z{latent}, {nats:.1f} nats{explained}"
 
 
 def most_informative(domain: Record, most: int) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vase.domains.stream import Stream
+from vase.lifelong import effects
 from vase.probes import translation as probe
 from vase.probes.ambiguity import MORPHS
 from vase.report import (
@@ -97,7 +98,7 @@ def held_out_images(run: RunRecords, test: Stream, count: int = TEST_IMAGES) -> 
 
 
 def latent_record(run: RunRecords, seen: dict[str, Floats]) -> Record:
-    """What each latent does in each domain: from the probes, or measured here without meanings."""
+    """What each latent does in each domain: from the probes, or measured here."""
     if run.probes and run.probes.get("latents"):
         record: Record = run.probes["latents"]
         return record
@@ -211,8 +212,7 @@ def _traversal_figures(
             run.networks, seen[name][0], run.matched_environments[name], chosen
         )
         labels = [
-            latents.latent_label(n, domain.get("encodes", {}).get(str(n), ""), domain["kl"][n])
-            for n in chosen
+            latents.latent_label(n, *effects.described(domain, n), domain["kl"][n]) for n in chosen
         ]
         figure = images.plot_traversal(path, labels, name, colours[name])
         alt = f"Images of {name} while one latent at a time goes from -2 to 2: " + "; ".join(

@@ -138,6 +138,16 @@ class Summary(Part):
     chance: Chance | None = None
 
 
+LatentKey = Annotated[str, Field(pattern=r"^\d{1,4}$")]
+
+
+class Effect(Part):
+    """What moving a latent does to images, and the share of the change that the name explains."""
+
+    name: Text
+    share: Annotated[Figure, Field(ge=0, le=1)]
+
+
 class DomainLatents(Part):
     """What each latent does in a domain."""
 
@@ -146,7 +156,8 @@ class DomainLatents(Part):
     used: list[Latent]
     masked: list[Latent]
     kl: Figures
-    encodes: dict[Annotated[str, Field(pattern=r"^\d{1,4}$")], Text] = {}
+    encodes: dict[LatentKey, Text] = {}
+    effects: dict[LatentKey, Effect] = {}
 
 
 class Position(Part):
@@ -168,7 +179,7 @@ class Latents(Part):
         for domain in self.domains:
             if len(domain.kl) != self.count:
                 raise ValueError(f"kl has {len(domain.kl)} entries, and there are {self.count}")
-            named += [*domain.used, *domain.masked, *map(int, domain.encodes)]
+            named += [*domain.used, *domain.masked, *map(int, [*domain.encodes, *domain.effects])]
         if max(named, default=0) >= self.count:
             raise ValueError(f"latent {max(named)} is named, and there are {self.count}")
         return self
