@@ -3,11 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import TINY
 from typer.testing import CliRunner
 
-from vase.bench import engine, provenance, sweep
+from vase.bench import ablation, engine, provenance, sweep
 from vase.cli.app import app
 from vase.errors import ConfigError
 from vase.training.folder import read_json
@@ -77,6 +78,13 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
     assert head.startswith("| preset | settings | seeds | identity max % |")
     assert [line.split(" | ")[1] for line in lines] == ["model.latents=3", "model.latents=4"]
+    assert all(line.endswith("| - |") for line in lines)  # one seed agrees with nobody
+    codes = np.load(tmp_path / "codes" / f"{raw[0].stem}.npz")
+    assert {name: codes[name].shape for name in codes} == {
+        f"{domain} {part}": shape
+        for domain in ("moving-solids", "strokes")
+        for part, shape in (("mean", (ablation.CODES, 3)), ("kl", (3,)))
+    }
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "2 of 2 runs are already done." in again.stdout
 
@@ -86,3 +94,28 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     same = sweep.sweep_runs(["toy"], [*SHORT, "model.latents=3,4"], [0])
     assert len(sweep.finished_records(tmp_path, same, provenance.code())) == 2
     assert not sweep.finished_records(tmp_path, same, "code that is not this")
+
+
+def test_the_seed_that_agrees_with_the_others_is_preferred(tmp_path: Path) -> None:
+    """Two models have the same latents in another order, the third has a mixture of them.
+
+    A latent without information does not count.
+    """
+    truth = np.random.default_rng(0).standard_normal((1000, 3)).astype(np.float32)
+    turned = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+    idle = np.random.default_rng(2).standard_normal((1000, 1)).astype(np.float32)
+    models = (truth, -truth[:, ::-1], truth @ turned)
+    runs = sweep.sweep_runs(["toy"], ["model.latents=4,8"], range(3))[::2]
+    assert {run.settings for run in runs} == {("model.latents=4",)}
+    (tmp_path / "codes").mkdir()
+    kl = np.array([2.0, 2.0, 2.0, 0.1], dtype=np.float32)
+    for run, code in zip(runs, models, strict=True):
+        both = {"a mean": np.hstack([code, idle]), "a kl": kl}
+        np.savez(tmp_path / "codes" / f"{run.name}.npz", **both)
+    records = [{**run.labels, "settings": list(run.settings), "fixed": []} for run in runs]
+    found = sweep.agreement_of(tmp_path, records)[("toy", "model.latents=4")]
+    assert max(found, key=lambda seed: found[seed]) in (0, 1)
+    assert found[2] < min(found[0], found[1])
+    assert not sweep.agreement_of(tmp_path, records[:1])
+    (tmp_path / "codes" / f"{runs[0].name}.npz").unlink()
+    assert not sweep.agreement_of(tmp_path, records)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vase import config
 from vase.bench import ablation
@@ -21,6 +23,8 @@ from vase.bench.ablation_page import HEADLINE_MEASURES, Record
 from vase.bench.page import spread
 from vase.config import Config
 from vase.errors import ConfigError
+from vase.lifelong.environments import USED
+from vase.metrics import udr
 from vase.training.folder import read_json
 
 
@@ -108,19 +112,67 @@ def finished_records(folder: Path, wanted: Sequence[SweepRun], code: str) -> lis
     return [read_json(folder / f"{run.name}.json") for run in wanted if run not in unfinished]
 
 
-def table_rows(records: Sequence[Record]) -> list[list[str]]:
-    """Return a header, and a row per preset and settings: mean and deviation over seeds."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
+def agreement_of(folder: Path, records: Sequence[Record]) -> dict[Group, dict[int, float]]:
+    """UDR of every seed by preset and settings, averaged over domains: how far it is like the rest.
+
+    No label is used, so that it can choose among seeds (`vase.metrics.udr`). Without two seeds, or
+    without their codes, nothing is said.
+    """
+    found = {}
+    for group, members in _groups(records).items():
+        runs = [SweepRun(m["preset"], tuple(m["settings"]), tuple(m["fixed"]), m["seed"])
+                for m in members]  # fmt: skip
+        paths = [folder / "codes" / f"{run.name}.npz" for run in runs]
+        if len(paths) < 2 or not all(path.is_file() for path in paths):
+            continue
+        codes = [dict(np.load(path, allow_pickle=False)) for path in paths]
+        names = sorted(key.removesuffix(" mean") for key in codes[0] if key.endswith(" mean"))
+        means, nats = (
+            {name: [each[f"{name} {part}"] for each in codes] for name in names}
+            for part in ("mean", "kl")
+        )
+        scores = [udr(means[name], nats[name], USED).scores for name in names]
+        seeds = [member["seed"] for member in members]
+        found[group] = dict(zip(seeds, np.mean(scores, axis=0).tolist(), strict=True))
+    return found
+
+
+Group = tuple[str, ...]  # the preset, and the settings that vary
+
+
+def _groups(records: Sequence[Record]) -> dict[Group, list[Record]]:
+    groups: dict[Group, list[Record]] = {}
     for record in records:
         groups.setdefault((record["preset"], *record["settings"]), []).append(record)
-    head = ["preset", "settings", "seeds", *HEADLINE_MEASURES, "environments", "minutes"]
-    return [head, *(_row(group, found) for group, found in groups.items())]
+    return groups
 
 
-def _row(group: tuple[str, ...], found: Sequence[Record]) -> list[str]:
+def table_rows(
+    records: Sequence[Record], agreement: Mapping[Group, Mapping[int, float]]
+) -> list[list[str]]:
+    """Return a header, and a row per preset and settings: mean and deviation over seeds.
+
+    agreement: of `agreement_of`; the last column names the seed that it prefers.
+    """
+    head = ["preset", "settings", "seeds", *HEADLINE_MEASURES, "environments", "minutes",
+            "UDR (best seed)"]  # fmt: skip
+    return [
+        head,
+        *(
+            _row(group, found, agreement.get(group, {}))
+            for group, found in _groups(records).items()
+        ),
+    ]
+
+
+def _row(group: Group, found: Sequence[Record], agreement: Mapping[int, float]) -> list[str]:
     cells = [group[0], ", ".join(group[1:]) or "-", str(len(found))]
     for measure in HEADLINE_MEASURES.values():
         values = [value for record in found if not math.isnan(value := measure(record))]
         cells.append(spread(values) if values else "-")
     cells.append(spread([record["detection"]["environments"] for record in found]))
-    return [*cells, spread([record["minutes"]["training"] for record in found])]
+    cells.append(spread([record["minutes"]["training"] for record in found]))
+    if not agreement:
+        return [*cells, "-"]
+    best = max(agreement, key=lambda seed: agreement[seed])
+    return [*cells, f"{spread(list(agreement.values()), 2)} ({best}: {agreement[best]:.2f})"]

@@ -242,7 +242,8 @@ def sweep(
     finally:
         records = sweeps.finished_records(out, wanted, provenance.code())
         if records:
-            head, *rows = sweeps.table_rows(records)
+            agreement = sweeps.agreement_of(out, records)
+            head, *rows = sweeps.table_rows(records, agreement)
             write_bytes(out / "table.md", (page.table(head, rows) + "\n").encode())
             _show([head, *rows], console)
             tell(f"\nTable: {out / 'table.md'}")
