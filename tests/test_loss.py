@@ -21,6 +21,7 @@ from vase.lifelong.loss import (
 )
 from vase.lifelong.replay import LabelledBatch, ReplayBatch
 from vase.nets import Architecture, Networks
+from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import LearnerSettings
 
@@ -243,3 +244,18 @@ def test_a_term_is_found_by_its_name_or_refused_in_a_sentence() -> None:
         loss_term(f"{__name__}:NOT_A_TERM")
     with pytest.raises(ConfigError, match="no loss term called 'spread'"):
         loss_term("spread")
+
+
+def test_the_total_correlation_is_charged_by_its_name_on_what_is_decoded() -> None:
+    networks, batch = given("")
+    context = StepContext(HERE, MASK, KNOWN, CAPACITY)
+    forward = forward_pass(networks, batch, context)
+    charged, plain = settings("", terms={"total_correlation": 5.0}), settings("")
+    terms = loss_terms(forward, charged)
+    expected = total_correlation(forward.used, forward.z)
+    torch.testing.assert_close(terms["total_correlation"], expected)
+    means = mean_terms(terms)
+    more = total_loss(means, context, charged) - total_loss(means, context, plain)
+    torch.testing.assert_close(more, 5 * expected.mean())
+    expected.mean().backward()
+    assert all(each.grad.isfinite().all() for each in networks.encoder.parameters())

@@ -1,5 +1,7 @@
 """The objective against closed forms, torch.distributions, autograd and Monte Carlo."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from vase.objective.atypicality import atypicality, out_of_distribution, typical
 from vase.objective.capacity import Capacity, capacity_penalty, grow
 from vase.objective.moments import Moments, pool, update_moments
 from vase.objective.proximity import encoder_proximity
+from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import ObjectiveSettings
 
@@ -72,6 +75,36 @@ def test_over_environments_has_the_moments_of_the_mixture() -> None:
     torch.testing.assert_close(found.mean, whole.mean)
     torch.testing.assert_close(found.log_variance.exp(), whole.variance)
     torch.testing.assert_close(found.log_variance[:, 0], p.log_variance[:, 0])  # used everywhere
+
+
+def test_total_correlation_is_that_of_the_batch_s_mixture() -> None:
+    """Against log densities of torch.distributions, image by image and latent by latent."""
+    p = posterior(4)
+    z = gaussian.sample(p, posterior(5).mean)
+    expected = []
+    for own in z:
+        each = normal(p).log_prob(own).exp()  # of this z under every image's posterior, [B, N]
+        together = each.prod(1).mean().log()
+        expected.append(together - each.mean(0).log().sum())
+    found = total_correlation(p, z)
+    torch.testing.assert_close(found, torch.stack(expected).float())
+
+
+@pytest.mark.parametrize(("crossed", "nats"), [(True, 0.0), (False, math.log(4))])
+def test_total_correlation_has_the_known_values(crossed: bool, nats: float) -> None:
+    """Four far places along either latent: crossed they are independent, else one says the other.
+
+    A third latent is at the prior for every image.
+    """
+    places = torch.tensor([-3.0, -1.0, 1.0, 3.0])
+    rows = torch.cartesian_prod(places, places) if crossed else torch.stack([places, places], 1)
+    mean = torch.cat([rows, torch.zeros(len(rows), 1)], 1)
+    deviation = torch.tensor([0.01, 0.01, 1.0]).expand_as(mean)
+    p = Posterior(mean, 2 * deviation.log())
+    z = gaussian.sample(p, torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(
+        total_correlation(p, z), torch.full((len(z),), nats), atol=1e-4, rtol=0
+    )
 
 
 def test_a_masked_latent_costs_nothing_and_gets_no_gradient() -> None:

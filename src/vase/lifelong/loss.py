@@ -30,6 +30,7 @@ from vase.objective import gaussian
 from vase.objective.capacity import capacity_penalty
 from vase.objective.likelihood import reconstruction
 from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import Fill, LearnerSettings
 
@@ -208,7 +209,14 @@ def _description_length(
     return distortion + capacity_penalty(rate, capacity, settings.objective)
 
 
+def latent_correlation(forward: ForwardPass) -> Tensor:
+    """The term `total_correlation`, in nats, [B]: of the latents that are decoded."""
+    return total_correlation(forward.used, forward.z)
+
+
+TERMS: Mapping[str, LossTerm] = {"total_correlation": latent_correlation}
+
+
 def loss_term(name: str) -> LossTerm:
     """Return the function that a key of `objective.terms` names."""
-    known: dict[str, LossTerm] = {}
-    return registry.resolve(name, known, "loss term", registry.lacks_call)
+    return registry.resolve(name, TERMS, "loss term", registry.lacks_call)

@@ -64,7 +64,9 @@ class ObjectiveSettings(Section):
         1.0, description="weight of the cross-entropy of the environment classifier"
     )
     terms: Mapping[str, FiniteFloat] = Field(
-        {}, description="further loss terms: `module:function` to weight; see docs/extend/loss.md"
+        {},
+        description="further loss terms to their weights: `total_correlation`, or "
+        "`module:function`, see docs/extend/loss.md",
     )
 
 
