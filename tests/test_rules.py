@@ -315,15 +315,32 @@ def test_kappa_drops_a_suspicion_that_pooled_batches_do_not_bear_out() -> None:
     assert found == [("deferred", 0, 1), ("dismissed", 0, 2), ("same", 0, 1)]
 
 
-def test_kappa_knows_an_environment_that_returns_by_the_classifier_s_best_guess() -> None:
+@pytest.mark.parametrize(
+    ("nats", "kind"),
+    [
+        (400.0, "returned"),
+        (590.0, "returned"),
+        (610.0, "new"),
+        (270.0, "returned"),  # costs 67.5 there, of 100 on record
+        (260.0, "new"),  # too cheap for an absent environment
+    ],
+)
+def test_kappa_knows_an_environment_that_returns_by_the_classifier_s_best_guess(
+    nats: float, kind: str
+) -> None:
     chosen = DetectionSettings(min_batches=1, min_images=8)
     model = Answers(guess=1)
     detector = KappaDetector(chosen, model)  # type: ignore[arg-type]
     detector.load_state_dict({"known": 2, "waiting": []})
-    found = detector.update(torch.tensor([400.0, 0.0]).expand(8, 2)[..., None, None])
-    assert (found.kind, found.environment, detector.known) == ("returned", 1, 2)
+    found = detector.update(torch.tensor([nats, 0.0]).expand(8, 2)[..., None, None])
+    where = 1 if kind == "returned" else 2
+    assert (found.kind, found.environment, detector.known) == (kind, where, 2 + (kind == "new"))
     assert found.numbers["environment"] == 1
-    assert detector.state_dict() == {"known": 2, "waiting": []}
+    assert detector.state_dict() == {"known": detector.known, "waiting": []}
+
+
+def test_the_present_environment_may_get_cheaper_while_it_is_learnt() -> None:
+    assert kappa_decisions([FITS, (20.0, 0.0)], Answers()) == [("same", 0, 1)]
 
 
 METHODS = ("update", "state_dict", "load_state_dict")

@@ -12,6 +12,8 @@ them so that the answers last:
   what an encoder makes of its own domain moves while it learns;
 - a latent has changed where it was typical and is beyond h lambda, or was atypical and is within
   lambda / h (hysteresis);
+- images that cost less than 1 / kappa of the record are not of an absent environment either, in
+  which nothing can have been learnt since;
 - what does not fit is deferred, and judged once on `min_batches` and `min_images`, pooled.
 """
 
@@ -157,7 +159,9 @@ class KappaDetector:
             "recorded_nats": round(usual, 2),
             "changed": np.flatnonzero(changed).tolist(),
         }
-        return loss <= self.settings.kappa * usual and not changed.any(), numbers
+        kappa = self.settings.kappa
+        too_cheap = environment != self.model.present and loss < usual / kappa
+        return loss <= kappa * usual and not too_cheap and not changed.any(), numbers
 
     def state_dict(self) -> dict[str, Any]:
         return {"known": self.known, "waiting": list(self.waiting)}
