@@ -10,7 +10,8 @@ less clear end, summed over the latents that are in use in either environment, o
 q(z|x) and of the mixture over environments. And of the reconstructions in the middle: the entropy
 of their pixels over that at the less clear end (`entropy`: not above 1 where nothing is blurred or
 doubled), and the share that is three times nearer to one end's than to the other's (`decided`).
-Between two domains the middle is where belief is even (`vase.probes.ambiguity`), else half way.
+Between two domains the middle is where belief is even, on the paths on which it becomes so
+(`paths`, their share), else half way.
 """
 
 from __future__ import annotations
@@ -133,8 +134,11 @@ def kinds(run: EvaluatedRun) -> Iterator[tuple[str, Kind]]:
 
 
 @torch.no_grad()
-def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
-    """Variance in the middle over that at the ends, and how decided the reconstructions are."""
+def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any] | None:
+    """Variance in the middle over that at the ends, and how decided the reconstructions are.
+
+    Of the paths that have a middle; None if none has.
+    """
     matches = [matched_environment(run, model, name) for name in kind.domains]
     used = torch.from_numpy(matches[0].used | matches[1].used)
     levels = np.linspace(0, 1, LEVELS)
@@ -144,8 +148,9 @@ def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
     ]
     seen = [model.networks.encoder(each) for each in images]
     belief = [beliefs(model, each) for each in seen]
-    middle = levels_of_equality(belief, matches)
-    rows = torch.arange(len(middle))
+    rows, middle = levels_of_equality(belief, matches)
+    if not len(rows):
+        return None
     masks = torch.from_numpy(np.stack([known.mask for known in model.environments]))
     found: dict[str, Any] = {}
     for name, variances in {
@@ -156,22 +161,24 @@ def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any]:
         ],
     }.items():
         total = torch.stack(variances)[:, :, used].sum(2)  # [L, P]
-        ends = [float(total[k].mean()) for k in (0, -1)]
+        ends = [float(total[k, rows].mean()) for k in (0, -1)]
         half = float(total[middle, rows].mean())
         found[name] = {
             "ratios": [half / end for end in ends],
-            "curve": total.mean(1).tolist(),
+            "curve": total[:, rows].mean(1).tolist(),
         }
     shown = torch.stack([decoded(model, each, matches) for each in seen])  # [L, P, ...]
-    apart = [(shown[middle, rows] - shown[k]).flatten(1).norm(dim=1) for k in (0, -1)]
-    nearer = torch.maximum(apart[0] / apart[1], apart[1] / apart[0])
+    apart = [(shown[middle, rows] - shown[k, rows]).flatten(1).norm(dim=1) for k in (0, -1)]
+    nearer, farther = torch.minimum(*apart), torch.maximum(*apart)
     vague = Bernoulli(probs=shown).entropy().flatten(2).sum(2)  # nats, [L, P]
-    entropy = vague[middle, rows].mean() / torch.maximum(vague[0].mean(), vague[-1].mean())
+    ends_vague = torch.maximum(vague[0, rows].mean(), vague[-1, rows].mean())
+    entropy = vague[middle, rows].mean() / ends_vague
     return {
         **found,
         "latents": int(used.sum()),
         "entropy": float(entropy),
-        "decided": float((nearer > DECIDED).float().mean()),
+        "decided": float((farther > DECIDED * nearer).float().mean()),
+        "paths": len(rows) / len(kind.first),
     }
 
 
@@ -181,13 +188,20 @@ def beliefs(model: Model, posterior: Posterior) -> Tensor:
     return found
 
 
-def levels_of_equality(belief: Sequence[Tensor], matches: Sequence[Environment]) -> Tensor:
-    """The level nearest to even belief in two environments, for each path; else half way."""
+def levels_of_equality(
+    belief: Sequence[Tensor], matches: Sequence[Environment]
+) -> tuple[Tensor, Tensor]:
+    """The paths on which belief in two environments becomes even, and the level nearest to it.
+
+    In one environment all paths, half way.
+    """
     first, second = (matched.index for matched in matches)
     if first == second:
-        return torch.full((len(belief[0]),), len(belief) // 2)
+        count = len(belief[0])
+        return torch.arange(count), torch.full((count,), len(belief) // 2)
     sides = torch.stack([q[:, second] / (q[:, first] + q[:, second]) for q in belief])
-    return (sides - 0.5).abs().argmin(0)
+    rows = torch.nonzero((sides[0] < 0.5) & (sides[-1] > 0.5))[:, 0]
+    return rows, (sides[:, rows] - 0.5).abs().argmin(0)
 
 
 def decoded(model: Model, posterior: Posterior, matches: Sequence[Environment]) -> Tensor:
@@ -207,7 +221,9 @@ def measured(folder: RunFolder) -> tuple[dict[str, Any], dict[str, Floats]]:
     record = {
         "published": run.config.model.encoder == "convolutional",
         "seed": run.config.training.seed,
-        "kinds": {name: measure(run, model, kind) for name, kind in every.items()},
+        "kinds": {
+            name: found for name, kind in every.items() if (found := measure(run, model, kind))
+        },
     }
     return record, {name: strip(run, model, every[name]) for name in STRIPS}
 
@@ -241,7 +257,7 @@ def figure(
             axes.set_title(f"{whose}: {name}", fontsize=9)
         axes = grid[-1, column]
         for k, name in enumerate(CURVES):
-            for each in (each for each in found if each["published"] == published):
+            for each in (e for e in found if e["published"] == published and name in e["kinds"]):
                 curve = np.array(each["kinds"][name]["posterior"]["curve"])
                 levels = np.linspace(0, 1, len(curve))
                 label = name if each["seed"] == 0 else None

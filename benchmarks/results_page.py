@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import findings
@@ -9,6 +10,7 @@ import findings_streams
 from preset_page import section, spread
 from step import BATCH
 
+from vase import config
 from vase.bench import (
     ablation_page,
     detectors,
@@ -132,11 +134,25 @@ def ablations(folder: Path) -> list[str]:
         f"each; {minutes / 60:.1f} hours in total with {threads} thread(s) per run, code "
         f"{records[0]['code']}. The first table of each objective uses an MLP readout, refitted at "
         "every milestone; mean and standard deviation over seeds. The paper states neither its "
-        "readout nor the unit of its MSE. [The conditions](docs/ablations.md).",
+        f"readout nor the unit of its MSE. [The conditions](docs/ablations.md).{changed(records)}",
         f"    vase ablate --scale {folder.name} --seeds {len(seeds)}",
         f"![Forgetting per condition](results/ablate/{folder.name}/forgetting.png)",
         ablation_page.markdown(records),
     ]
+
+
+def changed(records: Sequence[ablation_page.Record]) -> str:
+    """Return a sentence where the preset has another stream today."""
+    was = records[0]["config"]["stream"]
+    preset = f"{records[0]['scale']}+{records[0]['condition']}"
+    now = config.load(preset).stream.model_dump(mode="json")
+    if all(was[key] == now[key] for key in ("batch_size", "schedule", "size")):
+        return ""
+    steps = ", ".join(f"{count:,}" for _, count in was["schedule"])
+    return (
+        f" The preset has changed since: these runs were of {steps} steps of "
+        f"{was['batch_size']} images, and what the command gives today differs."
+    )
 
 
 def disentangled(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -14,12 +15,16 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from scipy import stats
 
 from vase import build, config
 from vase.bench import ablation, ablation_page, engine, provenance
 from vase.bench.ablation import BASELINES, CONDITIONS, OBJECTIVES, AblationRun
 from vase.errors import ConfigError, RunError
+from vase.objective import gaussian
+from vase.probes.encode import sample_images
+from vase.probes.evaluate import TEST_SEED
 from vase.training import folder as folders
 from vase.training.folder import read_json
 from vase.training.loop import observe
@@ -372,3 +377,24 @@ def test_a_run_that_fails_is_named_at_the_end(
     grid = ablation.ablation_runs("small", ["sda"], ["entangled"], [0])
     with pytest.raises(RunError, match=r"1 of 1 runs failed.*Run the command again"):
         ablation.run_all(grid, BRIEF, tmp_path, DATA, lambda _: None)
+
+
+def test_the_codes_are_of_the_last_weights_on_the_same_images_and_masked_latents_carry_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = AblationRun("small", "sda", "disentangled", 0)
+    folder = folders.RunFolder(tmp_path / "run")
+    learner = ablation.train(folder, planned.config(BRIEF), DATA)
+    mask = np.array([True, False, True, True])
+    known = replace(learner.environments.present, mask=mask)
+    monkeypatch.setattr(ablation, "matched_environment", lambda *_: known)
+    found = ablation.codes_of(folder, DATA)
+    assert sorted({name.rsplit(" ", 1)[0] for name in found}) == ["moving-fashion", "moving-mnist"]
+    stream = build.stream(planned.config(BRIEF), DATA, "test")
+    drawn = sample_images(stream.domains["moving-fashion"], ablation.CODES, TEST_SEED)
+    images = torch.from_numpy(np.concatenate([each for each, _ in drawn]))
+    with torch.no_grad():
+        seen = learner.average.encoder(images)
+    np.testing.assert_allclose(found["moving-fashion mean"], seen.mean.numpy(), atol=1e-5)
+    nats = gaussian.kl_to_prior(seen).mean(0).numpy()
+    np.testing.assert_allclose(found["moving-fashion kl"], np.where(mask, nats, 0), rtol=1e-4)

@@ -12,7 +12,6 @@ import torch
 
 from vase import VASE
 from vase.lifelong.effects import (
-    IMAGES,
     MOVES,
     REST,
     Effect,
@@ -71,6 +70,7 @@ def effect_of(how: Any, start: float, step: float, **rest: float) -> Effect:
         ("width", lambda p: {"wide": p}, 6, 1.5),
         ("height", lambda p: {"long": p}, 7, 1.5),
         ("turn", lambda p: {"turn": p}, 0.1, 0.3),
+        ("aspect ratio", lambda p: {"long": 7 * math.exp(-p), "wide": 6 * math.exp(p)}, 0, 0.25),
         ("slant", lambda p: {"slant": p, "long": 9}, 0.0, 0.3),
         ("brightness", lambda p: {"light": p}, 0.6, 0.15),
         ("hue", lambda p: {"hue": p}, 0.0, 0.6),
@@ -154,7 +154,6 @@ def test_effects_are_those_of_the_decoder_in_an_environment() -> None:
     assert [found[n].name for n in range(3)] == ["x position", "brightness", REST]
     assert min(found[0].share, found[1].share) > 0.8
     assert found[2].share == 0
-    assert IMAGES > 1
     networks.architecture.of_vectors = True
     assert measure_effects(networks, known, [0]) == {}
 
@@ -180,3 +179,23 @@ def test_a_model_describes_the_latents_in_use_dearest_first() -> None:
     assert [each["latent"] for each in found] == [2, 0, 3]
     assert [each["nats"] for each in found] == [3.0, 0.7, 0.6]
     assert all(isinstance(each["effect"], str) and 0 <= each["share"] <= 1 for each in found)
+
+
+@pytest.mark.parametrize(("high", "wide"), [(32, 64), (64, 32), (128, 128)])
+def test_a_turn_is_a_turn_on_a_canvas_of_any_sides(high: int, wide: int) -> None:
+    """A bar of 4 by 18 pixels, or larger on the canvas that is reduced first."""
+    scale = max(high, wide) / 64 if min(high, wide) > 32 else 1
+    rows, columns = np.mgrid[:high, :wide] + 0.5
+
+    def turned(angle: float) -> Any:
+        across, down = columns - wide / 2, rows - high / 2
+        one = math.cos(angle) * across + math.sin(angle) * down
+        other = -math.sin(angle) * across + math.cos(angle) * down
+        bar = np.clip(2 * scale - abs(one) + 0.5, 0, 1) * np.clip(
+            9 * scale - abs(other) + 0.5, 0, 1
+        )
+        return bar[None].astype(np.float32)
+
+    found = name_effect(turned(0.3)[None], np.stack([[turned(0.3 + 0.25 * m) for m in MOVES]]))
+    assert found.names[0] == "turn"
+    assert found.share > 0.9

@@ -106,3 +106,17 @@ def test_a_missing_package_is_named_with_the_command(
         ConfigError, match=r"onnxscript is not.*pip install 'vase-lifelong\[onnx\]'"
     ):
         model.to_onnx(tmp_path)
+
+
+def test_a_classifier_of_features_is_exported_with_them(tmp_path: Path) -> None:
+    subject = VASE(latents=5, options={**OPTIONS, "model.classifier": "features"})
+    images = np.random.default_rng(0).random((8, 16, 16))
+    subject.partial_fit(images)
+    assert max(subject.to_onnx(tmp_path).values()) < 1e-5
+    mean, log_variance, features = run(
+        tmp_path / "encoder.onnx", images=images[:, None].astype(np.float32)
+    )
+    (belief,) = run(
+        tmp_path / "belief.onnx", mean=mean, log_variance=log_variance, features=features
+    )
+    np.testing.assert_allclose(belief, subject.predict_proba(images), atol=1e-5)

@@ -185,9 +185,11 @@ def test_doubt_is_the_variance_in_the_middle_over_that_at_the_ends(
 
 
 def test_two_environments_are_equal_where_belief_is_even(doubt: Any) -> None:
-    belief = [torch.tensor([[1 - s, s], [1 - s / 2, s / 2]]) for s in (0.1, 0.4, 0.6, 0.9, 1.0)]
+    """The second path never gets there, the third begins on the other side."""
+    courses = [(0.1, 0.45, 0.6, 0.9, 1.0), (0.1, 0.2, 0.3, 0.4, 0.45), (0.6, 0.7, 0.8, 0.9, 1.0)]
+    belief = [torch.tensor([[1 - s, s] for s in at]) for at in zip(*courses, strict=True)]
     ends = [SimpleNamespace(index=0), SimpleNamespace(index=1)]
-    found = doubt.levels_of_equality(belief, ends)
-    assert found.tolist()[1] == 4
-    assert found.tolist()[0] in (1, 2)
-    assert doubt.levels_of_equality(belief, [ends[0], ends[0]]).tolist() == [2, 2]
+    rows, level = doubt.levels_of_equality(belief, ends)
+    assert (rows.tolist(), level.tolist()) == ([0], [1])
+    rows, level = doubt.levels_of_equality(belief, [ends[0], ends[0]])
+    assert (rows.tolist(), level.tolist()) == ([0, 1, 2], [2, 2, 2])

@@ -331,12 +331,54 @@ def test_kappa_knows_an_environment_that_returns_by_the_classifier_s_best_guess(
     chosen = DetectionSettings(min_batches=1, min_images=8)
     model = Answers(guess=1)
     detector = KappaDetector(chosen, model)  # type: ignore[arg-type]
-    detector.load_state_dict({"known": 2, "waiting": []})
+    detector.load_state_dict({"known": 2, "waiting": [], "recent": []})
     found = detector.update(torch.tensor([nats, 0.0]).expand(8, 2)[..., None, None])
     where = 1 if kind == "returned" else 2
     assert (found.kind, found.environment, detector.known) == (kind, where, 2 + (kind == "new"))
     assert found.numbers["environment"] == 1
-    assert detector.state_dict() == {"known": detector.known, "waiting": []}
+    assert detector.state_dict() == {"known": detector.known, "waiting": [], "recent": []}
+
+
+def test_kappa_asks_an_absent_environment_for_its_latents_too() -> None:
+    """It costs what is on record there, but a latent that was typical is far out."""
+
+    class FarOut(Answers):
+        def evaluate(self, images: torch.Tensor, environment: int) -> Moments:
+            return self._moments(400.0 if environment == 0 else 100.0, 3.0)
+
+    detector = KappaDetector(
+        DetectionSettings(min_batches=1, min_images=8),
+        FarOut(guess=1),  # type: ignore[arg-type]
+    )
+    detector.load_state_dict({"known": 2, "waiting": [], "recent": []})
+    found = detector.update(torch.zeros(8, 2, 1, 1))
+    assert (found.kind, found.environment, found.numbers["changed"]) == ("new", 2, [1])
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_kappa_judges_few_images_together_with_those_before_them(size: int) -> None:
+    """Typical codes: a latent looks atypical in a batch of one, and is not."""
+
+    class Drawn(Answers):
+        def evaluate(self, images: torch.Tensor, environment: int) -> Moments:
+            codes = images.flatten(1).double().numpy()
+            mean, variance = codes.mean(0), codes.var(0) + 0.01
+            return Moments(np.append(mean, [100.0, 7.0]), np.append(variance, [1, 1]), len(codes))
+
+    detector = KappaDetector(DetectionSettings(), Drawn())  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    kinds = [
+        detector.update(torch.randn(size, 2, 1, 1, generator=generator)).kind for _ in range(200)
+    ]
+    begin = 32 // size + 2  # until there are enough for once
+    assert set(kinds[begin:]) == {"same"}
+    assert sum(map(len, detector.recent)) < 32
+
+
+def test_kappa_refuses_settings_under_which_it_never_decides() -> None:
+    for wrong in ({"kappa": 0.9}, {"min_images": 192, "max_pooled_images": 300}):
+        with pytest.raises(ConfigError, match="Rule kappa needs"):
+            learner("kappa", **wrong)
 
 
 def test_the_present_environment_may_get_cheaper_while_it_is_learnt() -> None:

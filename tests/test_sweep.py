@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from vase.bench import ablation, engine, provenance, sweep
 from vase.cli.app import app
 from vase.errors import ConfigError
+from vase.lifelong.environments import USED
+from vase.metrics import udr
 from vase.training.folder import read_json
 
 SHORT = [
@@ -78,7 +80,7 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     head, _, *lines = (tmp_path / "table.md").read_text().splitlines()
     assert head.startswith("| preset | settings | seeds | identity max % |")
     assert [line.split(" | ")[1] for line in lines] == ["model.latents=3", "model.latents=4"]
-    assert all(line.endswith("| - |") for line in lines)  # one seed agrees with nobody
+    assert "UDR" not in head  # one seed agrees with nobody
     codes = np.load(tmp_path / "codes" / f"{raw[0].stem}.npz")
     assert {name: codes[name].shape for name in codes} == {
         f"{domain} {part}": shape
@@ -110,12 +112,17 @@ def test_the_seed_that_agrees_with_the_others_is_preferred(tmp_path: Path) -> No
     (tmp_path / "codes").mkdir()
     kl = np.array([2.0, 2.0, 2.0, 0.1], dtype=np.float32)
     for run, code in zip(runs, models, strict=True):
-        both = {"a mean": np.hstack([code, idle]), "a kl": kl}
+        both = {"a mean": np.hstack([code, idle]), "a kl": kl, "b mean": truth, "b kl": kl[:3]}
         np.savez(tmp_path / "codes" / f"{run.name}.npz", **both)
     records = [{**run.labels, "settings": list(run.settings), "fixed": []} for run in runs]
     found = sweep.agreement_of(tmp_path, records)[("toy", "model.latents=4")]
     assert max(found, key=lambda seed: found[seed]) in (0, 1)
     assert found[2] < min(found[0], found[1])
-    assert not sweep.agreement_of(tmp_path, records[:1])
+    own = udr([np.hstack([code, idle]) for code in models], [kl] * 3, USED).scores
+    other = udr([truth] * 3, [kl[:3]] * 3, USED).scores
+    np.testing.assert_allclose([found[seed] for seed in range(3)], (own + other) / 2)
+    cell = sweep._preferred(found)
+    assert cell.endswith(f"({max(found, key=lambda seed: found[seed])}: {max(found.values()):.2f})")
+    assert not sweep.agreement_of(tmp_path, records[:2])  # of two neither is preferred
     (tmp_path / "codes" / f"{runs[0].name}.npz").unlink()
     assert not sweep.agreement_of(tmp_path, records)

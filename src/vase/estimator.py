@@ -241,8 +241,8 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
         A record each: `latent`; `nats` that it carries; `effect`, what moving it does to images,
         such as "x position" or "shape"; `share` of the squared change of pixels that this name
-        explains. Found without labels, from images that the model generates; of vectors nothing is
-        said. See `vase.lifelong.effects`.
+        explains. Found without labels, from images that the model generates. Empty for a
+        model of vectors. See `vase.lifelong.effects`.
         """
         record = self._learner.environments[self._known(environment)]
         used = [int(latent) for latent in np.argsort(-record.kl) if record.used[latent]]
@@ -387,13 +387,12 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     @torch.no_grad()
     def _encode(self, images: Iterable[Tensor]) -> Posterior:
         learner = self._learner
-        parts = [learner.average.encoder(part.to(learner.device)) for part in images]
-        features = [part.features for part in parts if part.features is not None]
-        return Posterior(
-            torch.cat([part.mean for part in parts]),
-            torch.cat([part.log_variance for part in parts]),
-            torch.cat(features) if features else None,
-        )
+        read = learner.average.classifier.of_features  # else features would only take memory
+        parts = []
+        for part in images:
+            seen = learner.average.encoder(part.to(learner.device))
+            parts.append((seen.mean, seen.log_variance, *((seen.features,) if read else ())))
+        return Posterior(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
     @torch.no_grad()
     def _decode(self, z: Tensor, index: int) -> Array:

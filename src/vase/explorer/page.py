@@ -253,9 +253,7 @@ class Page:
 
     def _posterior(self, found: ImageInference) -> None:
         """Of every latent in use, two standard deviations around the mean."""
-        ui.label(f"what it encodes, as environment {found.most_probable} has it").classes(
-            "vase-quiet"
-        )
+        ui.label(f"its latents, as environment {found.most_probable} has it").classes("vase-quiet")
         for control in run_data.latent_controls(self.explored, found.most_probable):
             if control.state != "used":
                 continue

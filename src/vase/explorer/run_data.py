@@ -160,7 +160,8 @@ def _state(environment: Environment, latent: int) -> State:
 def _effects(explored: ExplorerData, index: int) -> dict[int, tuple[str, float | None]]:
     """What moving each latent does in an environment, and the share that this explains.
 
-    As the probes found, in another environment if not in this one; measured where there are none.
+    As the probes found, measured where there are none. Of a latent that is used in other
+    environments only, the name has no share.
     """
     domains = (explored.run.probes or {}).get("latents", {}).get("domains", [])
     if not domains:
@@ -170,8 +171,9 @@ def _effects(explored: ExplorerData, index: int) -> dict[int, tuple[str, float |
         return {latent: (each.name, each.share) for latent, each in found.items()}
     told: dict[int, tuple[str, float | None]] = {}
     for domain in sorted(domains, key=lambda domain: bool(domain["index"] == index)):
-        named = {*domain.get("encodes", {}), *domain.get("effects", {})}
-        told |= {int(latent): described(domain, int(latent)) for latent in named}
+        for latent in {*domain.get("encodes", {}), *domain.get("effects", {})}:
+            name, share = described(domain, int(latent))
+            told[int(latent)] = (name, share if domain["index"] == index else None)
     return told
 
 

@@ -1,15 +1,16 @@
 """What a latent does to images, found without labels: a name, and the share of it that it explains.
 
-One latent is moved and the rest stay. Each name stands for one way to change an image by one
-number: a shift, a scale, a slant, a turn about the object's centre, a factor of its brightness, a
-thicker or thinner stroke, another hue. What a name explains is the share of the squared change that
-is left undone by no value of that number,
+One latent is set to other values and the rest stay. Each name stands for one way to change an image
+by one number: a shift, a scale, a slant, a turn about the object's centre, a factor of its
+brightness, a thicker or thinner stroke, another hue. A name explains the share of the squared
+change that is gone when the image is changed by the best value of that number,
 
     share = 1 - sum_t min_p || x_t - warp(x_0, p) ||^2 / sum_t || x_t - x_0 ||^2,
 
-x_0 being an image and x_t the same with the latent moved. The number has to follow the latent: the
-correlation of the two, averaged over images, is `FOLLOWS` or more in magnitude. The best name
-stands if it explains `LEAST`; a second one if it explains `MORE` on top. All else is "shape".
+x_0 being an image and x_t the same with the latent at its t-th value. The number has to follow the
+latent: the correlation of the two, averaged over images, is `FOLLOWS` or more in magnitude. The
+best name stands if it explains `LEAST`; a second one if it explains `MORE` on top. All else is
+"shape".
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ FOLLOWS = 0.6  # mean correlation of a family's number with the latent
 REST = "shape"
 IMAGES = 8  # drawn from an environment's marginals
 MOVES = (-2.0, -1.0, 1.0, 2.0)  # where the latent is put, in deviations of its marginal
-LARGEST = 64  # pixels: larger images are reduced first
-COARSE, FINE = 41, 11  # values that are tried of a number, and then around the best
+LARGEST = 32  # pixels: larger images are reduced first
+COARSE, FINE = 31, 7  # values that are tried of a number, and then around the best
 
 Floats = NDArray[np.float32]
 Warp = Callable[[Tensor, Tensor], Tensor]  # an image [C, H, W], values [P] -> images [P, C, H, W]
@@ -84,6 +85,9 @@ def _affine(matrix: Callable[[Tensor], Tensor]) -> Warp:
         ground = background(image)
         centre = _centre(image - ground)
         forward = matrix(values)
+        high, wide = image.shape[1:]
+        forward[:, 0, 1] *= high / wide  # half sides of an image that is not square differ
+        forward[:, 1, 0] *= wide / high
         inverse = torch.linalg.inv(forward[:, :, :2])
         to = (centre + forward[:, :, 2:]).clamp(-1, 1)
         shift = centre - inverse @ to
@@ -246,12 +250,13 @@ def _explained(pairs: Sequence[tuple[Tensor, Tensor]], name: str) -> list[_Fit]:
 
 
 def _reduced(images: Floats) -> Tensor:
-    """Images [..., C, H, W] with sides of `LARGEST` pixels at most."""
+    """Images [..., C, H, W] whose longer side has `LARGEST` pixels at most."""
     whole = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32))
     height, width = whole.shape[-2:]
-    sides = (min(height, LARGEST), min(width, LARGEST))
-    if sides == (height, width):
+    longer = max(height, width)
+    if longer <= LARGEST:
         return whole
+    sides = (-(-height * LARGEST // longer), -(-width * LARGEST // longer))
     flat = whole.reshape(-1, *whole.shape[-3:])
     return adaptive_avg_pool2d(flat, sides).reshape(*whole.shape[:-2], *sides)
 

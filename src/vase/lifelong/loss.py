@@ -210,8 +210,12 @@ def _description_length(
 
 
 def latent_correlation(forward: ForwardPass) -> Tensor:
-    """The term `total_correlation`, in nats, [B]: of the latents that are decoded."""
-    return total_correlation(forward.used, forward.z)
+    """The term `total_correlation`, in nats, [B]: of the latents that are decoded.
+
+    The orders are those of the noise of another latent each, so that they depend on the step alone.
+    """
+    order = forward.batch.noise.roll(1, dims=1).argsort(0)
+    return total_correlation(forward.used, forward.z, order)
 
 
 TERMS: Mapping[str, LossTerm] = {"total_correlation": latent_correlation}

@@ -259,8 +259,9 @@ class EnvironmentClassifier(nn.Module):
     def __init__(self, architecture: Architecture, features: int | None = None) -> None:
         super().__init__()
         self.of_features = features is not None
+        self.inputs = features or 2 * architecture.latents
         self.body = nn.Sequential(
-            nn.Linear(features or 2 * architecture.latents, 64),
+            nn.Linear(self.inputs, 64),
             nn.ReLU(),
             nn.Linear(64, architecture.environments),
         )

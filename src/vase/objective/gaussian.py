@@ -59,7 +59,8 @@ def over_environments(posterior: Posterior, probability: Tensor, masks: Tensor) 
     which is E_s[variance_s] + Var_s[mean_s], for each latent, [B, N]. probability: q(s|x), [B, E].
     masks: a, [E, N].
     """
-    p = probability @ masks.to(probability)
+    p = 1 - probability @ (1 - masks.to(probability))  # exactly 1 where all use it
+    p = p.clamp(0, 1)
     mean, variance = posterior.mean, posterior.log_variance.exp()
     spread = p * variance + (1 - p) + p * (1 - p) * mean.square()
     return Posterior(p * mean, spread.log())

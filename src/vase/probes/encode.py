@@ -44,6 +44,7 @@ class Code:
 
     mean, log_variance: [B, N], unmasked. labels: [B]. factors: [B] each. distortion, rate: nats
     per image, [B], through the mask and decoder of an environment; empty if none was given.
+    features: [B, F], where the environment classifier reads them (`model.classifier`).
     """
 
     mean: NDArray[np.float32]
@@ -52,6 +53,7 @@ class Code:
     factors: dict[str, NDArray[np.float64]]
     distortion: NDArray[np.float32]
     rate: NDArray[np.float32]
+    features: NDArray[np.float32] | None = None
 
     @property
     def kl(self) -> NDArray[np.float64]:
@@ -101,7 +103,7 @@ def encode(
         rows.append(
             _encode_batch(networks, torch.from_numpy(images).to(device), environment, noise)
         )
-    mean, log_variance, distortion, rate = (
+    mean, log_variance, distortion, rate, features = (
         torch.cat(parts).cpu().numpy() for parts in zip(*rows, strict=True)
     )
     return Code(
@@ -114,18 +116,20 @@ def encode(
         },
         distortion=distortion,
         rate=rate,
+        features=features if networks.classifier.of_features else None,
     )
 
 
 def _encode_batch(
     networks: Networks, images: Tensor, environment: Environment | None, noise: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean and log variance [B, N], distortion and rate [B] (empty without an environment)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Mean, log variance [B, N], distortion, rate [B], features [B, F]; empty if not asked."""
+    nothing = images.new_empty(0)
     if environment is None:
-        posterior = networks.encoder(images)
-        nothing = images.new_empty(0)
-        return posterior.mean, posterior.log_variance, nothing, nothing
-    posterior, distortion, rate = reconstruct(
-        networks, images, environment, noise.to(images.device)
-    )
-    return posterior.mean, posterior.log_variance, distortion, rate
+        posterior, distortion, rate = networks.encoder(images), nothing, nothing
+    else:
+        posterior, distortion, rate = reconstruct(
+            networks, images, environment, noise.to(images.device)
+        )
+    features = posterior.features if networks.classifier.of_features else nothing
+    return posterior.mean, posterior.log_variance, distortion, rate, features

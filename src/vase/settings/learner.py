@@ -73,7 +73,8 @@ class ObjectiveSettings(Section):
 class DetectionSettings(Section):
     """When has the domain changed, and to which environment?
 
-    The settings after `rule` belong to `blocks`, the default, unless they say so.
+    The settings after `rule` belong to `blocks`, the default, unless they say so; `kappa` has
+    `min_batches`, `min_images` and `max_pooled_images` too.
     """
 
     rule: str = Field(
@@ -126,7 +127,7 @@ class DetectionSettings(Section):
     kappa: PositiveFloat = Field(
         1.5,
         description="rules `published` and `kappa`: a batch fits up to this factor of the recorded "
-        "loss",
+        "loss; `kappa` is meant with 1.25, as the part `kappa` sets it",
     )
     hysteresis: Annotated[float, Field(ge=1)] = Field(
         2.0,
