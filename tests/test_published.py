@@ -193,3 +193,28 @@ def test_two_environments_are_equal_where_belief_is_even(doubt: Any) -> None:
     assert (rows.tolist(), level.tolist()) == ([0], [1])
     rows, level = doubt.levels_of_equality(belief, [ends[0], ends[0]])
     assert (rows.tolist(), level.tolist()) == ([0, 1, 2], [2, 2, 2])
+
+
+# ---- one latent --------------------------------------------------------------------------------
+
+
+def test_a_coordinate_is_in_one_latent_if_no_other_knows_it() -> None:
+    """x in a falling cubic of one latent, y in another; a third repeats a part of x."""
+    one_latent = script("one_latent")
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 19, (2, 8000)) / 18
+    noise = rng.standard_normal((8000, 3))
+
+    def code(third: Any) -> Any:
+        mean = np.stack([-((2 * x - 1) ** 3) + 0.01 * noise[:, 0], y, third], 1)
+        return SimpleNamespace(mean=mean, factors={"x": x, "y": y})
+
+    for third, other in ((noise[:, 1], False), (np.round(2 * x) + 0.1 * noise[:, 1], True)):
+        found = {name: one_latent.coordinate(code(third), code(third), name) for name in "xy"}
+        assert (found["x"]["latent"], found["y"]["latent"]) == (0, 1)
+        assert found["x"]["r2"] > 0.98
+        assert found["y"]["r2"] == pytest.approx(1)
+        assert (found["x"]["others"] > 0.1) == other
+        assert one_latent.in_one_latent(found) == (not other)
+    both = {"x": found["y"], "y": found["y"]}
+    assert not one_latent.in_one_latent(both)  # one latent cannot be both
