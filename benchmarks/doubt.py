@@ -50,8 +50,8 @@ DECIDED = 3.0  # times nearer to one end's reconstruction than to the other's
 BLUR = 6.0  # pixels, at the end of a path
 FIRST, SECOND = "moving-fashion", "moving-mnist"
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "doubt.png"
-STRIPS = (f"{SECOND}, two places: mixture", f"{SECOND}, two classes: mixture")
-CURVES = (*STRIPS, f"{SECOND}: covered", f"{FIRST} to {SECOND}: mixture")
+STRIPS = (f"{FIRST}, two places: mixture", f"{SECOND}, two classes: mixture")
+CURVES = (*STRIPS, f"{SECOND}, two places: mixture", f"{FIRST} to {SECOND}: mixture")
 
 Morph = Callable[[Floats, Floats, float], Floats]
 
@@ -263,10 +263,12 @@ def figure(
                 label = name if each["seed"] == 0 else None
                 axes.plot(levels, curve / max(curve[0], curve[-1]), color=style.PALETTE[k],
                           label=label, alpha=0.8)  # fmt: skip
-        axes.axhline(1, color=style.QUIET, lw=0.7)
+        for height in (1, 2):
+            axes.axhline(height, color=style.QUIET, lw=0.7, ls="-" if height == 1 else (0, (2, 2)))
         axes.set_xlabel("along the path")
     grid[-1, 1].sharey(grid[-1, 0])
-    grid[-1, 0].set_ylim(0)
+    grid[-1, 0].set_yscale("log", base=2)
+    grid[-1, 0].yaxis.set_major_formatter("{x:g}")
     grid[-1, 0].set_ylabel("variance over that\nat the less sure end")
     handles, labels = grid[-1, 0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2)

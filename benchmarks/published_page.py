@@ -201,7 +201,11 @@ def long_section() -> list[str]:
     columns = [*HEADLINE_MEASURES, *FORGETTING_MEASURES]
     known = {**HEADLINE_MEASURES, **FORGETTING_MEASURES}
     rows = [
-        [CONDITIONS[each], *(spread([known[name](r) for r in own]) for name in columns)]
+        [
+            CONDITIONS[each],
+            *(spread([known[name](r) for r in own]) for name in columns),
+            *(f"{paper('disentangled', name)[each]:+.1f}" for name in ("change", "MSE change")),
+        ]
         for each in ("cci", "sd", "sda")
         if (own := list(by_seed(records, each, "disentangled").values()))
     ]
@@ -210,7 +214,7 @@ def long_section() -> list[str]:
         "## Four times as long",
         LONG,
         f"    vase sweep {' '.join(presets)} \\\n        --seeds 5 --out results/published/long",
-        table(["condition", *columns], rows),
+        table(["condition", *columns, "the paper: change", "the paper: MSE change"], rows),
         "\n".join(orders(records, "Published choices, four times as long")),
     ]
 
@@ -419,8 +423,23 @@ def doubt_section() -> list[str]:
         "    vase sweep small+sda small+sda+published --seeds 3 --keep --out runs/doubt\n"
         "    python benchmarks/doubt.py runs/doubt/runs/* --out results/published/doubt.json",
         "![Paths between two images, and the variance along them](images/doubt.png)",
+        _doubted(runs),
         table(head, rows),
     ]
+
+
+def _doubted(runs: Sequence[Mapping[str, Any]]) -> str:
+    """On which paths the variance in the middle is twice that at both ends or more, in every seed."""
+    said = []
+    for whose, name in ((True, "published choices"), (False, "ours")):
+        own = [r["kinds"] for r in runs if r["published"] == whose]
+        kinds = [
+            kind
+            for kind in dict.fromkeys(kind for each in own for kind in each)
+            if all(kind in each and min(each[kind]["posterior"]["ratios"]) >= 2 for each in own)
+        ]
+        said.append(f"{name}: {', '.join(kinds) or 'on none'}")
+    return f"At least twice that at both ends in every seed, {'; '.join(said)}."
 
 
 def _doubt_cells(found: Sequence[Mapping[str, Any]]) -> list[str]:
