@@ -213,7 +213,7 @@ def long_section() -> list[str]:
     return [
         "## Four times as long",
         LONG,
-        f"    vase sweep {' '.join(presets)} \\\n        --seeds 5 --out results/published/long",
+        f"    vase sweep {' '.join(presets)} --seeds 5 --out results/published/long",
         table(["condition", *columns, "the paper: change", "the paper: MSE change"], rows),
         "\n".join(orders(records, "Published choices, four times as long")),
     ]
@@ -376,12 +376,12 @@ def first_weights_section() -> list[str]:
         "The encoder of this package begins by looking at what is not empty, and the first two "
         "latents begin by moving the decoder's window ([the networks](method.md)). Here these "
         "weights are drawn like all others, on the canvas of `small`.",
-        "    PYTHONPATH=benchmarks vase sweep small+sda small+sda+entangled \\\n"
-        "        model.encoder=window,first_weights:DrawnEncoder \\\n"
-        "        model.decoder=window,first_weights:DrawnDecoder \\\n"
-        "        --seeds 3 --out results/published/first-weights\n"
-        "    vase sweep small+sda small+sda+entangled model.encoder=convolutional \\\n"
-        "        model.decoder=convolutional --seeds 3 --out results/published/first-weights",
+        "    PYTHONPATH=benchmarks vase sweep small+sda small+sda+entangled "
+        "model.encoder=window,first_weights:DrawnEncoder "
+        "model.decoder=window,first_weights:DrawnDecoder "
+        "--seeds 3 --out results/published/first-weights\n"
+        "    vase sweep small+sda small+sda+entangled model.encoder=convolutional "
+        "model.decoder=convolutional --seeds 3 --out results/published/first-weights",
         table(["first weights", "objective", *names, "MIG, moving-fashion, end", "seeds"], rows),
     ]
 
@@ -429,7 +429,7 @@ def doubt_section() -> list[str]:
 
 
 def _doubted(runs: Sequence[Mapping[str, Any]]) -> str:
-    """On which paths the variance in the middle is twice that at both ends or more, in every seed."""
+    """On which paths the variance in the middle is at least twice both ends' in every seed."""
     said = []
     for whose, name in ((True, "published choices"), (False, "ours")):
         own = [r["kinds"] for r in runs if r["published"] == whose]
@@ -499,11 +499,10 @@ def _presets(stream: str) -> list[str]:
 
 COMMANDS = "\n".join(
     [
-        "    vase sweep small+sd small+sda small+sd+published small+sda+published \\",
-        "        replay.ratio=0.125,0.03125 --seeds 5 --out results/published/share",
+        "    vase sweep small+sd small+sda small+sd+published small+sda+published "
+        "replay.ratio=0.125,0.03125 --seeds 5 --out results/published/share",
         *(
-            f"    vase sweep {' '.join(_presets(name))} \\\n"
-            "        --seeds 5 --out results/published/domains"
+            f"    vase sweep {' '.join(_presets(name))} --seeds 5 --out results/published/domains"
             for name in DOMAINS
         ),
     ]

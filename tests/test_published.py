@@ -184,6 +184,21 @@ def test_doubt_is_the_variance_in_the_middle_over_that_at_the_ends(
     assert found["entropy"] == pytest.approx(1)
 
 
+def test_what_is_doubted_in_every_seed_is_named(page: Any) -> None:
+    """The less sure end counts, and one seed below 2 is enough to leave a path out."""
+
+    def run(published: bool, **ratios: tuple[float, float]) -> dict[str, Any]:
+        kinds = {name: {"posterior": {"ratios": list(pair)}} for name, pair in ratios.items()}
+        return {"published": published, "kinds": kinds}
+
+    said = page._doubted([
+        run(True, a=(2.0, 3.0), b=(9.0, 1.9), c=(5.0, 5.0)),
+        run(True, a=(4.0, 2.5), b=(9.0, 9.0)),
+        run(False, a=(1.0, 1.0)),
+    ])  # fmt: skip
+    assert said.endswith("published choices: a; ours: on none.")
+
+
 def test_two_environments_are_equal_where_belief_is_even(doubt: Any) -> None:
     """The second path never gets there, the third begins on the other side."""
     courses = [(0.1, 0.45, 0.6, 0.9, 1.0), (0.1, 0.2, 0.3, 0.4, 0.45), (0.6, 0.7, 0.8, 0.9, 1.0)]
