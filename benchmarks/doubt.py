@@ -250,11 +250,11 @@ def figure(
     picture = Figure(figsize=(style.FULL, 5.6), layout="constrained")
     grid = picture.subplots(1 + len(STRIPS), 2, height_ratios=[1] * len(STRIPS) + [2.6])
     for column, published in enumerate((True, False)):
-        whose = "published choices" if published else "ours"
+        choices = "published choices" if published else "ours"
         for axes, (name, images) in zip(grid[:, column], strips[published].items(), strict=False):
             axes.imshow(images, cmap="gray_r", vmin=0, vmax=1)
             axes.set_axis_off()
-            axes.set_title(f"{whose}: {name}", fontsize=9)
+            axes.set_title(f"{choices}: {name}", fontsize=9)
         axes = grid[-1, column]
         for k, name in enumerate(CURVES):
             for each in (e for e in found if e["published"] == published and name in e["kinds"]):

@@ -29,6 +29,7 @@ from vase.bench.ablation_page import (
     Record,
     by_seed,
     interval,
+    interval_cell,
     paired,
     paper,
     read_ablations,
@@ -41,14 +42,15 @@ from vase.training.folder import read_json
 HOME = Path(__file__).parents[1]
 RESULTS, PAGE = HOME / "results", HOME / "docs" / "published.md"
 FIGURE = HOME / "docs" / "images" / "published-replay.png"
-SHARES = (0.5, 0.125, 0.03125, 0.0)  # replayed images per present image
+SHARES = {0.5: "1/2", 0.125: "1/8", 0.03125: "1/32", 0.0: "none"}  # replayed per present image
 DOMAINS = {"three": 3, "six": 6, "twelve": 12}
-WHOSE = ("sd", "sda", "sd+published", "sda+published")
+COMPARED = ("sd", "sda", "sd+published", "sda+published")
 PARTS = ("training", "probes")  # minutes of a run
 STREAMS = "benchmarks/streams/"
 LONG_STREAM = f"{STREAMS}long.toml"
 CLEAR = 2.0  # points or 1e-4: differences of the paper from which on an order is asked for
 IDENTITY, POSITION = "frozen: change", "frozen: MSE change"
+MEASURES = {**HEADLINE_MEASURES, **FORGETTING_MEASURES}
 
 
 # ---- the table twice -----------------------------------------------------------------------------
@@ -68,11 +70,11 @@ def table_twice(published: Sequence[Record], ours: Sequence[Record]) -> list[str
                 for condition in PAPER_TABLE[objective]
             ]
             head = ["condition"]
-            for whose, kind in (
-                *(("published", "frozen"), ("published", "refitted"), ("**the paper**", "")),
-                *(("ours", "refitted"), ("ours", "frozen")),
+            for readout in (
+                *("published frozen", "published refitted", "**the paper**"),
+                *("ours refitted", "ours frozen"),
             ):
-                head += [f"{whose} {kind}: best".replace(" :", ":"), "change"]
+                head += [f"{readout}: best", "change"]
             parts += [f"### {objective.capitalize()}: {title}", table(head, rows)]
     return parts
 
@@ -87,16 +89,14 @@ def _row(
 ) -> list[str]:
     def cells(records: Sequence[Record], names: Sequence[str]) -> list[str]:
         own = by_seed(records, condition, objective).values()
-        known = {**HEADLINE_MEASURES, **FORGETTING_MEASURES}
-        return [spread([known[name](r) for r in own]) if own else "–" for name in names]
+        return [spread([MEASURES[name](r) for r in own]) if own else "–" for name in names]
 
-    theirs = [f"{paper(objective, name)[condition]:+.1f}".lstrip("+") for name in columns[:1]]
-    theirs += [f"{paper(objective, columns[1])[condition]:+.1f}"]
+    best, change = (paper(objective, name)[condition] for name in columns)
     return [
         CONDITIONS[condition],
         *cells(published, frozen),
         *cells(published, columns),
-        *(f"**{each}**" for each in theirs),
+        *(f"**{best:.1f}**", f"**{change:+.1f}**"),
         *cells(ours, columns),
         *cells(ours, frozen),
     ]
@@ -116,12 +116,12 @@ def twice_section(published: Sequence[Record], ours: Sequence[Record]) -> list[s
     ]
 
 
-def orders(records: Sequence[Record], whose: str) -> list[str]:
+def orders(records: Sequence[Record], label: str) -> list[str]:
     """What follows from a table in words: the order of VASE, SD and nothing; where it differs."""
     said = []
     for measure, unit, sign in ((IDENTITY, "points of identity", 1), (POSITION, "1e-4", -1)):
         chain = [
-            f"{names} {_interval(found)}"
+            f"{names} {interval_cell(found)}"
             for names, found in (
                 ("VASE minus SD", _difference(records, "sda", "sd", measure)),
                 ("SD minus `-`", _difference(records, "sd", "cci", measure)),
@@ -132,13 +132,13 @@ def orders(records: Sequence[Record], whose: str) -> list[str]:
         better = "above" if sign > 0 else "below"
         if chain:
             said.append(
-                f"- **{whose}, frozen readout, {unit}** ({better} 0 is less forgotten): "
+                f"- **{label}, frozen readout, {unit}** ({better} 0 is less forgotten): "
                 f"{'; '.join(chain)}."
             )
     for objective in OBJECTIVES:
         differing = list(contradicted(records, objective))
         if differing:
-            said.append(f"- {whose}, {objective}, against the paper: {'; '.join(differing)}.")
+            said.append(f"- {label}, {objective}, against the paper: {'; '.join(differing)}.")
     return said
 
 
@@ -154,7 +154,7 @@ def contradicted(records: Sequence[Record], objective: str) -> Iterator[str]:
             found = _difference(records, one, other, f"frozen: {column}", objective)
             if gap >= CLEAR and found and sign * (found.high if sign > 0 else found.low) < 0:
                 yield (
-                    f"{name}, {CONDITIONS[one]} minus {CONDITIONS[other]} {_interval(found)}, "
+                    f"{name}, {CONDITIONS[one]} minus {CONDITIONS[other]} {interval_cell(found)}, "
                     f"there {theirs[one] - theirs[other]:+.1f}"
                 )
 
@@ -167,12 +167,6 @@ def _difference(
     objective: str = "disentangled",
 ) -> Interval | None:
     return paired(records, (one, objective), (other, objective), FORGETTING_MEASURES[measure])
-
-
-def _interval(found: Interval | None) -> str:
-    if found is None or math.isnan(found.low):
-        return "–" if found is None else f"{found.mean:+.1f}"
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
 # ---- sweeps --------------------------------------------------------------------------------------
@@ -198,12 +192,10 @@ def long_section() -> list[str]:
     records = sweep(RESULTS / "published" / "long")
     if not records:
         return []
-    columns = [*HEADLINE_MEASURES, *FORGETTING_MEASURES]
-    known = {**HEADLINE_MEASURES, **FORGETTING_MEASURES}
     rows = [
         [
             CONDITIONS[each],
-            *(spread([known[name](r) for r in own]) for name in columns),
+            *(spread([measure(r) for r in own]) for measure in MEASURES.values()),
             *(f"{paper('disentangled', name)[each]:+.1f}" for name in ("change", "MSE change")),
         ]
         for each in ("cci", "sd", "sda")
@@ -214,7 +206,7 @@ def long_section() -> list[str]:
         "## Four times as long",
         LONG,
         f"    vase sweep {' '.join(presets)} --seeds 5 --out results/published/long",
-        table(["condition", *columns, "the paper: change", "the paper: MSE change"], rows),
+        table(["condition", *MEASURES, "the paper: change", "the paper: MSE change"], rows),
         "\n".join(orders(records, "Published choices, four times as long")),
     ]
 
@@ -260,10 +252,9 @@ def figure(shares: Points, domains: Points) -> Figure:
     """Forgetting of identity against the share of replay, and against the number of domains."""
     picture = Figure(figsize=(style.FULL, 3.6), layout="constrained")
     left, right = picture.subplots(1, 2, sharey=True)
-    ticks = {0.0: "0", 0.03125: "1/32", 0.125: "1/8", 0.5: "1/2"}
-    places = {share: k for k, share in enumerate(sorted(ticks))}
+    places = {share: k for k, share in enumerate(sorted(SHARES))}
     _lines(left, shares, lambda share: places[share])
-    left.set_xticks(range(len(ticks)), [ticks[share] for share in sorted(ticks)])
+    left.set_xticks(range(len(places)), [SHARES[share] for share in places])
     left.set_xlabel("replayed images per present image")
     left.set_ylabel("frozen identity, change in points")
     left.set_title("The scarcer the replay")
@@ -300,8 +291,8 @@ def worth_of_masks(found: Points, head: str, labels: Mapping[float, str]) -> str
     rows = []
     for place, label in labels.items():
         cells = [
-            _paired(found.get(("VASE", whose), {}), found.get(("SD", whose), {}), place)
-            for whose in (True, False)
+            _paired(found.get(("VASE", published), {}), found.get(("SD", published), {}), place)
+            for published in (True, False)
         ]
         if any(cell != "–" for cell in cells):
             rows.append([label, *cells])
@@ -315,7 +306,7 @@ def _paired(
     seeds = sorted(set(first) & set(second))
     if not seeds:
         return "–"
-    return _interval(interval([first[seed] - second[seed] for seed in seeds]))
+    return interval_cell(interval([first[seed] - second[seed] for seed in seeds]))
 
 
 def replay_section(published: Sequence[Record], ours: Sequence[Record]) -> list[str]:
@@ -329,14 +320,13 @@ def replay_section(published: Sequence[Record], ours: Sequence[Record]) -> list[
     shares = points(at_share, share_of, measure)
     domains = points(shown[1], domains_of, measure)
     FIGURE.write_bytes(style.png(figure(shares, domains)))
-    words = {0.5: "1/2", 0.125: "1/8", 0.03125: "1/32", 0.0: "none"}
     return [
         "## What masks are worth when replay is scarce",
         COMMANDS,
         f"![Forgetting against the share of replay, and the domains](images/{FIGURE.name})",
         "Points of frozen identity that VASE keeps more than SD, paired by seed, with 95 % "
         "intervals:",
-        worth_of_masks(shares, "replayed images per present image", words),
+        worth_of_masks(shares, "replayed images per present image", SHARES),
         worth_of_masks(domains, "domains", {float(n): str(n) for n in DOMAINS.values()}),
     ]
 
@@ -358,7 +348,6 @@ def first_weights_section() -> list[str]:
         ("convolutional", "convolutional"): "no window: plain convolutional networks",
     }
     names = ("identity max %", "change", "MSE min 1e-4", "MSE change")
-    measures = {**HEADLINE_MEASURES, **FORGETTING_MEASURES}
     for networks, label in kinds.items():
         for kind, objective in (("capacity", "disentangled"), ("vae", "entangled")):
             own = [
@@ -368,7 +357,7 @@ def first_weights_section() -> list[str]:
                 and r["config"]["objective"]["kind"] == kind
             ]
             if own:
-                cells = [spread([measures[name](r) for r in own]) for name in names]
+                cells = [spread([MEASURES[name](r) for r in own]) for name in names]
                 mig = [_first_mig(r) for r in own]
                 rows.append([label, objective, *cells, spread(mig, 2), str(len(own))])
     return [
@@ -397,7 +386,7 @@ def doubt_section() -> list[str]:
     if not path.is_file():
         return []
     runs: list[Mapping[str, Any]] = read_json(path)["runs"]
-    head = ["path", *(f"{whose}: {what}" for whose in ("published", "ours") for what in (
+    head = ["path", *(f"{choices}: {what}" for choices in ("published", "ours") for what in (
         "posterior", "over environments", "entropy", "decided"
     ))]  # fmt: skip
     rows = [
@@ -405,12 +394,12 @@ def doubt_section() -> list[str]:
             name,
             *(
                 cell
-                for whose in (True, False)
+                for published in (True, False)
                 for cell in _doubt_cells(
                     [
                         r["kinds"][name]
                         for r in runs
-                        if r["published"] == whose and name in r["kinds"]
+                        if r["published"] == published and name in r["kinds"]
                     ]
                 )
             ),
@@ -431,8 +420,8 @@ def doubt_section() -> list[str]:
 def _doubted(runs: Sequence[Mapping[str, Any]]) -> str:
     """On which paths the variance in the middle is at least twice both ends' in every seed."""
     said = []
-    for whose, name in ((True, "published choices"), (False, "ours")):
-        own = [r["kinds"] for r in runs if r["published"] == whose]
+    for published, name in ((True, "published choices"), (False, "ours")):
+        own = [r["kinds"] for r in runs if r["published"] == published]
         kinds = [
             kind
             for kind in dict.fromkeys(kind for each in own for kind in each)
@@ -494,7 +483,7 @@ def page() -> str:
 
 def _presets(stream: str) -> list[str]:
     """The presets of a sweep over a stream."""
-    return [f"small+{each}+{STREAMS}{stream}.toml" for each in WHOSE]
+    return [f"small+{each}+{STREAMS}{stream}.toml" for each in COMPARED]
 
 
 COMMANDS = "\n".join(

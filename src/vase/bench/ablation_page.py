@@ -275,7 +275,7 @@ def difference_table(records: Sequence[Record]) -> str:
                 for measure in COMPARED_MEASURES.values()
             ]
             if any(found):
-                rows.append([objective, name, *(_interval(each) for each in found)])
+                rows.append([objective, name, *(interval_cell(each) for each in found)])
     note = (
         f"VASE minus the condition, mean over seeds with the {100 * CONFIDENCE:.0f} % interval of "
         "Student's t; identity above 0 and all others below 0 favour VASE."
@@ -283,7 +283,8 @@ def difference_table(records: Sequence[Record]) -> str:
     return table(["objective", "condition", *COMPARED_MEASURES], rows) + "\n\n" + note
 
 
-def _interval(found: Interval | None) -> str:
+def interval_cell(found: Interval | None) -> str:
+    """Return a mean with its interval, if it has one, as a cell of a table."""
     if found is None:
         return "–"
     if math.isnan(found.low):

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, grid_sample, max_pool2d
 
 from vase.lifelong.environments import Environment
+from vase.lifelong.replay import PastEnvironments
 from vase.nets import Networks
 
 LEAST = 0.4  # share from which on the best name stands
@@ -288,10 +289,9 @@ def measure_effects(
     generator = torch.Generator().manual_seed(0)
     size = networks.architecture.latents
     noise = torch.randn(IMAGES, size, generator=generator)
-    mean = torch.from_numpy(environment.moments.mean[:size]).float()
-    deviation = torch.from_numpy(environment.moments.variance[:size]).float().sqrt()
-    mask = torch.from_numpy(environment.mask).float()
-    z = mask * (mean + deviation * noise)
+    past = PastEnvironments.of([environment], "marginal", noise.device)
+    mean, deviation = past.mean[0], past.variance[0].sqrt()
+    z = past.latents(torch.zeros(IMAGES, dtype=torch.long), noise)
     references = _decoded(networks, z, environment)
     found = {}
     for latent in latents:
