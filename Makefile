@@ -10,13 +10,14 @@ TORCH  ?= locks/torch.txt
 
 BIN    := $(VENV)/bin
 TOOLS  := $(VENV)/tools
+PEERS  := $(VENV)/peers
 VASE   := $(BIN)/vase
 REPORT := $(RUN)/report.html
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench reliability attacks mutation fuzz soak lock audit clean
+.PHONY: help train test test-slow lint typecheck docs package bench bench-peers reliability attacks mutation fuzz soak lock audit clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -81,6 +82,10 @@ bench: $(VENV)/dev.stamp ## what a step and what is around it cost, as ratios wi
 	@$(BIN)/python benchmarks/around.py $(ARGS)
 	@$(BIN)/python benchmarks/busy.py
 
+bench-peers: $(VENV)/peers.stamp ## seconds to a useful model, beside pythae, disent and a loop by hand (an hour)
+	@echo "==> Peers"
+	@OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmarks/peers.py time $(ARGS)
+
 reliability: $(VENV)/dev.stamp ## kill runs, spoil their writes, count what is lost (docs/reliability.md)
 	@echo "==> Reliability"
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reliability.py $(ARGS)
@@ -114,6 +119,7 @@ lock: $(VENV)/tools.stamp ## everything that is installed, with hashes, anew (lo
 	@$(COMPILE) pyproject.toml --group build -c constraints.txt -c locks/dev.txt --no-emit-package torch -o locks/train.txt
 	@$(COMPILE) --group tools -o locks/tools.txt
 	@$(COMPILE) --group mutation -c locks/dev.txt -o locks/mutation.txt
+	@$(COMPILE) pyproject.toml --group build --group peers -c constraints.txt -c locks/train.txt --no-emit-package torch -o locks/peers.txt
 	@grep '^atheris==' constraints.txt | $(COMPILE) - -o locks/fuzz.txt
 	@echo '$(OLDEST)' | $(COMPILE) --no-config --no-deps - -o locks/torch-oldest.txt
 	@grep '^torch==' constraints.txt | $(COMPILE) --no-config $(SHARED) --no-emit-package setuptools - -o locks/cuda.txt
@@ -148,27 +154,35 @@ define locked
   $(1) -m pip $(QUIET) $(HASHED) -r $(TORCH:locks/torch%=locks/cuda%)
 endef
 
-# The project is built by the backend that the lock has brought, and nothing is fetched for it.
+# The project, into the Python $(1), built by the backend that the lock has brought: nothing is fetched.
 define project
-@$(BIN)/python -m pip $(QUIET) --no-index --no-deps --no-build-isolation -e .
+@$(1) -m pip $(QUIET) --no-index --no-deps --no-build-isolation -e .
 endef
 
 $(VENV)/train.stamp: pyproject.toml locks/train.txt $(TORCH) | $(BIN)/activate
 	@echo "==> Installing VASE and what it needs into $(VENV) (PyTorch is large: some minutes)"
 	$(call locked,$(BIN)/python,locks/train.txt)
-	$(project)
+	$(call project,$(BIN)/python)
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml locks/dev.txt $(TORCH) | $(BIN)/activate
 	@echo "==> Installing VASE and its test tools into $(VENV) (PyTorch is large: some minutes)"
 	$(call locked,$(BIN)/python,locks/dev.txt)
-	$(project)
+	$(call project,$(BIN)/python)
 	@touch $(VENV)/train.stamp $@
 
 # In an environment of their own: what uv and pip-audit need must not change what the tests see.
 $(VENV)/tools.stamp: locks/tools.txt | $(BIN)/activate
 	@'$(PYTHON)' -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/python -m pip $(QUIET) $(HASHED) -r locks/tools.txt
+	@touch $@
+
+# In an environment of their own: what the peers need must not change what anyone else sees.
+$(VENV)/peers.stamp: locks/peers.txt $(TORCH) | $(BIN)/activate
+	@echo "==> Installing the packages that VASE is compared with into $(PEERS)"
+	@'$(PYTHON)' -m venv --clear $(PEERS)
+	$(call locked,$(PEERS)/bin/python,locks/peers.txt)
+	$(call project,$(PEERS)/bin/python)
 	@touch $@
 
 # `activate` is the last file that venv writes, so it stands for a whole environment.

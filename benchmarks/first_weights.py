@@ -9,7 +9,7 @@ other weight. `DrawnDecoder` does not begin by moving its window with the first 
 from __future__ import annotations
 
 from vase.nets import Architecture
-from vase.nets.architecture import WindowDecoder, WindowEncoder
+from vase.nets.windowed import WindowDecoder, WindowEncoder
 
 
 class DrawnEncoder(WindowEncoder):

@@ -59,6 +59,7 @@ def page(folder: Path) -> str:
             *(part for name in SHARED for part in shared(folder / name)),
             *(part for name in EXPLORED for part in explored(folder / name)),
             *networks(folder / "networks"),
+            *peers(folder / "peers"),
             *gpu(folder / "gpu"),
             *digits(folder / "split"),
             *detection(folder / "detect"),
@@ -284,6 +285,39 @@ def networks(folder: Path) -> list[str]:
         "    vase sweep small small+space-to-depth-2 small+space-to-depth-8 "
         "training.precision=32-true,bf16-mixed "
         f"--seeds {seeds}",
+        table(head, rows),
+    ]
+
+
+def peers(folder: Path) -> list[str]:
+    """Return seconds to a useful model beside other packages, if there are raw files of it."""
+    file = folder / "time.json"
+    if not file.is_file():
+        return []
+    record = read_json(file)
+    aims = [name for name in next(iter(record["peers"].values())) if name.startswith("seconds to")]
+    most = f"> {60 * record['minutes']:.0f}"
+    height, width = record["image"][1:]
+    rows = [
+        [
+            name,
+            f"{peer['images_per_second']:,.0f}",
+            *(most if peer[aim] is None else f"{peer[aim]:.0f}" for aim in aims),
+            f"{100 * peer['curve'][-1]['identity']:.1f}",
+            f"{1e4 * peer['curve'][-1]['position']:.1f}",
+            f"{peer['megabytes']:.0f}",
+        ]
+        for name, peer in record["peers"].items()
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    head = ["", "images/s", *aims, "identity at the end, %", "MSE at the end, 1e-4", "MB"]
+    return [
+        "## Beside other packages: seconds to a useful model",
+        f"Moving Fashion-MNIST, {width}x{height}, the same batches for all, in turn, "
+        f"{record['threads']} thread, seed {record['seed']}; only learning is timed, "
+        f"{record['minutes']:.0f} minutes for each. Identity and position are read from the means "
+        f"by an MLP, as everywhere. {versions}. What each is: `benchmarks/peers.py`.",
+        "    make bench-peers",
         table(head, rows),
     ]
 

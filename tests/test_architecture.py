@@ -21,6 +21,9 @@ SMALL = Architecture(
     channels=2, height=12, width=15, latents=3, environments=4, encoder_channels=5, hidden=7,
     decoder_channels=6, space_to_depth=2,
 )  # fmt: skip
+SCALED = SMALL.model_copy(
+    update={"encoder": "scaled-window", "decoder": "scaled-window", "latents": 6}
+)
 
 
 def drawn(architecture: Architecture) -> tuple[Networks, dict[str, Tensor]]:
@@ -60,8 +63,9 @@ def grid(rows: int, columns: int) -> Tensor:
     ])  # fmt: skip
 
 
-def test_the_encoder_of_images_is_what_it_says() -> None:
-    networks, of = drawn(SMALL)
+@pytest.mark.parametrize("architecture", [SMALL, SCALED])
+def test_the_encoder_of_images_is_what_it_says(architecture: Architecture) -> None:
+    networks, of = drawn(architecture)
     of = {name: each for name, each in of.items() if name.startswith("encoder.")}
     images = torch.rand(3, 2, 12, 15)
     whole = torch.zeros(3, 2, 16, 16)
@@ -69,25 +73,38 @@ def test_the_encoder_of_images_is_what_it_says() -> None:
     features = conv(folded(whole, 2), of, "encoder.first.1")  # cells of 4 x 4
     attraction = (features * of.pop("encoder.interest.weight")[0]).sum(1).flatten(1)
     centre = attraction.exp() / attraction.exp().sum(1, keepdim=True) @ grid(4, 4)
-    closer = folded(window.cut(whole, centre, (8, 8)), 2)
+    where, scale = centre, None
+    if architecture is SCALED:
+        weighted = attraction.softmax(1)[:, :, None]
+        away = (weighted * (grid(4, 4) - centre[:, None]).square()).sum((1, 2))
+        where = torch.cat([centre, away.log()[:, None] / 2 + 0.9], 1)
+        scale = line(where[:, 2:], of, "encoder.scale")[:, 0].exp()
+    closer = folded(window.cut(whole, centre, (8, 8), scale), 2)
     seen = line(conv(features, of, "encoder.whole.0").flatten(1), of, "encoder.whole.3").relu()
     closer = line(conv(closer, of, "encoder.close.1").flatten(1), of, "encoder.close.4").relu()
     both = line(torch.cat([seen, closer], 1), of, "encoder.both.0").relu()
-    found = line(torch.cat([both, 4 * centre], 1), of, "encoder.posterior")
+    found = line(torch.cat([both, 4 * where], 1), of, "encoder.posterior")
     posterior = networks.encoder(images)
-    torch.testing.assert_close(posterior.mean, found[:, :3])
-    torch.testing.assert_close(posterior.log_variance, found[:, 3:])
+    mean, log_variance = found.chunk(2, dim=1)
+    torch.testing.assert_close(posterior.mean, mean)
+    torch.testing.assert_close(posterior.log_variance, log_variance)
     assert not of
 
 
-def test_the_decoder_of_images_is_what_it_says() -> None:
-    networks, of = drawn(SMALL)
+@pytest.mark.parametrize("architecture", [SMALL, SCALED])
+def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> None:
+    networks, of = drawn(architecture)
     of = {name: each for name, each in of.items() if name.startswith("decoder.")}
-    z, environment = torch.randn(3, 3), torch.tensor([2, 0, 3])
+    latents, environment = torch.randn(3, architecture.latents), torch.tensor([2, 0, 3])
+    share = 2 * torch.distributions.Normal(0, 1).cdf(latents) - 1  # of a normal latent: uniform
+    if architecture is SCALED:
+        reach = of.pop("decoder.reach")
+        z, centre, scale = latents[:, 3:], (reach * share[:, :3])[:, :2], (reach[2] * share[:, 2])
+        scale = scale.exp()
+    else:
+        z, centre, scale = latents, line(share, of, "decoder.centre"), None
     embedded = of.pop("decoder.environment.weight")[environment]
     what = leaky(line(z, of, "decoder.what") + embedded)
-    share = 2 * torch.distributions.Normal(0, 1).cdf(z) - 1  # of a normal latent: uniform
-    centre = line(share, of, "decoder.centre")
     shift, scale_1, shift_1, scale_2, shift_2 = (
         line(what, of, "decoder.condition").reshape(3, 5, 1, 6).unbind(1)
     )
@@ -97,15 +114,33 @@ def test_the_decoder_of_images_is_what_it_says() -> None:
     cells = leaky((1 + scale_2) * line(cells, of, "decoder.second") + shift_2)
     blocks = line(cells, of, "decoder.paint").transpose(1, 2).reshape(3, 8, 8, 8)
     close = line(leaky(line(what, of, "decoder.close.0")), of, "decoder.close.2")
-    picture = window.put(close.reshape(3, 2, 8, 8), centre, (16, 16))
+    picture = window.put(close.reshape(3, 2, 8, 8), centre, (16, 16), scale)
     found = folded(picture, 2) + blocks
-    logits = networks.decoder(z, environment)
+    logits = networks.decoder(latents, environment)
     whole = torch.zeros(3, 2, 16, 16)
     whole[:, :, 2:14, :15] = logits
     kept = folded(torch.ones(1, 2, 16, 16) * (whole != 0), 2)
     torch.testing.assert_close(folded(whole, 2), found * kept)
     assert logits.shape == (3, 2, 12, 15)
     assert not of
+
+
+def test_the_latents_that_place_the_window_paint_nothing_else() -> None:
+    networks, _ = drawn(SCALED)
+    window_of_nothing = networks.decoder.close[2]
+    torch.nn.init.zeros_(window_of_nothing.weight)
+    torch.nn.init.zeros_(window_of_nothing.bias)
+    z = torch.randn(2, 6)
+    elsewhere = torch.cat([torch.randn(2, 3), z[:, 3:]], 1)
+    environment = torch.tensor([0, 1])
+    picture = networks.decoder(z, environment)
+    torch.testing.assert_close(networks.decoder(elsewhere, environment), picture)
+
+
+def test_a_scaled_window_needs_a_latent_that_paints() -> None:
+    shape = Architecture(height=8, width=8, latents=3, decoder="scaled-window")
+    with pytest.raises(ConfigError, match=r"set model\.latents to 4 or more, not 3"):
+        Networks(shape)
 
 
 def test_the_dense_networks_are_what_they_say() -> None:
@@ -156,7 +191,7 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
     assert [name for name in of if not name.startswith("classifier")] == []
 
 
-@pytest.mark.parametrize("networks", ["window", "convolutional", "dense"])
+@pytest.mark.parametrize("networks", ["window", "scaled-window", "convolutional", "dense"])
 def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
     """From exp(-12) to the largest that a posterior may have, whatever the weights say."""
     made, _ = drawn(Architecture(height=8, width=8, latents=2, encoder=networks))
@@ -167,7 +202,9 @@ def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
         torch.testing.assert_close(found, torch.full_like(found, limit))
 
 
-@pytest.mark.parametrize("architecture", [SMALL, Architecture(channels=9, height=1, width=1)])
+@pytest.mark.parametrize(
+    "architecture", [SMALL, SCALED, Architecture(channels=9, height=1, width=1)]
+)
 def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
     architecture: Architecture,
 ) -> None:
@@ -177,13 +214,16 @@ def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
     scores = networks.classifier(networks.encoder(images), 2)
     scores[:, 0].sum().backward()
     assert all(each.grad is None for each in networks.encoder.parameters())
-    hint = torch.eye(2, architecture.latents) * 0.3
-    if not architecture.of_vectors:
-        torch.testing.assert_close(networks.decoder.centre.weight.detach(), hint)
+    hint = torch.tensor([0.3, 0.3, 0.35])
+    if architecture is SCALED:
+        torch.testing.assert_close(networks.decoder.reach.detach(), hint)
+    elif not architecture.of_vectors:
+        centre = networks.decoder.centre.weight.detach()
+        torch.testing.assert_close(centre, torch.eye(2, architecture.latents) * hint[:2, None])
         assert (networks.encoder.interest.weight == 1).all()
 
 
-@pytest.mark.parametrize("networks", ["window", "convolutional", "dense"])
+@pytest.mark.parametrize("networks", ["window", "scaled-window", "convolutional", "dense"])
 def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str) -> None:
     shape = Architecture(height=8, width=8, latents=2, encoder=networks, classifier="features")
     made, of = drawn(shape)

@@ -1,9 +1,4 @@
-"""Encoder, decoder and environment head.
-
-Pixel blocks become channels first (`space_to_depth`): a 64x64 image becomes 16 channels of 16x16,
-and two strided convolutions do what four would do on the full canvas, at a fifth of their cost.
-Sides that cannot be divided so and halved twice are padded with zeros, and cut off afterwards.
-"""
+"""The shapes of the networks, which encoder and decoder a setting names, the environment head."""
 
 from __future__ import annotations
 
@@ -13,18 +8,20 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
 from vase import registry
 from vase.errors import ConfigError, InputError
-from vase.nets import window
 from vase.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
+from vase.nets.dense import DenseDecoder, DenseEncoder
+from vase.nets.windowed import (
+    ScaledWindowDecoder,
+    ScaledWindowEncoder,
+    WindowDecoder,
+    WindowEncoder,
+)
 from vase.records import Posterior
 from vase.settings import ModelSettings
 
-POSITION_INIT = 0.3  # half sides of the image: how far the first two latents move the window
-POSITION_SCALE = 4.0  # of the centre beside the hidden units: across the image is a step of z
 MIN_SIDE = 8  # pixels
 SPACE_TO_DEPTH = (8, 4, 2, 1)
 DEFAULT = "window"
@@ -105,147 +102,6 @@ def space_to_depth_for(height: int, width: int) -> int:
     return next((block for block in SPACE_TO_DEPTH if min(height, width) >= 16 * block), 1)
 
 
-class WindowEncoder(nn.Module):
-    """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N].
-
-    The encoder looks at the whole image, and chooses a place in it at which it looks at a window of
-    half the sides. So it recognises an object wherever it is. The place is the mean
-    of the cells' coordinates, weighted by how much each cell attracts (spatial softmax, Finn et al.
-    2016, arXiv 1509.06113).
-    """
-
-    coordinates: Tensor
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        width = architecture.encoder_channels
-        self.window, self.margins = architecture.window, architecture.margins
-        self.first = nn.Sequential(
-            nn.PixelUnshuffle(architecture.space_to_depth),
-            nn.Conv2d(architecture.folded_channels, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-        )
-        self.interest = nn.Conv2d(width, 1, 1, bias=False)
-        nn.init.ones_(self.interest.weight)  # what is not empty attracts, to begin with
-        rows, columns = architecture.grid
-        self.register_buffer("coordinates", _coordinates(rows // 2, columns // 2), persistent=False)
-        self.whole = nn.Sequential(
-            nn.Conv2d(width, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(architecture.flat, architecture.hidden),
-            nn.ReLU(),
-        )
-        self.close = nn.Sequential(
-            nn.PixelUnshuffle(architecture.space_to_depth),
-            nn.Conv2d(architecture.folded_channels, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(architecture.flat, architecture.hidden),
-            nn.ReLU(),
-        )
-        self.both = nn.Sequential(
-            nn.Linear(2 * architecture.hidden, architecture.hidden), nn.ReLU()
-        )
-        self.features = architecture.hidden + 2
-        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
-
-    def forward(self, images: Tensor) -> Posterior:
-        images = pad(images, self.margins)
-        features = self.first(images)
-        seen = self.whole(features)
-        centre = self.attended(features)
-        closer = self.close(window.cut(images, centre, self.window))
-        known = torch.cat([self.both(torch.cat([seen, closer], 1)), POSITION_SCALE * centre], 1)
-        mean, log_variance = self.posterior(known).float().chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), known)
-
-    def attended(self, features: Tensor) -> Tensor:
-        """Where to look: the mean coordinates (y, x) under a softmax over the cells, [B, 2]."""
-        attraction = self.interest(features).flatten(1).float().softmax(1)
-        place: Tensor = attraction @ self.coordinates
-        return place
-
-
-class WindowDecoder(nn.Module):
-    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
-
-    A sum of two pictures. One is a spatial broadcast decoder (Watters et al. 2019, arXiv
-    1901.07017): every cell of a grid gets the latents and its own coordinates, and paints one block
-    of pixels, so that "where" is a shift of coordinates and falls into latents of its own. What is
-    painted is conditioned layer by layer, by a scale and a shift (FiLM, Perez et al. 2018, arXiv
-    1709.07871) computed from the latents and the environment. The other is a window of half the
-    sides, painted whole and put where the latents say, W erf(z / sqrt 2): each latent moves it on a
-    path of its own, evenly if the latent is normal, so that a square is covered by two latents
-    along its sides sooner than by two along its diagonals. The environment enters as an embedding,
-    which is the same as a one-hot input, and starts at zero: a new environment begins from what all
-    have in common.
-    """
-
-    coordinates: Tensor
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        width = architecture.decoder_channels
-        self.size, self.grid = architecture.padded, architecture.grid
-        self.inwards = tuple(-margin for margin in architecture.margins)
-        self.what = nn.Linear(architecture.latents, architecture.hidden)
-        self.environment = nn.Embedding(architecture.environments, architecture.hidden)
-        nn.init.zeros_(self.environment.weight)
-        self.condition = nn.Linear(architecture.hidden, 5 * width)
-        self.latents = nn.Linear(architecture.latents, width)
-        self.place = nn.Linear(2, width)
-        self.first = nn.Linear(width, width, bias=False)
-        self.second = nn.Linear(width, width, bias=False)
-        self.register_buffer("coordinates", _coordinates(*architecture.grid), persistent=False)
-        self.paint = nn.Linear(width, architecture.folded_channels)
-        self.unfold = nn.PixelShuffle(architecture.space_to_depth)
-        self.centre = nn.Linear(architecture.latents, 2, bias=False)
-        with torch.no_grad():  # a hint: y and x begin in the first two latents
-            nn.init.eye_(self.centre.weight).mul_(POSITION_INIT)
-        self.close = nn.Sequential(
-            nn.Linear(architecture.hidden, architecture.hidden),
-            nn.LeakyReLU(LEAK),
-            nn.Linear(
-                architecture.hidden,
-                architecture.channels * architecture.window[0] * architecture.window[1],
-            ),
-            nn.Unflatten(1, (architecture.channels, *architecture.window)),
-        )
-
-    def forward(self, z: Tensor, environment: Tensor) -> Tensor:
-        what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
-        centre = self.centre(torch.erf(z / 2**0.5))  # of a standard normal: uniform in [-1, 1]
-        logits = self._everywhere(z, what) + window.put(self.close(what), centre, self.size)
-        return pad(logits, self.inwards).float()
-
-    def _everywhere(self, z: Tensor, what: Tensor) -> Tensor:
-        """The broadcast picture [B, C, H, W]."""
-        shift, scale_1, shift_1, scale_2, shift_2 = self.condition(what)[:, None].chunk(5, dim=2)
-        where = self.place(self.coordinates)
-        cells = leaky_relu_(self.latents(z)[:, None] + shift + where, LEAK)  # [B, cells, width]
-        cells = leaky_relu_(modulated(cells, self.first.weight, scale_1, shift_1), LEAK)
-        cells = leaky_relu_(modulated(cells, self.second.weight, scale_2, shift_2), LEAK)
-        blocks = self.paint(cells).transpose(1, 2).reshape(z.shape[0], -1, *self.grid)
-        picture: Tensor = self.unfold(blocks)
-        return picture
-
-
-def modulated(cells: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """(1 + scale) * (W c) + shift for every cell c of [B, cells, n]: W [m, n], the rest [B, 1, m].
-
-    The scale goes into the weights, m * n numbers an image, and not into every cell: one matrix
-    product, and no pass over the cells in either direction.
-    """
-    return torch.baddbmm(shift, cells, (1 + scale) * weight.t())
-
-
-def _coordinates(height: int, width: int) -> Tensor:
-    """Row and column of every cell in [-1, 1], [height * width, 2]."""
-    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
-    return torch.cartesian_prod(rows, columns)
-
-
 class EnvironmentClassifier(nn.Module):
     """q(s|x): log-probabilities over the first `known` environments.
 
@@ -279,11 +135,13 @@ NetworkClass = Callable[[Architecture], nn.Module]
 
 ENCODERS: dict[str, NetworkClass] = {
     DEFAULT: WindowEncoder,
+    "scaled-window": ScaledWindowEncoder,
     "convolutional": ConvolutionalEncoder,
     "dense": DenseEncoder,
 }
 DECODERS: dict[str, NetworkClass] = {
     DEFAULT: WindowDecoder,
+    "scaled-window": ScaledWindowDecoder,
     "convolutional": ConvolutionalDecoder,
     "dense": DenseDecoder,
 }

@@ -23,11 +23,12 @@ class ModelSettings(Section):
     latents: Annotated[int, Field(ge=1, le=1024)] = Field(24, description="latents N")
     encoder: str = Field(
         "window",
-        description="`window`, `convolutional` (as published), `dense` or `module:Class`; see "
-        "docs/extend/networks.md",
+        description="`window`, `scaled-window` (which also follows size), `convolutional` (as "
+        "published), `dense` or `module:Class`; see docs/extend/networks.md",
     )
     decoder: str = Field(
-        "window", description="`window`, `convolutional`, `dense` or `module:Class`"
+        "window",
+        description="`window`, `scaled-window`, `convolutional`, `dense` or `module:Class`",
     )
     classifier: Literal["posterior", "features"] = Field(
         "posterior",
