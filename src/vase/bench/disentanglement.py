@@ -2,7 +2,8 @@
 
 The stream has domains with known factors. "Then" is the end of a domain's last segment, "now" the
 end of the stream, after other domains: the meaning of a domain's latents should not have changed.
-Factors are those of `vase.probes.disentangled`; codes are the posterior means of held-out images.
+Factors have the values that the domain gives them, as in disentanglement_lib, up to `MAX_VALUES`
+of them; others are in ten bins. Codes are the posterior means of held-out images, never samples.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vase.probes.evaluate import open_run as read_run
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 
 PRESETS = ("dsprites",)
+MAX_VALUES = 64  # of a factor that is taken as it is
 MAX_DCI_IMAGES = 1500  # DCI fits trees, which takes most of a minute on these
 
 Codes = NDArray[np.float32]
@@ -41,16 +43,27 @@ TWO_FACTORS: Mapping[str, Callable[[Codes, NDArray[np.int64]], float]] = {
 COLUMNS = ("MIG", "SAP", *TWO_FACTORS, "TC, nats", "active")
 
 
+def factor_values(code: Code) -> dict[str, NDArray[np.int64]]:
+    """The factors that vary, by name, [B] each, as small integers."""
+    found = {}
+    for name, bins in varying_factors(code).items():
+        known, values = np.unique(code.factors.get(name, bins), return_inverse=True)
+        found[name] = values if len(known) <= MAX_VALUES else bins
+    return found
+
+
 def metric_values(code: Code) -> dict[str, float | None]:
     """Return every metric that takes one model's codes; None if it is undefined.
 
     TC, FactorVAE and beta-VAE use only the latents in use, because noise of the others would
     dominate.
     """
-    factors = np.stack(list(varying_factors(code).values()), axis=1)
+    named = factor_values(code)
+    factors = np.stack(list(named.values()), axis=1)
     used = code.mean[:, code.kl >= USED]
+    mig = metrics.mig(code.mean, factors)
     return {
-        "MIG": metrics.mig(code.mean, factors).score,
+        "MIG": mig.score,
         "SAP": metrics.sap(code.mean, factors, by="thresholds").score,
         **{
             name: score(used, factors) if min(factors.shape[1], used.shape[1]) > 1 else None
@@ -58,6 +71,7 @@ def metric_values(code: Code) -> dict[str, float | None]:
         },
         "TC, nats": metrics.total_correlation(used) if used.shape[1] else 0.0,
         "active": float(used.shape[1]),
+        **{f"MIG of {name}": gap for name, gap in zip(named, mig.gaps.tolist(), strict=True)},
     }
 
 
@@ -73,7 +87,7 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
         more = run.settings.probes.metrics
         before = {**metric_values(then), **named_metrics(then, more)}
         after = before if now is then else {**metric_values(now), **named_metrics(now, more)}
-        domains[name] = {"factors": list(varying_factors(now)), "then": before, "now": after}
+        domains[name] = {"factors": list(factor_values(now)), "then": before, "now": after}
     origin = run.provenance()
     return {
         "seed": job.seed,
