@@ -4,9 +4,12 @@
 
 Of each run's last model, on held-out images: the latent that knows most of x and of y, the R^2 of
 the best monotone function of it (isotonic regression, fitted on training images), and the largest
-mutual information that any other latent has with the coordinate, as a share of that latent's. A
-coordinate is in one latent where R^2 is `MONOTONE` or more, that share is `OTHERS` or less, and
-the other coordinate has another latent.
+mutual information that any other latent in use has with the coordinate, as a share of that
+latent's. A coordinate is in one latent where R^2 is `MONOTONE` or more, that share is `OTHERS` or
+less, and the other coordinate has another latent.
+
+A latent that is not in use is left out: with a KL of 0.01 nats no sample of it tells more than 0.01
+nats of anything, though its mean, which varies by a hundredth of its deviation, may seem to.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from vase import build, metrics
 from vase.bench import provenance
+from vase.lifelong.environments import USED
 from vase.probes.encode import Code, encode
 from vase.probes.evaluate import POSITION, TEST_SEED, TRAIN_SEED, open_run
 from vase.probes.translation import load_last_model
@@ -37,7 +41,7 @@ def coordinate(train: Code, test: Code, name: str) -> dict[str, Any]:
     """Where a coordinate is: its latent, the R^2 of a monotone readout, what the others know."""
     values = np.unique(test.factors[name], return_inverse=True)[1]
     found = metrics.mig(test.mean, values[:, None])
-    nats = np.asarray(found.information)[:, 0]
+    nats = np.asarray(found.information)[:, 0] * (test.kl >= USED)
     latent = int(nats.argmax())
     others = np.delete(nats, latent)
     return {

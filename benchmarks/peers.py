@@ -11,8 +11,8 @@ images, from which the same readouts read identity and position, or all metrics 
 - `by hand`: a plain loop over plain convolutional networks, as anyone would write it.
 - `pythae`: beta-VAE and beta-TCVAE by its own trainer, with its default networks (dense ones) and
   with ours.
-- `disent`: beta-VAE and beta-TCVAE with the convolutional networks that it ships, which are those
-  of the literature.
+- `disent`, where it works: beta-VAE and beta-TCVAE with the convolutional networks that it ships,
+  which are those of the literature.
 
 Each has the weights that its package chooses, or on dSprites those of the paper of beta-TCVAE
 (beta 4 and 6), a Bernoulli likelihood, as many latents, Adam with a rate of 1e-3. The peers detect
@@ -290,6 +290,16 @@ def seconds_to(found: Sequence[Mapping[str, float]], measure: str, target: float
     return next((each["seconds"] for each in found if better(each[measure])), None)
 
 
+def disent_works() -> bool:
+    """Whether disent can be imported: its torchvision must be of the same build as PyTorch."""
+    try:
+        import disent.frameworks  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        print(f"disent is left out, since it cannot be imported: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def peers(made: config.Config, shape: tuple[int, int, int], literature: bool) -> dict[str, Turn]:
     """All of them, by name. literature: with the weights of the paper of beta-TCVAE."""
     ours = build.architecture(made, shape)
@@ -305,7 +315,7 @@ def peers(made: config.Config, shape: tuple[int, int, int], literature: bool) ->
             turns[f"pythae: {name}, {networks}"] = Turn(
                 lambda name=name, own=own, weights=weights: Pythae(name, ours, own, weights)
             )
-    if shape[1:] == (64, 64):  # the only size that its networks take
+    if shape[1:] == (64, 64) and disent_works():  # the only size that its networks take
         for name, weights in zip(("BetaVae", "BetaTcVae"), nats, strict=True):
             turns[f"disent: {name}"] = Turn(
                 lambda name=name, weights=weights: Disent(name, ours, weights)
@@ -342,7 +352,8 @@ def run_time(asked: argparse.Namespace) -> None:
 
 def run_disentangle(asked: argparse.Namespace) -> None:
     """Every metric on dSprites after the same time of learning."""
-    made = config.load(asked.preset, [f"training.seed={asked.seed}"])
+    whole = ("stream.size=64", "stream.domains.dsprites.shrink=1")  # as disent's networks need it
+    made = config.load(asked.preset, [f"training.seed={asked.seed}", *whole])
     train, test = (
         build.stream(made, build.DataOptions(), split).domains["dsprites"]
         for split in ("train", "test")
@@ -389,7 +400,12 @@ def run_memory(asked: argparse.Namespace) -> None:
 
 def write(out: Path, record: Mapping[str, Any]) -> None:
     """Write a raw file, with the code and the versions of the peers."""
-    packages = {name: version(name) for name in ("pythae", "disent", "torch")}
+    named = (
+        "pythae",
+        "torch",
+        *(["disent"] if any("disent" in p for p in record["peers"]) else []),
+    )
+    packages = {name: version(name) for name in named}
     write_json(out, rounded({**record, "versions": packages, "code": provenance.code()}))
 
 
