@@ -19,7 +19,7 @@ import torch
 from scipy import stats
 
 from vase import build, config
-from vase.bench import ablation, ablation_page, engine, provenance
+from vase.bench import ablation, ablation_page, agreement, engine, provenance
 from vase.bench.ablation import BASELINES, CONDITIONS, OBJECTIVES, AblationRun
 from vase.errors import ConfigError, RunError
 from vase.objective import gaussian
@@ -387,11 +387,11 @@ def test_the_codes_are_of_the_last_weights_on_the_same_images_and_masked_latents
     learner = ablation.train(folder, planned.config(BRIEF), DATA)
     mask = np.array([True, False, True, True])
     known = replace(learner.environments.present, mask=mask)
-    monkeypatch.setattr(ablation, "matched_environment", lambda *_: known)
-    found = ablation.codes_of(folder, DATA)
+    monkeypatch.setattr(agreement, "matched_environment", lambda *_: known)
+    found = agreement.codes_of(folder, DATA)
     assert sorted({name.rsplit(" ", 1)[0] for name in found}) == ["moving-fashion", "moving-mnist"]
     stream = build.stream(planned.config(BRIEF), DATA, "test")
-    drawn = sample_images(stream.domains["moving-fashion"], ablation.CODES, TEST_SEED)
+    drawn = sample_images(stream.domains["moving-fashion"], agreement.CODES, TEST_SEED)
     images = torch.from_numpy(np.concatenate([each for each, _ in drawn]))
     with torch.no_grad():
         seen = learner.average.encoder(images)

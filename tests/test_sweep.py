@@ -8,7 +8,7 @@ import pytest
 from commands import TINY
 from typer.testing import CliRunner
 
-from vase.bench import ablation, engine, provenance, sweep
+from vase.bench import agreement, engine, provenance, sweep
 from vase.cli.app import app
 from vase.errors import ConfigError
 from vase.lifelong.environments import USED
@@ -85,7 +85,7 @@ def test_a_sweep_is_done_once_and_its_table_says_what_came_of_it(
     assert {name: codes[name].shape for name in codes} == {
         f"{domain} {part}": shape
         for domain in ("moving-solids", "strokes")
-        for part, shape in (("mean", (ablation.CODES, 3)), ("kl", (3,)))
+        for part, shape in (("mean", (agreement.CODES, 3)), ("kl", (3,)))
     }
     again = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "2 of 2 runs are already done." in again.stdout

@@ -14,19 +14,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vase import build, config
-from vase.bench import engine, provenance
+from vase.bench import agreement, engine, provenance
 from vase.config import Config
 from vase.errors import ConfigError, RunError
 from vase.lifelong.learner import Learner
 from vase.probes import evaluate_run
-from vase.probes.encode import encode
-from vase.probes.evaluate import TEST_SEED, domains_until, matched_environment, open_run
-from vase.probes.translation import load_last_model
 from vase.training import folder as folders
 from vase.training import recorder
 from vase.training.folder import RunFolder, read_json, rounded, write_json
@@ -35,7 +30,6 @@ from vase.training.loop import observe
 Objective = Literal["disentangled", "entangled"]
 OBJECTIVES: tuple[Objective, ...] = ("disentangled", "entangled")
 SCALES = ("small", "poster")
-CODES = 1000  # test images of each domain of which the codes are kept
 
 # The conditions: the configuration part of each, and its name in the paper.
 CONDITIONS: Mapping[str, str] = {
@@ -159,7 +153,7 @@ def _is_done(path: Path, key: str) -> bool:
 def train_and_probe(job: RunJob) -> dict[str, Any]:
     """Train and probe one run, from its checkpoint if there is one; return the raw record.
 
-    With it, as `codes`, what `codes_of` finds, which goes into a file of its own.
+    With it, as `codes`, what `agreement.codes_of` finds, which goes into a file of its own.
     """
     torch.set_num_threads(job.threads)
     began = perf_counter()
@@ -174,7 +168,7 @@ def _record(job: RunJob, settings: Config, folder: RunFolder, minutes: float) ->
     began = perf_counter()
     found = evaluate_run(folder, job.data)
     environments = {event["environment"] for event in folders.read_lines(folder.events)}
-    codes = codes_of(folder, job.data)
+    codes = agreement.codes_of(folder, job.data)
     if not job.keep:
         shutil.rmtree(folder.path)
     detection = found["detection"]
@@ -200,23 +194,6 @@ def _record(job: RunJob, settings: Config, folder: RunFolder, minutes: float) ->
         "versions": provenance.versions(),
         "config": settings.model_dump(mode="json"),
     }
-
-
-def codes_of(folder: RunFolder, data: build.DataOptions) -> dict[str, NDArray[np.float32]]:
-    """Means [B, N] and KL [N] of each domain's test images, as `DOMAIN mean` and `DOMAIN kl`.
-
-    The images are the same for every run, the weights those at its end, and the KL is 0 where the
-    domain's environment masks a latent.
-    """
-    run = open_run(folder, data)
-    model = load_last_model(run, folder)
-    found = {}
-    for name in domains_until(run.schedule, model.step):
-        mask = matched_environment(run, model, name).mask
-        code = encode(model.networks, run.test[name], CODES, TEST_SEED)
-        found[f"{name} mean"] = code.mean
-        found[f"{name} kl"] = (code.kl * mask).astype(np.float32)
-    return found
 
 
 def train(folder: RunFolder, settings: Config, data: build.DataOptions) -> Learner:
@@ -272,8 +249,7 @@ def run_all(
                 failed.append(f"{job.run.name}: {outcome}")
                 report(progress.step(f"{job.run.name}: FAILED, {outcome}"))
                 continue
-            (out / "codes").mkdir(exist_ok=True)
-            np.savez(out / "codes" / f"{job.run.name}.npz", **outcome.pop("codes"))
+            agreement.write(out, job.run.name, outcome.pop("codes"))
             write_json(out / f"{job.run.name}.json", rounded(outcome))
             report(progress.step(summary_line(outcome, job.run)))
     if failed:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from vase import build, metrics
+from vase.bench import agreement
 from vase.bench.page import spread, table
 from vase.bench.seeds import SeedJob
 from vase.lifelong.environments import USED
@@ -83,11 +84,11 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
     run = job.train()
     domains = {}
     for name, (then, now) in _then_and_now(run.folder, job.data).items():
-        np.savez(_codes(job.out, name, job.seed), mean=now.mean, kl=now.kl)
         more = run.settings.probes.metrics
         before = {**metric_values(then), **named_metrics(then, more)}
         after = before if now is then else {**metric_values(now), **named_metrics(now, more)}
         domains[name] = {"factors": list(factor_values(now)), "then": before, "now": after}
+    agreement.write(job.out, _name(job.seed), agreement.codes_of(run.folder, job.data))
     origin = run.provenance()
     return {
         "seed": job.seed,
@@ -120,28 +121,18 @@ def _then_and_now(folder: RunFolder, data: build.DataOptions) -> dict[str, tuple
     return {name: (codes[0], codes[-1]) for name, codes in found.items()}
 
 
-def udr_scores(out: Path, names: Sequence[str], seeds: Sequence[int]) -> dict[str, list[float]]:
-    """Return the UDR between the seeds' models, by domain, from the codes beside the runs."""
-    found = {}
-    for name in names:
-        stored = [dict(np.load(_codes(out, name, seed), allow_pickle=False)) for seed in seeds]
-        codes, kl = [each["mean"] for each in stored], [each["kl"] for each in stored]
-        found[name] = metrics.udr(codes, kl, threshold=USED).scores.tolist()
-    return found
-
-
 def write_record(record: Mapping[str, Any], out: Path) -> None:
     """Write a raw file; if there are several seeds, also the UDR between them."""
-    write_json(out / f"dsprites-seed-{record['seed']}.json", rounded(record))
+    write_json(out / f"{_name(record['seed'])}.json", rounded(record))
     records, _ = read_records(out)
     seeds = [known["seed"] for known in records]
     if len(seeds) > 1:
-        found = udr_scores(out, list(record["domains"]), seeds)
+        found = agreement.agreement(out, [_name(seed) for seed in seeds])
         write_json(out / "udr.json", rounded({"seeds": seeds, "domains": found}))
 
 
-def _codes(out: Path, name: str, seed: int) -> Path:
-    return out / "runs" / f"codes-{name}-{seed}.npz"
+def _name(seed: int) -> str:
+    return f"dsprites-seed-{seed}"
 
 
 # ---- the page ----------------------------------------------------------------------------------

@@ -20,11 +20,10 @@ import numpy as np
 from vase import config
 from vase.bench import ablation
 from vase.bench.ablation_page import HEADLINE_MEASURES, Record
+from vase.bench.agreement import agreement
 from vase.bench.page import spread
 from vase.config import Config
 from vase.errors import ConfigError
-from vase.lifelong.environments import USED
-from vase.metrics import udr
 from vase.training.folder import read_json
 
 
@@ -113,27 +112,18 @@ def finished_records(folder: Path, wanted: Sequence[SweepRun], code: str) -> lis
 
 
 def agreement_of(folder: Path, records: Sequence[Record]) -> dict[Group, dict[int, float]]:
-    """UDR of every seed by preset and settings, averaged over domains: how far it is like the rest.
+    """UDR of every seed by preset and settings, averaged over domains (`bench.agreement`).
 
-    No label is used, so that it can choose among seeds (`vase.metrics.udr`). Of fewer than three
-    seeds, of which two are as like each other either way, or without codes, nothing is said.
+    Of fewer than three seeds, of which two are as like each other either way, nothing is said.
     """
     found = {}
     for group, members in _groups(records).items():
         runs = [SweepRun(m["preset"], tuple(m["settings"]), tuple(m["fixed"]), m["seed"])
                 for m in members]  # fmt: skip
-        paths = [folder / "codes" / f"{run.name}.npz" for run in runs]
-        if len(paths) < 3 or not all(path.is_file() for path in paths):
-            continue
-        codes = [dict(np.load(path, allow_pickle=False)) for path in paths]
-        names = sorted(key.removesuffix(" mean") for key in codes[0] if key.endswith(" mean"))
-        means, nats = (
-            {name: [each[f"{name} {part}"] for each in codes] for name in names}
-            for part in ("mean", "kl")
-        )
-        scores = [udr(means[name], nats[name], USED).scores for name in names]
-        seeds = [member["seed"] for member in members]
-        found[group] = dict(zip(seeds, np.mean(scores, axis=0).tolist(), strict=True))
+        scores = agreement(folder, [run.name for run in runs]) if len(runs) > 2 else {}
+        if scores:
+            means = np.mean(list(scores.values()), axis=0).tolist()
+            found[group] = dict(zip((run.seed for run in runs), means, strict=True))
     return found
 
 
