@@ -101,7 +101,11 @@ def test_a_run_of_two_processes_goes_on_bit_for_bit(shared: RunFolder, tmp_path:
 def test_what_cannot_be_shared_out_evenly_is_refused() -> None:
     with pytest.raises(ConfigError, match="only `vase train` and `vase resume`"):
         build.learner(config.load("toy", [*SETTINGS, "training.devices=2"]), (1, 16, 16))
-    for overrides in (["stream.batch_size=33"], ["stream.batch_size=34", "replay.ratio=0.5"]):
+    for overrides in (
+        ["stream.batch_size=33"],
+        ["stream.batch_size=34", "replay.ratio=0.5"],
+        ["stream.batch_size=34", "replay.enabled=false", "memory.pairs=1"],
+    ):
         settings = config.load("toy", [*SETTINGS, *overrides, "training.devices=2"])
         with pytest.raises(ConfigError, match="no multiple of 2"):
             build.devices(settings)

@@ -21,6 +21,8 @@ from vase.lifelong.loss import (
 )
 from vase.lifelong.replay import LabelledBatch, ReplayBatch
 from vase.nets import Architecture, Networks
+from vase.objective.gaussian import kl_to_prior, masked
+from vase.objective.pairs import shared
 from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import LearnerSettings
@@ -211,6 +213,24 @@ def test_a_term_of_ones_own_sees_what_the_networks_make_of_present_and_replayed_
     torch.testing.assert_close(forward.logits, painted)
     assert forward.replay_logits.shape == replay.images.shape
     assert forward.log_environment.shape == (PRESENT + REPLAYED,)
+
+
+def test_pairs_are_decoded_from_what_they_share() -> None:
+    """The KL is that of what is shared, and a masked latent stays at the prior."""
+    networks, _ = given("none")
+    images = torch.rand(4, 7, 1, 1, generator=torch.Generator().manual_seed(1))
+    batch = Batch(images, torch.zeros(4, 3))
+    context = StepContext(HERE, MASK, KNOWN, CAPACITY, paired=True)
+    forward = forward_pass(networks, batch, context)
+    expected = shared(masked(networks.encoder(images), MASK))
+    torch.testing.assert_close(forward.used.mean, expected.mean)
+    torch.testing.assert_close(forward.z, expected.mean)
+    assert not forward.z[:, 1].any()
+    torch.testing.assert_close(forward.posterior.mean, networks.encoder(images).mean)
+    kl = loss_terms(forward, LearnerSettings())["kl"]
+    torch.testing.assert_close(kl, kl_to_prior(expected))
+    same = (expected.mean[0::2] == expected.mean[1::2]).sum(1)
+    assert ((same >= 1) & (same < 3)).all()  # the masked one at least, and never all
 
 
 def test_masked_latents_may_be_noise_for_the_decoder_and_cost_nothing_all_the_same() -> None:

@@ -14,7 +14,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from vase.objective import gaussian, likelihood
+from vase.objective import gaussian, likelihood, pairs
 from vase.objective.atypicality import atypicality, out_of_distribution, typical
 from vase.objective.capacity import Capacity, capacity_penalty, grow
 from vase.objective.moments import Moments, pool, update_moments
@@ -336,3 +336,44 @@ def test_atypicality_is_a_lower_bound_of_the_mixture_s_divergence() -> None:
     marginal = Moments(np.array([means.mean()]), np.array([means.var() + deviation**2]), 2)
     bound = atypicality(marginal)[0]
     assert 0 < bound < exact
+
+
+# ---- pairs of frames -----------------------------------------------------------------------------
+
+
+def test_a_pair_shares_what_has_changed_less_than_half_way_between_least_and_most() -> None:
+    """By hand: KL of unit Gaussians is half the squared distance, 0, 0.125, 0.5 and 2."""
+    mean = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 0.5, 1.0, 2.0]])
+    found = pairs.shared(Posterior(mean, torch.zeros(2, 4)))
+    expected = torch.tensor([[1.0, 0.25, 0.5, 0.0], [1.0, 0.25, 0.5, 2.0]])
+    torch.testing.assert_close(found.mean, expected)
+    torch.testing.assert_close(found.log_variance, torch.zeros(2, 4))
+
+
+def test_the_variance_that_a_pair_shares_is_the_mean_of_both() -> None:
+    log_variance = torch.tensor([[2.0, 0.0], [-1.0, 0.0]])
+    mean = torch.tensor([[0.0, -50.0], [0.0, 50.0]])
+    found = pairs.shared(Posterior(mean, log_variance))
+    variance = (math.exp(2.0) + math.exp(-1.0)) / 2
+    torch.testing.assert_close(found.log_variance[:, 0].exp(), torch.full((2,), variance))
+    torch.testing.assert_close(found.mean[:, 1], mean[:, 1])
+
+
+def test_pairs_do_not_see_one_another_and_equal_frames_stay_as_they_are() -> None:
+    one, other = posterior(0, (6, 4)), posterior(1, (4, 4))
+    both = Posterior(
+        torch.cat([one.mean, other.mean]), torch.cat([one.log_variance, other.log_variance])
+    )
+    found = pairs.shared(both)
+    for part, rows in ((one, slice(0, 6)), (other, slice(6, 10))):
+        alone = pairs.shared(part)
+        torch.testing.assert_close(found.mean[rows], alone.mean)
+        torch.testing.assert_close(found.log_variance[rows], alone.log_variance)
+    twice = Posterior(one.mean.repeat_interleave(2, 0), one.log_variance.repeat_interleave(2, 0))
+    torch.testing.assert_close(pairs.shared(twice).mean, twice.mean)
+
+
+def test_what_a_pair_shares_sends_its_gradient_to_both() -> None:
+    mean = torch.tensor([[0.0, 0.0], [0.1, 3.0]], requires_grad=True)
+    pairs.shared(Posterior(mean, torch.zeros(2, 2))).mean[0].sum().backward()
+    torch.testing.assert_close(mean.grad, torch.tensor([[0.5, 1.0], [0.5, 0.0]]))

@@ -211,6 +211,69 @@ def test_two_runs_with_a_memory_are_bit_identical() -> None:
     assert len(subject.memory) == 64 + 60 * 3 % 9
 
 
+# ---- pairs of frames -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [[20], [1] * 20, [3, 1, 7, 2, 7]])
+def test_a_frame_is_kept_with_the_one_so_many_frames_before_it(sizes: list[int]) -> None:
+    """Whatever the batches, and before the first frames there is the first."""
+    images, memory = noise(20, 0, channels=3), WorkingMemory(100, pairs=4)
+    for step, batch in enumerate(images.split(sizes)):
+        memory = memory.waiting_for_step(batch)
+        memory = memory.merged(generator(step)) if step % 2 else memory
+    memory = memory.merged(generator()) if memory.waiting else memory
+    kept = torch.stack(memory.frames).float() / 255
+    earlier, later = kept.chunk(2, dim=1)
+    assert torch.equal(later, images)
+    assert torch.equal(earlier, images[[max(0, k - 4) for k in range(20)]])
+
+
+@pytest.mark.parametrize("count", [10, 11])
+def test_both_of_a_pair_are_drawn_together(count: int) -> None:
+    images = noise(64, 1, channels=2)
+    memory = WorkingMemory(100, pairs=1).waiting_for_step(images).merged(generator())
+    drawn = memory.draw(count, generator(3))
+    assert drawn.shape == (count + count % 2, 2, 8, 8)
+    rows = [int((images - each).abs().flatten(1).amax(1).argmin()) for each in drawn]
+    assert all(
+        max(0, second - 1) == first for first, second in zip(rows[::2], rows[1::2], strict=True)
+    )
+
+
+def test_frames_are_redundant_by_the_second_of_a_pair() -> None:
+    """A camera that stands still leaves one pair of it, though what came before differs."""
+    still, memory = noise(1, 0).expand(60, -1, -1, -1), WorkingMemory(20, pairs=2)
+    for step, batch in enumerate([noise(19, 1), still]):
+        memory = memory.waiting_for_step(batch).merged(generator(step))
+    seconds = torch.stack(memory.frames).chunk(2, dim=1)[1].float() / 255
+    assert int((seconds - still[0]).abs().flatten(1).amax(1).lt(1e-6).sum()) == 1
+
+
+def test_no_pair_reaches_into_the_environment_that_was_left() -> None:
+    subject = learner(pairs=3)
+    observe(subject, 5, 4)
+    play(subject, Decision("new", 1), vectors(50, 8))
+    play(subject, Decision("same", 1, provisional=True), vectors(51, 2))
+    first = vectors(51, 2)[:1]
+    assert torch.equal(
+        torch.stack(subject.memory.waiting).chunk(2, dim=1)[0], first.expand(2, -1, 1, 1)
+    )
+
+
+def test_what_is_learnt_is_paired_where_the_memory_gives_pairs() -> None:
+    subject = learner(pairs=3)
+    assert not subject.paired
+    observe(subject, 12, 4)
+    assert subject.paired
+    assert subject.context().paired
+    single = learner()
+    observe(single, 12, 4)
+    assert not single.context().paired
+    independent = learner(pairs=3, use="auto")
+    observe(independent, 12, 4)
+    assert not independent.context().paired
+
+
 # ---- nothing of the past, nothing on disk, nothing of a step that fails -------------------------
 
 

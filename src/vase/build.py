@@ -295,11 +295,12 @@ def devices(config: Config) -> Devices:
         ("stream.batch_size", images),
         ("the replayed images of a batch", replayed),
         ("the replayed images of a step from the working memory", beside_drawn),
+        ("the pairs of frames of a batch (memory.pairs)", images / 2 if config.memory.pairs else 0),
     ):
         if shared % count:
             raise ConfigError(
-                f"{count} devices cannot share {what} evenly: {shared} is no multiple of {count}. "
-                "Change stream.batch_size, replay.ratio or training.devices."
+                f"{count} devices cannot share {what} evenly: {shared:g} is no multiple of "
+                f"{count}. Change stream.batch_size, replay.ratio or training.devices."
             )
     return Devices(_fabric(config.training, count), count)
 

@@ -171,7 +171,13 @@ class Learner(LearnerState):
             past=PastEnvironments.of(replayed, source, self.device, fill) if replayed else None,
             fill=fill,
             past_capacity=sum(k.capacity.nats for k in replayed) / max(1, len(replayed)),
+            paired=self.paired,
         )
+
+    @property
+    def paired(self) -> bool:
+        """Whether what is learnt now are pairs of frames, which the memory alone gives."""
+        return self.settings.memory.pairs > 0 and len(self.memory.frames) > 0
 
     def update_average(self) -> None:
         """Let the averaged weights follow the weights that are trained."""

@@ -65,7 +65,7 @@ class LearnerState:
         self.reservoir = (
             Reservoir(settings.replay.stored_images) if settings.stores_images else None
         )
-        self.memory = WorkingMemory(settings.memory.frames)
+        self.memory = WorkingMemory(settings.memory.frames, pairs=settings.memory.pairs)
         self.deferred: tuple[Tensor, ...] = ()
         self.step = self.skipped = 0
         self.saved: Saved | None = None  # copies of the weights, within a step

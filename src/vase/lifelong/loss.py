@@ -26,7 +26,7 @@ from torch import Tensor
 from vase import registry
 from vase.lifelong.replay import LabelledBatch, PastEnvironments, ReplayBatch
 from vase.nets import Networks
-from vase.objective import gaussian
+from vase.objective import gaussian, pairs
 from vase.objective.capacity import capacity_penalty
 from vase.objective.likelihood import reconstruction
 from vase.objective.proximity import decoder_proximity, encoder_proximity
@@ -50,7 +50,8 @@ class StepContext:
 
     environment: the id. mask: [N], bool, True where a latent is in use. known: how many
     environments the classifier tells apart. capacity: C in nats. past, past_capacity: what is
-    replayed, and its mean capacity in nats. fill: what the decoder gets of a masked latent.
+    replayed, and its mean capacity in nats. fill: what the decoder gets of a masked latent. paired:
+    present images are pairs of frames, in rows 2k and 2k + 1 (`objective/pairs.py`).
     """
 
     environment: int
@@ -60,6 +61,7 @@ class StepContext:
     past: PastEnvironments | None = None
     past_capacity: float = 0.0
     fill: Fill = "zero"
+    paired: bool = False
 
     def decoded(self, used: Posterior, noise: Tensor, mask: Tensor) -> Tensor:
         """Latents to decode, [B, N], of posteriors whose masked latents are at the prior.
@@ -74,7 +76,8 @@ class StepContext:
 class ForwardPass:
     """What the networks make of a batch, with gradients.
 
-    posterior: of the present images, unmasked, [B, N]; used: with masked latents at the prior.
+    posterior: of the present images, unmasked, [B, N]; used: with masked latents at the
+    prior, and what pairs share averaged.
     z: [B, N], masked latents 0 or noise. logits: [B, C, H, W]. replay_posterior, replay_logits: the
     same of the replayed images, [R, ...], R = 0 without any. log_environment: log q(s|x) of the
     environment that an image is of, [B + R].
@@ -103,6 +106,7 @@ def forward_pass(networks: Networks, batch: Batch, context: StepContext) -> Forw
     again = Posterior(both.mean[count:], both.log_variance[count:])
 
     used = gaussian.masked(posterior, mask)
+    used = pairs.shared(used) if context.paired else used
     z = z_present = context.decoded(used, batch.noise, mask)
     environment = torch.full((count,), context.environment, device=inputs.device)
     if replay is not None:

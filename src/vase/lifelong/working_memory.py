@@ -6,6 +6,9 @@ bounded memory. When it is full, not the oldest frames go but those of which the
 them (Purushwalkam et al. 2022, "The challenges of continuous self-supervised learning"): a camera
 that stands still for hours does not push out what was seen before.
 
+With `pairs`, each frame is kept together with the one so many frames before it, and both are drawn
+together: what has not changed between them may share latents (`objective/pairs.py`).
+
 The memory holds nothing of the past. The learner empties it as soon as it leaves the environment,
 and a checkpoint never contains it.
 """
@@ -40,27 +43,39 @@ class WorkingMemory:
 
     frames: at most `capacity`, each [C, H, W] on the CPU: uint8, or float32 if they are vectors.
     descriptors: of the frames, [n, D]. waiting: frames that came after the last step that learnt.
+    pairs: frames from the first of a pair to the second; 0 without pairs. Each of `frames` and
+    `waiting` is then [2 C, H, W], the earlier frame first. recent: the latest frames, from which
+    pairs are made; the first ones of an environment have the first of all before them.
     """
 
     capacity: int
     frames: tuple[Tensor, ...] = ()
     descriptors: Tensor | None = None
     waiting: tuple[Tensor, ...] = ()
+    pairs: int = 0
+    recent: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames) + len(self.waiting)
 
     def emptied(self) -> WorkingMemory:
         """Return a memory of the same capacity without a frame."""
-        return WorkingMemory(self.capacity)
+        return WorkingMemory(self.capacity, pairs=self.pairs)
 
     def waiting_for_step(self, images: Tensor) -> WorkingMemory:
         """Return the memory with images [B, C, H, W] in [0, 1] among those that wait."""
-        return replace(self, waiting=(*self.waiting, *_stored(images)))
+        new, recent = _stored(images), self.recent
+        if self.pairs:
+            known = (*recent, *new)
+            first = len(recent) - self.pairs  # row of what is so many frames before the first new
+            new = [torch.cat([known[max(0, first + k)], frame]) for k, frame in enumerate(new)]
+            recent = known[-self.pairs :]
+        return replace(self, waiting=(*self.waiting, *new), recent=recent)
 
     def merged(self, generator: torch.Generator) -> WorkingMemory:
         """Return the memory with the waiting frames in it, and what is redundant left out."""
-        new = descriptors(_images(self.waiting))
+        waiting = _images(self.waiting)
+        new = descriptors(waiting.chunk(2, dim=1)[1] if self.pairs else waiting)
         known = new if self.descriptors is None else torch.cat([self.descriptors, new])
         frames = (*self.frames, *self.waiting)
         excess = len(frames) - self.capacity
@@ -71,16 +86,20 @@ class WorkingMemory:
             keep = torch.ones(len(frames), dtype=torch.bool)
             keep[compared[redundant(known[compared], excess, generator)]] = False
             frames, known = tuple(compress(frames, keep.tolist())), known[keep]
-        return WorkingMemory(self.capacity, frames, known)
+        return replace(self, frames=frames, descriptors=known, waiting=())
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw `count` images [count, C, H, W], float32 in [0, 1]; none twice if there are enough.
 
-        They are on the generator's device.
+        They are on the generator's device. Pairs are in rows 2k and 2k + 1, so that an odd count is
+        one more.
         """
+        count = -(-count // 2) if self.pairs else count
         rows = _permutation(len(self.frames), generator).repeat(-(-count // len(self.frames)))
-        chosen = [self.frames[row] for row in rows[:count].tolist()]
-        return _images(tuple(chosen)).to(generator.device)
+        drawn = _images(tuple(self.frames[row] for row in rows[:count].tolist()))
+        if self.pairs:
+            drawn = torch.stack(drawn.chunk(2, dim=1), dim=1).flatten(0, 1)
+        return drawn.to(generator.device)
 
 
 def descriptors(images: Tensor) -> Tensor:

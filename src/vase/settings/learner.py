@@ -178,6 +178,11 @@ class MemorySettings(Section):
     frames_per_step: PositiveInt = Field(
         32, description="new frames after which a step learns from as many of the memory, at least"
     )
+    pairs: Annotated[int, Field(ge=0, le=4096)] = Field(
+        0,
+        description="learn pairs of frames, so many frames apart, that share the latents that have "
+        "not changed; 0: single frames",
+    )
 
 
 class MaskSettings(Section):
