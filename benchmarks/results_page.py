@@ -168,8 +168,8 @@ def disentangled(folder: Path) -> list[str]:
         f"{records[0]['steps']:,} steps in all; {minutes} minutes per seed on one CPU thread. "
         "*Then* is the end of a domain's own segment, *now* the end of the stream. The metrics use "
         "the posterior means of held-out images and the factors by their values; TC is the total "
-        "correlation of the latents in use; UDR is the agreement between the seeds' models. Mean and standard deviation over "
-        "seeds. [The metrics](docs/metrics.md).",
+        "correlation of the latents in use; UDR is the agreement between the seeds' models. Mean "
+        "and standard deviation over seeds. [The metrics](docs/metrics.md).",
         f"    vase bench disentangle --seeds {len(records)}",
         disentanglement.markdown(records, udr),
     ]
