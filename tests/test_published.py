@@ -222,7 +222,7 @@ def test_a_coordinate_is_in_one_latent_if_no_other_knows_it() -> None:
 
     def code(third: Any) -> Any:
         mean = np.stack([-((2 * x - 1) ** 3) + 0.01 * noise[:, 0], y, third], 1)
-        return SimpleNamespace(mean=mean, factors={"x": x, "y": y})
+        return SimpleNamespace(mean=mean, factors={"x": x, "y": y}, kl=np.ones(mean.shape[1]))
 
     for third, other in ((noise[:, 1], False), (np.round(2 * x) + 0.1 * noise[:, 1], True)):
         found = {name: one_latent.coordinate(code(third), code(third), name) for name in "xy"}
