@@ -1,7 +1,7 @@
 """Time to a useful model beside other packages: `make bench-peers`.
 
     python benchmarks/peers.py time [--minutes 6] [--out results/peers/time.json]
-    python benchmarks/peers.py disentangle [--minutes 30] [--seeds 3] [--out results/peers/dsprites]
+    python benchmarks/peers.py disentangle [--minutes 30] [--seed 0] [--out FILE]
 
 All learn in turn, chunk by chunk, from the same batches of one stream, in memory, on the same
 threads; only learning is timed. As often as `EVERY` says, each is asked for the means of the same
@@ -328,7 +328,7 @@ def peers(made: config.Config, shape: tuple[int, int, int], literature: bool) ->
 
 def run_time(asked: argparse.Namespace) -> None:
     """Seconds to targets of identity and position on moving Fashion-MNIST, and memory."""
-    made = config.load("quick", ["detection.rule=blocks"])
+    made = config.load("quick")
     train, test = (
         build.stream(made, build.DataOptions(), split).domains["moving-fashion"]
         for split in ("train", "test")
@@ -341,7 +341,7 @@ def run_time(asked: argparse.Namespace) -> None:
             "images_per_second": statistics.median(turn.rates),
             **{f"seconds to {target}": seconds_to(turn.found, *aim)
                for target, aim in TARGETS.items()},
-            "megabytes": None if asked.only else megabytes(name),
+            "megabytes": megabytes(name),
             "curve": turn.found,
         }
         for name, turn in turns.items()

@@ -1,7 +1,8 @@
 """Windows: a piece of an image, cut out or put in at a place that is computed, not indexed.
 
-A window of h rows around the centre c (0 is the middle of the image, -1 and 1 its first and last
-row), whose rows are s rows of the image apart, reads row j of H with the weight
+A window has h rows around the centre c: 0 is the middle of the image, -1 and 1 are its first and
+last row. The scale s is the distance between two rows of the window, in rows of the image. The
+window reads row j of the H rows of the image with the weight
 
     W_ij = max(0, 1 - |r + s i - j| / k) / k,   r = (1 + c) (H - 1) / 2 - s (h - 1) / 2,
 

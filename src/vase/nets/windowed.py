@@ -171,9 +171,9 @@ class ScaledWindowEncoder(WindowEncoder):
     """A `WindowEncoder` that also chooses how closely it looks.
 
     The log of the standard deviation of the place at which it looks, in half sides of the image, is
-    one more number that the posterior is computed from; and the rows of the window are exp(w (log
-    deviation - `SPREAD`) + b) rows of the image apart, so that a small object and a large one fill
-    it alike. w is 1 and b 0 to begin with.
+    one more number that the posterior is computed from. The scale of the window is exp(w (log
+    deviation - `SPREAD`) + b), so that a small object and a large one fill it alike. w is 1 and b
+    is 0 to begin with.
     """
 
     WHERE = 3
@@ -195,11 +195,11 @@ class ScaledWindowEncoder(WindowEncoder):
 
 
 class ScaledWindowDecoder(WindowDecoder):
-    """A `WindowDecoder` whose first three latents place the window, and do nothing else.
+    """A `WindowDecoder` in which three latents place the window and all others paint.
 
-    They say how far down it is, how far across, and how large: with e = w erf(z / sqrt 2), its
-    centre is (e_0, e_1), and its rows are exp(e_2) rows of the image apart. All other latents paint
-    what is in it, and the picture behind it, whatever its place and size. So position and size fall
+    The first three latents say how far down the window is, how far across, and how large. With
+    e = w erf(z / sqrt 2), its centre is (e_0, e_1) and its scale is exp(e_2). All other latents
+    paint what is in the window, and the picture behind it. So position and size fall
     into latents of their own (spatial transformers, Jaderberg et al. 2015, arXiv 1506.02025; with
     latents that only move and turn, Bepler et al. 2019, arXiv 1909.11663).
     """
