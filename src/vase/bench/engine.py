@@ -17,6 +17,7 @@ from threading import Thread
 from time import perf_counter
 from typing import Any, TypeVar
 
+from vase import malloc
 from vase.errors import ConfigError
 
 JobT = TypeVar("JobT")
@@ -34,7 +35,7 @@ def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
     """
     if address is None:
         spawn = get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_the_caller)
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker)
         try:
             yield pool
         finally:
@@ -44,8 +45,9 @@ def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
         yield client.get_executor()
 
 
-def _end_with_the_caller() -> None:
-    """End this worker if its caller is killed; otherwise it would run on for hours."""
+def _begin_worker() -> None:
+    """Train fast; and end if the caller is killed, since a worker would run on for hours."""
+    malloc.keep_freed_memory()
     caller = parent_process()
     if caller is not None:
         Thread(target=_watch, args=(caller.sentinel,), daemon=True).start()
