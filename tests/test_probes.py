@@ -1,6 +1,8 @@
 """Probes against truths known by hand: schedules, oracle codes, and a tiny run."""
 
 import json
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from vase import build, config
 from vase.domains.stream import Schedule
@@ -273,6 +276,20 @@ def test_a_frozen_readout_sees_what_a_refitted_one_does_not(mlp: Readout) -> Non
     assert again.position_mse is not None
     assert frozen.position_mse is not None
     assert frozen.position_mse > 10 * again.position_mse
+
+
+def test_readouts_that_are_fitted_side_by_side_are_the_same_and_leave_the_process_as_it_was(
+    mlp: Readout,
+) -> None:
+    def limits() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info()]
+
+    before, filters = limits(), list(warnings.filters)
+    train, held_out = blurred(3000, 1), blurred(1000, 2)
+    with ThreadPoolExecutor(2) as pool:  # the second ends later than the first
+        fits = [pool.submit(readout.fit_mlp, train), pool.submit(readout.fit_mlp, train)]
+    assert [fit.result().score(held_out) for fit in fits] == 2 * [mlp.score(held_out)]
+    assert (limits(), list(warnings.filters)) == (before, filters)
 
 
 def test_a_readout_of_some_latents_is_blind_to_the_others() -> None:

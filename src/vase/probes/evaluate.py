@@ -7,6 +7,7 @@ model and not by the sample, and a second evaluation writes the same file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -31,7 +32,7 @@ from vase.probes.detection import LogRecord, matched_index, score_detection
 from vase.probes.disentangled import disentanglement_scores, named_metrics
 from vase.probes.encode import Code, Model, encode, load_model
 from vase.probes.forgetting import summarise_forgetting
-from vase.probes.readout import Examples, Readout, chance_score, fit_linear, fit_mlp
+from vase.probes.readout import Examples, Readout, Score, chance_score, fit_linear, fit_mlp
 from vase.settings import ProbeSettings
 from vase.training.folder import RunFolder, read_events, read_metrics, rounded, write_json
 from vase.version import __version__
@@ -165,20 +166,40 @@ def _milestone(
     run: EvaluatedRun, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, DomainCodes]]:
     """Figures and codes of every domain seen so far. `frozen` gets a readout of the present one."""
-    codes, domains = {}, {}
+    codes, masks = {}, {}
     for name in domains_until(run.schedule, model.step):
         say(f"step {model.step:,} of {run.schedule.steps:,}: {name}")
         matched = matched_environment(run, model, name)
+        masks[name] = matched.mask
         codes[name] = encode_domain(
             model, run.train[name], run.test[name], matched, run.config.probes
         )
-        present = run.schedule.at(model.step - 1) == name
-        if present or name not in frozen:
-            frozen[name] = fit_frozen_readout(codes[name].train, matched.mask)
-        domains[name] = domain_scores(codes[name], frozen[name])
+    present = run.schedule.at(model.step - 1)
+    due = {name: masks[name] for name in codes if name == present or name not in frozen}
+    domains = _fitted(codes, due, frozen)
+    for name, scores in domains.items():
         if names := run.config.probes.metrics:
-            domains[name]["metrics"] = named_metrics(codes[name].test, names)
+            scores["metrics"] = named_metrics(codes[name].test, names)
     return {"step": model.step, "domains": domains}, codes
+
+
+def _fitted(
+    codes: Mapping[str, DomainCodes],
+    due: Mapping[str, NDArray[np.bool_]],
+    frozen: dict[str, Readout],
+) -> dict[str, dict[str, Any]]:
+    """The scores of domains at a milestone, their readouts fitted side by side.
+
+    due: the masks of domains that get a new readout in `frozen`.
+    """
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        made = {name: pool.submit(fit_frozen_readout, codes[name].train, due[name]) for name in due}
+        scored = {name: pool.submit(_refitted, pair) for name, pair in codes.items()}
+        frozen |= {name: fit.result() for name, fit in made.items()}
+        return {
+            name: _domain_scores(codes[name], scores.result(), frozen[name])
+            for name, scores in scored.items()
+        }
 
 
 def encode_domain(
@@ -213,12 +234,19 @@ def fit_frozen_readout(train: Code, mask: NDArray[np.bool_], axes: Axes = POSITI
 
 def domain_scores(codes: DomainCodes, frozen: Readout) -> dict[str, Any]:
     """One domain's figures at one milestone."""
+    return _domain_scores(codes, _refitted(codes), frozen)
+
+
+def _refitted(codes: DomainCodes) -> dict[str, Score]:
+    """The scores of readouts that are fitted here and now."""
     train, test = readout_examples(codes.train), readout_examples(codes.test)
-    scores = {
-        "linear": fit_linear(train).score(test),
-        "mlp": fit_mlp(train).score(test),
-        "frozen": frozen.score(test),
-    }
+    return {"linear": fit_linear(train).score(test), "mlp": fit_mlp(train).score(test)}
+
+
+def _domain_scores(
+    codes: DomainCodes, refitted: Mapping[str, Score], frozen: Readout
+) -> dict[str, Any]:
+    scores = {**refitted, "frozen": frozen.score(readout_examples(codes.test))}
     return {
         "identity": _scores_or_none({name: score.identity for name, score in scores.items()}),
         "position_mse": _scores_or_none(

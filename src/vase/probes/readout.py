@@ -10,9 +10,9 @@ latents later is no business of its own.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
     columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
-    with _fixed_iterations():
+    with _FIXED_ITERATIONS:
         return _fit(examples, columns, classifier, regressor, np.float32)
 
 
@@ -159,12 +159,30 @@ def _fit(
     return Readout(latents, codes, classifier, positions, regressor, precision)
 
 
-@contextmanager
-def _fixed_iterations() -> Iterator[None]:
+class _FixedIterations:
     """The number of iterations is part of the readout: reaching it is no reason to warn.
 
-    One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit).
+    One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit). Both
+    are of the whole process, and so they hold from the first fit to the end of the last one where
+    several threads fit at once.
     """
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
+
+    def __init__(self) -> None:
+        self._lock, self._fits, self._undo = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._fits:
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                self._undo.enter_context(threadpool_limits(1))
+            self._fits += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._fits -= 1
+            if not self._fits:
+                self._undo.close()
+
+
+_FIXED_ITERATIONS = _FixedIterations()
