@@ -108,19 +108,22 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     shift, scale_1, shift_1, scale_2, shift_2 = (
         line(what, of, "decoder.condition").reshape(3, 5, 1, 6).unbind(1)
     )
-    where = line(grid(8, 8), of, "decoder.place")
+    block = 4 if architecture is SCALED else 2  # the side of a cell of the picture behind
+    cells_in_row = 16 // block
+    where = line(grid(cells_in_row, cells_in_row), of, "decoder.place")
     cells = leaky(line(z, of, "decoder.latents")[:, None] + where + shift)
     cells = leaky((1 + scale_1) * line(cells, of, "decoder.first") + shift_1)
     cells = leaky((1 + scale_2) * line(cells, of, "decoder.second") + shift_2)
-    blocks = line(cells, of, "decoder.paint").transpose(1, 2).reshape(3, 8, 8, 8)
+    blocks = line(cells, of, "decoder.paint").transpose(1, 2)
+    blocks = blocks.reshape(3, 2 * block**2, cells_in_row, cells_in_row)
     close = line(leaky(line(what, of, "decoder.close.0")), of, "decoder.close.2")
     picture = window.put(close.reshape(3, 2, 8, 8), centre, (16, 16), scale)
-    found = folded(picture, 2) + blocks
+    found = folded(picture, block) + blocks
     logits = networks.decoder(latents, environment)
     whole = torch.zeros(3, 2, 16, 16)
     whole[:, :, 2:14, :15] = logits
-    kept = folded(torch.ones(1, 2, 16, 16) * (whole != 0), 2)
-    torch.testing.assert_close(folded(whole, 2), found * kept)
+    kept = folded(torch.ones(1, 2, 16, 16) * (whole != 0), block)
+    torch.testing.assert_close(folded(whole, block), found * kept)
     assert logits.shape == (3, 2, 12, 15)
     assert not of
 

@@ -28,36 +28,56 @@ def cut(
     scale: s of each image, [B]; 1 where it is None.
     """
     rows, columns = _both(centre, size, (images.shape[2], images.shape[3]), scale)
-    return rows @ images @ columns.transpose(2, 3)
+    seen = rows @ images @ columns.transpose(2, 3)
+    return seen if scale is None else _per_image(_norm(scale)) * seen
 
 
 def put(
     windows: Tensor, centre: Tensor, size: tuple[int, int], scale: Tensor | None = None
 ) -> Tensor:
     """Images [B, C, H, W] of `size` that are black but for windows [B, C, h, w] around centres."""
+    if scale is not None:
+        windows = _per_image(scale.square() * _norm(scale)) * windows
     rows, columns = _both(centre, (windows.shape[2], windows.shape[3]), size, scale)
-    images = rows.transpose(2, 3) @ windows @ columns
-    return images if scale is None else scale.square()[:, None, None, None] * images
+    return rows.transpose(2, 3) @ windows @ columns
 
 
 def _both(
     centre: Tensor, window: tuple[int, int], whole: tuple[int, int], scale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """W_y [B, 1, h, H] and W_x [B, 1, w, W]."""
+    """k^2 W_y, [B, 1, h, H], and k^2 W_x, [B, 1, w, W]."""
     rows, columns = (
-        weights(centre[:, axis], window[axis], whole[axis], scale)[:, None] for axis in (0, 1)
+        _triangles(centre[:, axis, None], window[axis], whole[axis], scale)[:, None]
+        for axis in (0, 1)
     )
     return rows, columns
 
 
-def weights(centre: Tensor, window: int, whole: int, scale: Tensor | None = None) -> Tensor:
-    """W_ij for centres [B] and scales [B], [B, window, whole]."""
+def _triangles(centre: Tensor, window: int, whole: int, scale: Tensor | None) -> Tensor:
+    """k^2 W_ij = max(0, k - |r + s i - j|) for centres [B, 1], [B, window, whole]."""
     i = torch.arange(window, device=centre.device, dtype=centre.dtype)
     j = torch.arange(whole, device=centre.device, dtype=centre.dtype)
     middle = (1 + centre) * (whole - 1) / 2
     if scale is None:
-        first = middle - (window - 1) / 2
-        return (1 - (first[:, None, None] + i[:, None] - j).abs()).clamp(min=0)
-    rows = middle[:, None] + scale[:, None] * (i - (window - 1) / 2)
-    wide = scale.clamp(min=1)[:, None, None]
-    return (1 - (rows[:, :, None] - j).abs() / wide).clamp(min=0) / wide
+        rows = middle - (window - 1) / 2 + i
+        return (1 - (rows[:, :, None] - j).abs()).clamp(min=0)
+    rows = middle + scale[:, None] * (i - (window - 1) / 2)
+    return (_wide(scale)[:, None, None] - (rows[:, :, None] - j).abs()).clamp(min=0)
+
+
+def _wide(scale: Tensor) -> Tensor:
+    """The k of each image, [B]."""
+    return scale.clamp(min=1)
+
+
+def _norm(scale: Tensor) -> Tensor:
+    """What `_triangles` of rows and of columns are divided by in all, as a factor: k^-4, [B].
+
+    Windows have fewer values than the weights, so that they are multiplied by it.
+    """
+    return _wide(scale).pow(-4)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """[B] as [B, 1, 1, 1]."""
+    return values[:, None, None, None]
