@@ -1,12 +1,12 @@
 """Is each coordinate in one latent, and in no other?
 
-    python benchmarks/one_latent.py runs/quick-* --domain moving-fashion
+    python benchmarks/one_latent.py runs/quick-* [--out results/one-latent/quick.json]
 
-Of each run's last model, on held-out images: the latent that knows most of x and of y, the R^2 of
-the best monotone function of it (isotonic regression, fitted on training images), and the largest
-mutual information that any other latent in use has with the coordinate, as a share of that
-latent's. A coordinate is in one latent where R^2 is `MONOTONE` or more, that share is `OTHERS` or
-less, and the other coordinate has another latent.
+Of each run's last model, on held-out images of every domain that moves: the latent that knows most
+of x and of y, the R^2 of the best monotone function of it (isotonic regression, fitted on training
+images), and the largest mutual information that any other latent in use has with the coordinate, as
+a share of that latent's. A coordinate is in one latent where R^2 is `MONOTONE` or more, that share
+is `OTHERS` or less, and the other coordinate has another latent.
 
 A latent that is not in use is left out: with a KL of 0.01 nats no sample of it tells more than 0.01
 nats of anything, though its mean, which varies by a hundredth of its deviation, may seem to.
@@ -26,6 +26,7 @@ from sklearn.isotonic import IsotonicRegression
 from vase import build, metrics
 from vase.bench import provenance
 from vase.lifelong.environments import USED
+from vase.probes.disentangled import varying_factors
 from vase.probes.encode import Code, encode
 from vase.probes.evaluate import POSITION, TEST_SEED, TRAIN_SEED, open_run
 from vase.probes.translation import load_last_model
@@ -68,31 +69,34 @@ def in_one_latent(found: Mapping[str, Mapping[str, Any]]) -> bool:
     )
 
 
-def measured(folder: RunFolder, domain: str) -> dict[str, Any]:
-    """The coordinates of a domain in a run."""
+def measured(folder: RunFolder) -> dict[str, Any]:
+    """The coordinates in every domain of a run in which there are any."""
     run = open_run(folder, build.DataOptions())
     model = load_last_model(run, folder)
-    train = encode(model.networks, run.train[domain], IMAGES, TRAIN_SEED)
-    test = encode(model.networks, run.test[domain], IMAGES, TEST_SEED)
-    found = {name: coordinate(train, test, name) for name in POSITION}
-    return {"seed": run.config.training.seed, **found, "in one latent": in_one_latent(found)}
+    domains = {}
+    for name in run.train:
+        train = encode(model.networks, run.train[name], IMAGES, TRAIN_SEED)
+        test = encode(model.networks, run.test[name], IMAGES, TEST_SEED)
+        if set(POSITION) <= set(varying_factors(test)):
+            domains[name] = {axis: coordinate(train, test, axis) for axis in POSITION}
+    apart = all(in_one_latent(found) for found in domains.values())
+    return {"seed": run.config.training.seed, "domains": domains, "in one latent": apart}
 
 
 def main() -> None:
-    """Measure runs, print a line for each, and write them if asked."""
+    """Measure runs, print a line for each domain, and write them if asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--domain", default="moving-fashion")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    found = {path.name: measured(RunFolder(path), chosen.domain) for path in chosen.runs}
+    found = {path.name: measured(RunFolder(path)) for path in chosen.runs}
     for name, each in found.items():
-        cells = "; ".join(
-            f"{axis}: z{each[axis]['latent']}, R2 {each[axis]['r2']:.3f}, others "
-            f"{each[axis]['others']:.2f}"
-            for axis in POSITION
-        )
-        print(f"{name}: {cells}; {'yes' if each['in one latent'] else 'no'}")
+        for domain, axes in each["domains"].items():
+            cells = "; ".join(
+                f"{axis}: z{at['latent']}, R2 {at['r2']:.3f}, others {at['others']:.2f}"
+                for axis, at in axes.items()
+            )
+            print(f"{name}, {domain}: {cells}; {'yes' if in_one_latent(axes) else 'no'}")
     print(f"{sum(each['in one latent'] for each in found.values())} of {len(found)}")
     if chosen.out:
         write_json(chosen.out, rounded({"code": provenance.code(), "runs": found}))

@@ -335,7 +335,8 @@ def run_time(asked: argparse.Namespace) -> None:
     )
     shape = train.shape
     turns = chosen(peers(made, shape, literature=False), asked.only)
-    contest(turns, chunks(train, 64, asked.seed), readouts(train, test), 60 * asked.minutes)
+    batches = chunks(train, made.stream.batch_size, asked.seed)
+    contest(turns, batches, readouts(train, test), 60 * asked.minutes)
     found = {
         name: {
             "images_per_second": statistics.median(turn.rates),
@@ -347,7 +348,8 @@ def run_time(asked: argparse.Namespace) -> None:
         for name, turn in turns.items()
     }  # fmt: skip
     write(asked.out, {"threads": asked.threads, "seed": asked.seed, "minutes": asked.minutes,
-                      "image": shape, "peers": found})  # fmt: skip
+                      "image": shape, "batch_size": made.stream.batch_size,
+                      "peers": found})  # fmt: skip
 
 
 def run_disentangle(asked: argparse.Namespace) -> None:
@@ -391,7 +393,7 @@ def run_memory(asked: argparse.Namespace) -> None:
     `resource` counts what the process that began this one had taken, too.
     """
     made = config.load("quick")
-    images = [torch.rand(64, 1, 64, 64) for _ in range(CHUNK)]
+    images = [torch.rand(made.stream.batch_size, 1, 64, 64) for _ in range(CHUNK)]
     peers(made, (1, 64, 64), literature=False)[asked.name].learn(images)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))

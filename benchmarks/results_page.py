@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import findings
 import findings_streams
+from one_latent import MONOTONE, OTHERS
 from preset_page import section, spread
 from step import BATCH
 
@@ -32,6 +34,7 @@ from vase.settings import DetectionSettings
 from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
+COORDINATE = ("latent", "R2", "others")  # columns
 FINDINGS = (
     *(findings.environments, findings.forgetting, findings.identity, findings.position),
     *(findings.parts, findings.meaning, findings.shared, findings_streams.explored),
@@ -55,6 +58,7 @@ def page(folder: Path) -> str:
             "\n".join(point for finding in FINDINGS for point in finding(folder)),
             *map(section, presets),
             *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
+            *one_latent(folder / "one-latent"),
             *disentangled(folder / "disentangle"),
             *(part for name in SHARED for part in shared(folder / name)),
             *(part for name in EXPLORED for part in explored(folder / name)),
@@ -287,6 +291,39 @@ def networks(folder: Path) -> list[str]:
         f"--seeds {seeds}",
         table(head, rows),
     ]
+
+
+def one_latent(folder: Path) -> list[str]:
+    """Return whether each coordinate is in one latent, if there are raw files of it."""
+    found = {path.stem: read_json(path)["runs"] for path in sorted(folder.glob("*.json"))}
+    if not found:
+        return []
+    rows = [
+        [name, run["seed"], domain, *(cell for axis in "xy" for cell in _coordinate(axes[axis]))]
+        for name, runs in found.items()
+        for run in runs.values()
+        for domain, axes in run["domains"].items()
+    ]
+    counts = "; ".join(
+        f"`{name}`: {sum(run['in one latent'] for run in runs.values())} of {len(runs)} seeds"
+        for name, runs in found.items()
+    )
+    head = ["", "seed", "domain", *(f"{axis}: {of}" for axis in "xy" for of in COORDINATE)]
+    return [
+        "## One coordinate, one latent",
+        "The latent that knows most of a coordinate, R2 of the best monotone function of it on "
+        "held-out images, and the most that any other latent in use knows of the coordinate, as a "
+        "share of what this one knows. A seed counts where R2 is at least "
+        f"{MONOTONE} and that share at most {OTHERS}, for both coordinates, in another latent "
+        f"each, in every domain that moves. {counts}. `quick-drawn` is without the hints of the "
+        "first weights (`benchmarks/first_weights.py`).",
+        "    python benchmarks/one_latent.py runs/results/quick-seed-*",
+        table(head, rows),
+    ]
+
+
+def _coordinate(found: Mapping[str, Any]) -> list[str]:
+    return [f"z{found['latent']}", f"{found['r2']:.3f}", f"{found['others']:.2f}"]
 
 
 def peers(folder: Path) -> list[str]:

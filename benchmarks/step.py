@@ -1,8 +1,9 @@
 """What a step costs. Guards: being lifelong costs at most 2.2 plain steps.
 
-    python benchmarks/step.py [--threads 2]
+    python benchmarks/step.py [--threads 2] [--preset quick]
 
-All figures are ratios within one run, since machines and their moods differ:
+The networks and the batch are those of the preset. All figures are ratios within one run, since
+machines and their moods differ:
 
 - lifelong / plain: one step with replay, detection and all, over one step of a plain VAE with the
   same networks and optimizer, written out by hand below.
@@ -32,13 +33,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from vase import build, config
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.likelihood import reconstruction
 from vase.settings import LearnerSettings
 
-BATCH = 64
+BATCH, DEFAULT = 64, Architecture()  # unless a preset says otherwise
 SEEN = 4096  # effective images, from which on an environment is kept and its axes stay
 ALLOWED = 2.2
 PROFILED = 10  # steps
@@ -69,14 +71,17 @@ def half() -> AbstractContextManager[object]:
 
 
 def learning(
-    images: torch.Tensor, precision: Precision = nullcontext, kind: type[Learner] = Learner
+    images: torch.Tensor,
+    precision: Precision = nullcontext,
+    kind: type[Learner] = Learner,
+    architecture: Architecture = DEFAULT,
 ) -> Learner:
     """A learner in its first environment that watches for changes, and finds none.
 
     Its detector has seen these images so often that it no longer learns what they are like.
     """
     learner = kind(
-        Architecture(), LearnerSettings(), seed=0, device=images.device, autocast=precision
+        architecture, LearnerSettings(), seed=0, device=images.device, autocast=precision
     )
     batches = images.split(BATCH)
     learner.observe(batches[0])
@@ -87,10 +92,13 @@ def learning(
 
 
 def lifelong(
-    images: torch.Tensor, precision: Precision = nullcontext, kind: type[Learner] = Learner
+    images: torch.Tensor,
+    precision: Precision = nullcontext,
+    kind: type[Learner] = Learner,
+    architecture: Architecture = DEFAULT,
 ) -> Learner:
     """A learner in its second environment that watches, and replays its first."""
-    learner = learning(images, precision, kind)
+    learner = learning(images, precision, kind, architecture)
     learner.take_snapshot()
     learner.environments = learner.environments.enter(
         replace(learner.environments.present, index=1)
@@ -128,11 +136,15 @@ def share_of_products(step: Callable[[], object]) -> float:
     return sum(times[name] for name in PRODUCTS & times.keys()) / sum(times.values())
 
 
-def measure(rounds: int) -> dict[str, float]:
+def measure(rounds: int, preset: str) -> dict[str, float]:
     """Time the steps in turn, `rounds` times, and the matrix product beside them."""
-    images = torch.rand(BATCH, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    replay, first, networks = lifelong(images), learning(images), Networks(Architecture())
-    halved = lifelong(images, half)
+    made, shape = config.load(preset), (1, 64, 64)
+    architecture = build.architecture(made, shape)
+    images = torch.rand(made.stream.batch_size, *shape, generator=torch.Generator().manual_seed(0))
+    replay = lifelong(images, architecture=architecture)
+    first = learning(images, architecture=architecture)
+    networks = Networks(architecture)
+    halved = lifelong(images, half, architecture=architecture)
     optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
     steps = {
         "plain": lambda: plain_step(networks, optimizer, images),
@@ -175,11 +187,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--preset", default="quick", help="of images of 64 x 64 in grey")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)  # as the learner does within a step
-    found = measure(arguments.rounds)
-    print(json.dumps({"threads": arguments.threads, "allowed": ALLOWED, **found}, indent=1))
+    found = measure(arguments.rounds, arguments.preset)
+    print(
+        json.dumps(
+            {"threads": arguments.threads, "preset": arguments.preset, "allowed": ALLOWED, **found},
+            indent=1,
+        )
+    )
     if found["lifelong_over_plain"] > ALLOWED:
         sys.exit(f"A lifelong step costs more than {ALLOWED} plain ones.")
 
