@@ -4,8 +4,8 @@
     python benchmarks/results.py page
 
 `train` trains each seed into runs/results/PRESET-seed-K, or goes on with it, and copies what counts
-into results/PRESET/seed-K. `page` writes RESULTS.md, and the table in README.md, from those files
-and nothing else.
+into results/PRESET/seed-K. `page` writes RESULTS.md, docs/findings.md and the table in README.md,
+from those files and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from readme_table import with_results
-from results_page import page
+from results_page import in_words, page
 
 from vase.report.run import wall_clock
 from vase.training.folder import RunFolder, write_json
@@ -101,8 +101,9 @@ def train_all(arguments: argparse.Namespace) -> None:
 
 
 def write_page(_: argparse.Namespace) -> None:
-    """Write RESULTS.md, and the table of results in README.md."""
-    (ROOT / "RESULTS.md").write_text(page(ROOT / "results") + "\n", encoding="utf-8")
+    """Write RESULTS.md, docs/findings.md, and the table of results in README.md."""
+    for name, written in (("RESULTS.md", page), ("docs/findings.md", in_words)):
+        (ROOT / name).write_text(written(ROOT / "results") + "\n", encoding="utf-8")
     readme = ROOT / "README.md"
     text = with_results(readme.read_text(encoding="utf-8"), ROOT / "results")
     readme.write_text(text, encoding="utf-8")

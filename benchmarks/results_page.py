@@ -1,7 +1,8 @@
-"""RESULTS.md, from the raw files in results/ only."""
+"""RESULTS.md and docs/findings.md, from the raw files in results/ only."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,33 +45,57 @@ FINDINGS = (
 
 
 def page(folder: Path) -> str:
-    """Return RESULTS.md."""
+    """Return RESULTS.md: what was measured, and the command that measures it again."""
     presets = [path for path in sorted(folder.iterdir()) if list(path.glob("seed-*/"))]
-    return "\n\n".join(
-        [
-            "# Results",
-            "Generated from the raw files in [results/](results) by "
-            "`python benchmarks/results.py page`; never edited by hand. Identity in percent and "
-            "percentage points; position as a share of the range of travel, its MSE in units of "
-            "1e-4. *The paper* is the condition *VASE (SDA)* of its table, disentangled; it states "
-            "neither its readout nor the unit of its MSE.",
-            "## What to take from it",
-            "\n".join(point for finding in FINDINGS for point in finding(folder)),
-            *map(section, presets),
-            *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
-            *one_latent(folder / "one-latent"),
-            *disentangled(folder / "disentangle"),
-            *(part for name in SHARED for part in shared(folder / name)),
-            *(part for name in EXPLORED for part in explored(folder / name)),
-            *networks(folder / "networks"),
-            *peers(folder / "peers"),
-            *gpu(folder / "gpu"),
-            *digits(folder / "split"),
-            *detection(folder / "detect"),
-            *consecutive(folder / "frames"),
-            *in_order(folder / "in_order"),
-        ]
-    )
+    parts = [
+        *map(section, presets),
+        *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
+        *one_latent(folder / "one-latent"),
+        *disentangled(folder / "disentangle"),
+        *(part for name in SHARED for part in shared(folder / name)),
+        *(part for name in EXPLORED for part in explored(folder / name)),
+        *networks(folder / "networks"),
+        *peers(folder / "peers"),
+        *gpu(folder / "gpu"),
+        *digits(folder / "split"),
+        *detection(folder / "detect"),
+        *consecutive(folder / "frames"),
+        *in_order(folder / "in_order"),
+    ]
+    text = "\n\n".join(parts)
+    return "\n\n".join([
+        "# Results",
+        "Generated from the raw files in [results/](results) by "
+        "`python benchmarks/results.py page`; never edited by hand. The same in words, and what is "
+        "not done: [what the results say](docs/findings.md). What did not work: the entries "
+        "marked (negative) of the [lab log](docs/lab-log.md).",
+        "Identity in percent and percentage points; position as a share of the range of travel, "
+        "its MSE in units of 1e-4. *The paper* is the condition *VASE (SDA)* of its table, "
+        "disentangled; it states neither its readout nor the unit of its MSE.",
+        "\n".join(contents(text)),
+        text,
+    ])  # fmt: skip
+
+
+def contents(text: str) -> list[str]:
+    """Return a list of links to the sections of a page."""
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    return [f"- [{title}](#{anchor(title)})" for title in titles]
+
+
+def anchor(title: str) -> str:
+    """Return what GitHub, and the site, name the place of a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def in_words(folder: Path) -> str:
+    """Return docs/findings.md: the tables of RESULTS.md in sentences."""
+    return "\n\n".join([
+        "# What the results say",
+        "Generated from the raw files by `python benchmarks/results.py page`, as the tables of "
+        "[RESULTS.md](../RESULTS.md) are, which these sentences quote.",
+        "\n".join(point for finding in FINDINGS for point in finding(folder)),
+    ])  # fmt: skip
 
 
 def consecutive(folder: Path) -> list[str]:

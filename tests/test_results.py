@@ -25,9 +25,14 @@ def results() -> ModuleType:
     return script("results_page")
 
 
-def test_the_page_is_generated_from_the_raw_files(results: ModuleType) -> None:
-    written = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    assert written == results.page(ROOT / "results") + "\n"
+@pytest.mark.parametrize(
+    ("name", "page"), [("RESULTS.md", "page"), ("docs/findings.md", "in_words")]
+)
+def test_the_pages_are_generated_from_the_raw_files(
+    results: ModuleType, name: str, page: str
+) -> None:
+    written = (ROOT / name).read_text(encoding="utf-8")
+    assert written == getattr(results, page)(ROOT / "results") + "\n"
 
 
 def test_the_table_of_the_readme_is_generated_from_the_raw_files() -> None:
