@@ -2,7 +2,7 @@
 
     python benchmarks/environments.py [--threads 2]
 
-Learners that know 2, 12 and 50 environments take the same step in turn, with detection and dreams
+Learners that know 2, 12 and 50 environments take the same step in turn, with detection and replay
 of all the others; the median of the paired ratios is printed, and the bytes that one environment
 more adds to a checkpoint. Step times of a long run, early against late, also hold the moods of the
 machine; these do not.

@@ -47,7 +47,7 @@ class Goals(gymnasium.Env[Any, np.int64]):
         self.canvas = CanvasEnv(ours.sprites, size=ours.size)
         self.learner, self.imagination = exploration.learner, exploration.imagination
         self.goal_mask, self.reach = goal_mask, reach
-        self.dreams = torch.Generator(self.learner.device).manual_seed(seed)
+        self.draws = torch.Generator(self.learner.device).manual_seed(seed)
         size = self.learner.shape.latents
         box = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         near = spaces.Box(-np.inf, np.inf, (int(goal_mask.sum()),), np.float32)
@@ -60,7 +60,7 @@ class Goals(gymnasium.Env[Any, np.int64]):
         super().reset(seed=seed)
         frame, _ = self.canvas.reset(seed=seed)
         home = self.learner.environments[self.imagination.source]
-        goal = imagine.sample_plausible(self.learner.average, home, 1, self.dreams)
+        goal = imagine.sample_plausible(self.learner.average, home, 1, self.draws)
         self.goal, self.step_ = goal[0, self.goal_mask], 0
         return self._seen(frame), {}
 

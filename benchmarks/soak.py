@@ -114,7 +114,7 @@ def told(folder: RunFolder, tenth: int) -> dict[str, Any]:
 def summary(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     """Memory at its most and time in the middle, in the first tenth of the stream and in the last.
 
-    The stream begins where nothing is dreamed of yet: the first visits are no part of the tenth.
+    The stream begins where nothing is replayed yet: the first visits are no part of the tenth.
     """
     count = len(blocks) // 10
     parts = {"tenth": blocks[1:count], "end": blocks[-count:]}

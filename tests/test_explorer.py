@@ -108,7 +108,7 @@ def test_what_is_seen_in_an_image(explored: ExplorerData) -> None:
     assert (found.deviation > 0).all()
 
 
-def test_dreams_stand_in_for_images_that_cannot_be_had(
+def test_generated_images_stand_in_for_images_that_cannot_be_had(
     folder: RunFolder, explored: ExplorerData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:

@@ -70,7 +70,7 @@ def test_the_files_say_what_the_model_says(model: VASE, folder: Path, count: int
         np.testing.assert_allclose(np.moveaxis(made, 1, -1), expected, atol=1e-5)
 
 
-def test_the_description_is_enough_to_dream(model: VASE, folder: Path) -> None:
+def test_the_description_is_enough_to_generate(model: VASE, folder: Path) -> None:
     told = json.loads((folder / "model.json").read_text())
     assert told["image"] == {"channels": 3, "height": 20, "width": 27}
     assert [known["mask"] for known in told["environments"]] == model.masks_.astype(int).tolist()

@@ -324,13 +324,15 @@ def test_traversal_figure_labels_its_rows_and_columns(networks: Networks) -> Non
     assert style.png(images.plot_traversal(none, [], "moving", "#0072B2"))
 
 
-def test_dreams_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
+def test_generated_images_are_repeatable_and_respect_the_mask(networks: Networks) -> None:
     everything = environment(0, masked=tuple(range(LATENTS)))
-    dreamt = decode.sample_dreams(networks, everything, 4, seed=0)
+    made = decode.generated_images(networks, everything, 4, seed=0)
     expected = decode.decode_latents(networks, torch.zeros(4, LATENTS), everything)
-    np.testing.assert_allclose(dreamt, expected, atol=1e-6)
-    again = decode.sample_dreams(networks, environment(1), 4, seed=3)
-    np.testing.assert_array_equal(again, decode.sample_dreams(networks, environment(1), 4, seed=3))
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+    again = decode.generated_images(networks, environment(1), 4, seed=3)
+    np.testing.assert_array_equal(
+        again, decode.generated_images(networks, environment(1), 4, seed=3)
+    )
 
 
 def test_unprobed_latents_are_measured_through_the_mask(networks: Networks) -> None:
@@ -410,8 +412,8 @@ def test_noisy_figure_is_made_small() -> None:
 
 
 def test_domains_with_like_names_get_files_of_their_own() -> None:
-    same = [pictures.ReportFigure("dreams-a", content, "") for content in (b"1", b"2")]
-    assert pictures.file_names(same) == {"dreams-a.png": b"1", "dreams-a-2.png": b"2"}
+    same = [pictures.ReportFigure("generated-a", content, "") for content in (b"1", b"2")]
+    assert pictures.file_names(same) == {"generated-a.png": b"1", "generated-a-2.png": b"2"}
 
 
 def test_stays_are_cut_at_the_last_step(probed: RunFolder) -> None:

@@ -95,7 +95,7 @@ class ImaginedGoalSelector:
         size = learner.architecture.latents
         self.learner, self.generator = learner, generator
         self.imagination = imagine.imagination(learner.environments)
-        self.dream_generator = torch.Generator(learner.device).manual_seed(
+        self.replay_generator = torch.Generator(learner.device).manual_seed(
             int(generator.integers(2**31))
         )
         self.controllable = np.zeros(size, dtype=bool)
@@ -147,7 +147,7 @@ class ImaginedGoalSelector:
         goal_mask = np.arange(len(success_rate)) == latent[:, None]
         source = self.learner.environments[self.imagination.source]
         plausible = imagine.sample_plausible(
-            self.learner.average, source, len(z), self.dream_generator
+            self.learner.average, source, len(z), self.replay_generator
         )
         goal = np.where(goal_mask, plausible, z)
         new = ~self.busy & (

@@ -77,6 +77,6 @@ def sample_plausible(
 ) -> Array:
     """Return latents [count, N] of replayed images of the source environment, encoded again."""
     past = PastEnvironments.of([source], "marginal", generator.device)
-    dreamed = generate(networks, past, count, generator)
-    seen: Array = dreamed.posterior.mean.double().cpu().numpy()
+    replayed = generate(networks, past, count, generator)
+    seen: Array = replayed.posterior.mean.double().cpu().numpy()
     return seen

@@ -60,7 +60,9 @@ def load_model(path: Path, names: Mapping[int, str]) -> ExplorerData:
         for each in environments
     )
     imagined = {
-        entry.name: decode.sample_dreams(run.networks, entry.environment, EXAMPLES, pictures.SEED)
+        entry.name: decode.generated_images(
+            run.networks, entry.environment, EXAMPLES, pictures.SEED
+        )
         for entry in places
     }
     return ExplorerData(run, places, imagined, real=False, weights={})

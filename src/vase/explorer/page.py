@@ -50,7 +50,7 @@ class Page:
         self.reader = reader
         self.index = explored.run.environments.current
         self.z: NDArray[np.float32] = run_data.sample_latents(explored, self.index, 0)
-        self.dreams = 0
+        self.draws = 0
 
     def build(self) -> None:
         """Lay out the page."""
@@ -88,7 +88,7 @@ class Page:
                         on_change=lambda event: self._go(event.value),
                     ).classes("w-full")
                     with ui.row().classes("gap-2"):
-                        ui.button("Dream", on_click=self._dream).props("outline no-caps")
+                        ui.button("Generate", on_click=self._generate).props("outline no-caps")
                         ui.button("All to 0", on_click=self._rest).props("flat no-caps")
                 self.sliders = ui.column().classes("gap-1 grow min-w-64")
         self._rows()
@@ -144,9 +144,9 @@ class Page:
         self._rows()
         self._paint()
 
-    def _dream(self) -> None:
-        self.dreams += 1
-        self._set(run_data.sample_latents(self.explored, self.index, self.dreams))
+    def _generate(self) -> None:
+        self.draws += 1
+        self._set(run_data.sample_latents(self.explored, self.index, self.draws))
 
     def _rest(self) -> None:
         self._set(np.zeros_like(self.z))

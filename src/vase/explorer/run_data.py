@@ -77,8 +77,8 @@ class ImageInference:
 class ExplorerData:
     """A run, its environments, and images of every domain.
 
-    examples: [K, C, H, W] by domain. real: whether they are held-out images, or dreams, where the
-    images cannot be had.
+    examples: [K, C, H, W] by domain. real: whether they are held-out images, or generated ones,
+    where the images cannot be had.
     """
 
     run: RunRecords
@@ -113,12 +113,12 @@ def load_explorer_data(folder: RunFolder, data: build.DataOptions) -> ExplorerDa
         test = build.stream(run.config, data, "test")
         seen = pictures.held_out_images(run, test, EXAMPLES)
         return ExplorerData(run, environments, seen, real=True, weights=weights)
-    except VaseError:  # its images are translations: what it dreams of is always here
-        dreamt = {
-            name: decode.sample_dreams(run.networks, place, EXAMPLES, pictures.SEED)
+    except VaseError:  # its images are translations: what it generates is always here
+        made = {
+            name: decode.generated_images(run.networks, place, EXAMPLES, pictures.SEED)
             for name, place in run.matched_environments.items()
         }
-        return ExplorerData(run, environments, dreamt, real=False, weights=weights)
+        return ExplorerData(run, environments, made, real=False, weights=weights)
 
 
 def latent_controls(explored: ExplorerData, index: int) -> list[LatentControl]:

@@ -37,7 +37,7 @@ def panels(*, wasserstein: bool) -> tuple[Panel, ...]:
             (("kl", "KL", SECOND_COLOUR), ("capacity", "capacity C", style.INK)),
         ),
         Panel(
-            "Drift of the networks since the snapshot, on dreams, nats per dream",
+            "Drift of the networks since the snapshot, on replayed images, nats per image",
             (
                 ("encoder_proximity", encoder, SECOND_COLOUR),
                 ("decoder_proximity", "decoder", style.INK),

@@ -1,4 +1,4 @@
-"""What the networks make of images and of latents: reconstructions, traversals, dreams.
+"""What the networks make of images and of latents: reconstructions, traversals, generated images.
 
 Everything runs on the averaged networks as they are at the end of the run, without gradients, and
 is seen through one environment: its mask and its row of the decoder's embedding.
@@ -91,7 +91,7 @@ def sweep_latent(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
     return copies
 
 
-def sample_dreams(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
+def generated_images(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
     """Images [count, C, H, W] drawn from the environment's remembered marginals."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, networks.architecture.latents, generator=generator)

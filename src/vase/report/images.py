@@ -1,4 +1,4 @@
-"""Figures that are grids of images: reconstructions, traversals, dreams, samples of the stream."""
+"""Figures that are grids of images: of the stream, reconstructed, traversed, generated."""
 
 from __future__ import annotations
 

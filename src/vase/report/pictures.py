@@ -33,7 +33,7 @@ from vase.report.run import Record, RunRecords, match_domains
 MAX_TRAVERSED_LATENTS = 10  # rows of a traversal
 TEST_IMAGES = 512  # per domain, on which latents are measured when there are no probes
 IMAGES_SHOWN, PER_ROW = 12, 6
-DREAMS_SHOWN = 24
+GENERATED_SHOWN = 24
 MAX_TARGETS = 5  # domains that one domain is translated to
 SEED = 20_240_101  # of the images that are shown, the same for every run
 
@@ -65,7 +65,7 @@ class ReportFigures:
     ambiguity: tuple[ReportFigure, ...]
     films: tuple[ReportFigure, ...]
     exploration: tuple[ReportFigure, ...]
-    dreams: tuple[ReportFigure, ...]
+    generated: tuple[ReportFigure, ...]
     readouts: ReportFigure | None
     calibration: ReportFigure | None
     curves: ReportFigure
@@ -81,7 +81,7 @@ class ReportFigures:
             *self.translations,
             *self.ambiguity,
             *self.exploration,
-            *self.dreams,
+            *self.generated,
             self.readouts,
             self.calibration,
             self.curves,
@@ -114,8 +114,8 @@ def draw_figures(
     say("Drawing the latents")
     matrix = _matrix_figure(record)
     traversals = _traversal_figures(run, seen, record)
-    say("Drawing reconstructions and dreams")
-    reconstructions, dreams = _reconstruction_figures(run, seen), _dream_figures(run)
+    say("Drawing reconstructions and generated images")
+    reconstructions, generated = _reconstruction_figures(run, seen), _generated_figures(run)
     say("Drawing readouts and curves")
     return ReportFigures(
         timeline=line,
@@ -127,7 +127,7 @@ def draw_figures(
         ambiguity=_ambiguity_figures(run, seen),
         films=_films(run),
         exploration=_exploration_figures(run),
-        dreams=dreams,
+        generated=generated,
         readouts=_readout_figure(run),
         calibration=_calibration_figure(run),
         curves=_curves_figure(run),
@@ -331,18 +331,18 @@ def plot_morphs(run: RunRecords, first: Floats, second: Floats, one: str, other:
     return translation.plot_image_rows(rows)
 
 
-def _dream_figures(run: RunRecords) -> tuple[ReportFigure, ...]:
+def _generated_figures(run: RunRecords) -> tuple[ReportFigure, ...]:
     colours = style.domain_colours(run.domains)
     found = []
     names = match_domains(run.segments, run.bands)
     for environment in run.environments:
         name = names.get(environment.index, "")
-        dreamt = decode.sample_dreams(run.networks, environment, DREAMS_SHOWN, SEED)
+        made = decode.generated_images(run.networks, environment, GENERATED_SHOWN, SEED)
         title = f"environment {environment.index}" + (f": {name}" if name else "")
         colour = colours.get(name, style.QUIET)
-        figure = images.plot_image_grid(images.in_rows(dreamt, PER_ROW), title, colour)
-        alt = f"{DREAMS_SHOWN} images dreamt of {title}."
-        found.append(_report_figure(f"dreams-{environment.index}", figure, alt))
+        figure = images.plot_image_grid(images.in_rows(made, PER_ROW), title, colour)
+        alt = f"{GENERATED_SHOWN} images generated for {title}."
+        found.append(_report_figure(f"generated-{environment.index}", figure, alt))
     return tuple(found)
 
 

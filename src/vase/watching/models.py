@@ -182,12 +182,12 @@ def statistics(model: VASE) -> tuple[float, float, float, float]:
 @torch.no_grad()
 def imagined(model: VASE, count: int = 4) -> dict[int, NDArray[np.uint8]]:
     """What the model imagines of each environment that it has learnt, uint8 [count, H, W, C]."""
-    from vase.report.decode import sample_dreams  # which loads what draws reports
+    from vase.report.decode import generated_images  # which loads what draws reports
 
     learner = model.learner_
     networks = frozen(learner.average).cpu()
     return {
         known.index: np.moveaxis((255 * images).astype(np.uint8), 1, -1)
         for known in learner.environments
-        for images in [sample_dreams(networks, known, count, seed=0)]
+        for images in [generated_images(networks, known, count, seed=0)]
     }
