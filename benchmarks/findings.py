@@ -1,7 +1,7 @@
 """What to take from the models: a bullet per finding, every figure from the raw files.
 
-A finding quotes the tables below it: it is computed by the same functions, and says the same. It is
-left out where there are no raw files of it.
+A finding quotes the tables of RESULTS.md: it is computed by the same functions, and says the same.
+It is left out where there are no raw files of it.
 """
 
 from __future__ import annotations

@@ -75,11 +75,11 @@ def measured(folder: RunFolder) -> dict[str, Any]:
     model = load_last_model(run, folder)
     domains = {}
     for name in run.train:
-        train = encode(model.networks, run.train[name], IMAGES, TRAIN_SEED)
         test = encode(model.networks, run.test[name], IMAGES, TEST_SEED)
         if set(POSITION) <= set(varying_factors(test)):
+            train = encode(model.networks, run.train[name], IMAGES, TRAIN_SEED)
             domains[name] = {axis: coordinate(train, test, axis) for axis in POSITION}
-    apart = all(in_one_latent(found) for found in domains.values())
+    apart = bool(domains) and all(in_one_latent(found) for found in domains.values())
     return {"seed": run.config.training.seed, "domains": domains, "in one latent": apart}
 
 

@@ -21,6 +21,7 @@ START, END = (
 
 
 NO_RIVALS = (ORACLE, *DUMMIES)
+CLIPS = "Real clips"
 DETECTION = (
     "detection of changes",
     "noticed",
@@ -89,20 +90,24 @@ def _independent(folder: Path) -> list[str]:
 
 def _consecutive(folder: Path) -> list[list[str]]:
     """Real clips, by ours and by the other detector whose segments are nearest to the true ones."""
-    records = [each for each in frame_page.read(folder) if each["scenario"].startswith("clips")]
-    most = max(len(record["detectors"]) for record in records)
-    clips = [record for record in records if len(record["detectors"]) == most]
+    clips = [each for each in frame_page.read(folder) if each.get("group") == CLIPS]
+    most = max(len(record["detectors"]) for record in clips)
+    clips = [record for record in clips if len(record["detectors"]) == most]  # by every detector
     ours = clips[0]["ours"][0]
     found = {name: frame_page.pooled(clips, name) for name in clips[0]["detectors"]}
     others = found.keys() - {ours, *NO_RIVALS}
     nearest = max(others, key=lambda name: (found[name]["covering"], name))
-    return [_clips("VASE", found[ours]), _clips(nearest, found[nearest])]
+    frames = f"frames of real clips, {clips[0]['batch_size']} at a time"
+    return [
+        _clips(f"VASE, {frames}, {seeds(len(clips))}", found[ours]),
+        _clips(f"the best other detector there ({nearest})", found[nearest]),
+    ]
 
 
-def _clips(name: str, scores: Mapping[str, float]) -> list[str]:
+def _clips(label: str, scores: Mapping[str, float]) -> list[str]:
     known = scores["returns_identified"]
     return [
-        f"{name}, consecutive frames of real clips",
+        label,
         f"{scores['switches'] - scores['missed']:.0f} of {scores['switches']:.0f}",
         f"{scores['false']:.0f}",
         "-" if math.isnan(known) else f"{known:.0%}",

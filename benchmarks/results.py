@@ -1,4 +1,4 @@
-"""The figures of RESULTS.md: trained, kept as raw files, and put into one generated page.
+"""The figures of RESULTS.md: trained, kept as raw files, and put into generated pages.
 
     python benchmarks/results.py train quick --seeds 0 1 2 3 4 [--jobs 2]
     python benchmarks/results.py page

@@ -36,6 +36,11 @@ from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
+DRAWN = (
+    "`quick-drawn` has the first domain alone, and none of the hints of the first weights: "
+    "`model.encoder=first_weights:DrawnScaledEncoder` and `model.decoder=first_weights:"
+    "DrawnScaledDecoder` of `benchmarks/first_weights.py`.",
+)
 FINDINGS = (
     *(findings.environments, findings.forgetting, findings.identity, findings.position),
     *(findings.parts, findings.meaning, findings.shared, findings_streams.explored),
@@ -340,9 +345,10 @@ def one_latent(folder: Path) -> list[str]:
         "held-out images, and the most that any other latent in use knows of the coordinate, as a "
         "share of what this one knows. A seed counts where R2 is at least "
         f"{MONOTONE} and that share at most {OTHERS}, for both coordinates, in another latent "
-        f"each, in every domain that moves. {counts}. `quick-drawn` is without the hints of the "
-        "first weights (`benchmarks/first_weights.py`).",
-        "    python benchmarks/one_latent.py runs/results/quick-seed-*",
+        f"each, in every domain that moves. {counts}.",
+        *DRAWN[: "quick-drawn" in found],
+        "    python benchmarks/one_latent.py runs/results/quick-seed-* "
+        "--out results/one-latent/quick.json",
         table(head, rows),
     ]
 
@@ -376,7 +382,8 @@ def peers(folder: Path) -> list[str]:
     return [
         "## Beside other packages: seconds to a useful model",
         f"Moving Fashion-MNIST, {width}x{height}, the same batches for all, in turn, "
-        f"{record['threads']} thread, seed {record['seed']}; only learning is timed, "
+        f"{record['batch_size']} images each, {record['threads']} thread, seed {record['seed']}; "
+        "only learning is timed, "
         f"{record['minutes']:.0f} minutes for each. Identity and position are read from the means "
         f"by an MLP, as everywhere. {versions}. What each is: `benchmarks/peers.py`.",
         "    make bench-peers",

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from vase import build, config
 from vase.domains.stream import Schedule
@@ -278,18 +278,45 @@ def test_a_frozen_readout_sees_what_a_refitted_one_does_not(mlp: Readout) -> Non
     assert frozen.position_mse > 10 * again.position_mse
 
 
-def test_readouts_that_are_fitted_side_by_side_are_the_same_and_leave_the_process_as_it_was(
-    mlp: Readout,
-) -> None:
-    def limits() -> list[int]:
-        return [library["num_threads"] for library in threadpool_info()]
+def test_the_conditions_of_fitting_last_from_the_first_entry_to_the_last_exit() -> None:
+    def state() -> tuple[int, list[Any]]:
+        threads = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+        return max(threads), list(warnings.filters)
 
-    before, filters = limits(), list(warnings.filters)
-    train, held_out = blurred(3000, 1), blurred(1000, 2)
-    with ThreadPoolExecutor(2) as pool:  # the second ends later than the first
-        fits = [pool.submit(readout.fit_mlp, train), pool.submit(readout.fit_mlp, train)]
-    assert [fit.result().score(held_out) for fit in fits] == 2 * [mlp.score(held_out)]
-    assert (limits(), list(warnings.filters)) == (before, filters)
+    with threadpool_limits(2, "blas"):
+        before = state()
+        with readout.FITTING:
+            with readout.FITTING:
+                inside = state()
+            assert state() == inside  # the first exit is not the last
+            assert inside[0] == 1
+            assert inside[1][0][2] is ConvergenceWarning
+        assert state() == before
+        assert before[0] == 2
+
+
+def test_readouts_that_are_fitted_side_by_side_are_the_same(
+    mlp: Readout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def code(seed: int) -> Code:
+        examples = blurred(3000, seed)
+        assert examples.position is not None
+        spread = np.full_like(examples.code, -4.0)
+        factors = dict(zip("xy", examples.position.T, strict=True))
+        nothing = np.zeros(1, np.float32)
+        return Code(examples.code, spread, examples.identity, factors, nothing, nothing)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    pairs = {name: evaluate.DomainCodes(code(1), code(2)) for name in ("a", "b")}
+    every = np.ones(code(1).mean.shape[1], dtype=bool)
+    frozen: dict[str, Readout] = {}
+    found = evaluate._scores_side_by_side(pairs, dict.fromkeys(pairs, every), frozen)
+    expected = mlp.score(blurred(3000, 2))
+    for name in pairs:
+        for kind in ("mlp", "frozen"):
+            assert found[name]["identity"][kind] == expected.identity
+            assert found[name]["position_mse"][kind] == pytest.approx(expected.position_mse)
+    assert set(frozen) == set(pairs)
 
 
 def test_a_readout_of_some_latents_is_blind_to_the_others() -> None:

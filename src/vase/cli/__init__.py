@@ -6,7 +6,6 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 
-from vase import malloc
 from vase.cli import threads
 from vase.errors import VaseError
 
@@ -21,7 +20,6 @@ def main() -> None:
     from vase.cli.app import app
 
     threads.prepare(begun)  # before PyTorch is loaded
-    malloc.keep_freed_memory()
 
     here = str(Path.cwd())
     if here not in sys.path:  # last, so that nothing there hides a module that is installed

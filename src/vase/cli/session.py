@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vase import build, config, consent, integrity
+from vase import build, config, consent, integrity, malloc
 from vase.cli.progress import watch
 from vase.cli.signals import stop_request
 from vase.config import Config
@@ -319,6 +319,7 @@ def _go_on(
 ) -> None:
     """Train to the end of the stream; a signal ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
+    malloc.keep_freed_memory()
     on.launch()
     console.print(f"Training on {_computers(learner.device, on.count)}.")
     run_recorder = build.recorder(settings, folder, learner, stream)

@@ -77,7 +77,7 @@ class Architecture(ModelSettings):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of the folded image: the cells on which the decoder broadcasts."""
+        """Height and width of the folded image, in blocks."""
         return self.padded[0] // self.space_to_depth, self.padded[1] // self.space_to_depth
 
     @property
@@ -98,7 +98,7 @@ class Architecture(ModelSettings):
 
 
 def space_to_depth_for(height: int, width: int) -> int:
-    """Return the largest block that leaves the decoder a grid of 16 x 16 cells or more, else 1."""
+    """Return the largest block of which an image has 16 x 16 or more, else 1."""
     return next((block for block in SPACE_TO_DEPTH if min(height, width) >= 16 * block), 1)
 
 

@@ -27,9 +27,9 @@ def cut(
 
     scale: s of each image, [B]; 1 where it is None.
     """
-    rows, columns = _both(centre, size, (images.shape[2], images.shape[3]), scale)
+    rows, columns = _row_and_column_weights(centre, size, (images.shape[2], images.shape[3]), scale)
     seen = rows @ images @ columns.transpose(2, 3)
-    return seen if scale is None else _per_image(_norm(scale)) * seen
+    return seen if scale is None else _per_image(_inverse_k4(scale)) * seen
 
 
 def put(
@@ -37,12 +37,14 @@ def put(
 ) -> Tensor:
     """Images [B, C, H, W] of `size` that are black but for windows [B, C, h, w] around centres."""
     if scale is not None:
-        windows = _per_image(scale.square() * _norm(scale)) * windows
-    rows, columns = _both(centre, (windows.shape[2], windows.shape[3]), size, scale)
+        windows = _per_image(scale.square() * _inverse_k4(scale)) * windows
+    rows, columns = _row_and_column_weights(
+        centre, (windows.shape[2], windows.shape[3]), size, scale
+    )
     return rows.transpose(2, 3) @ windows @ columns
 
 
-def _both(
+def _row_and_column_weights(
     centre: Tensor, window: tuple[int, int], whole: tuple[int, int], scale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """k^2 W_y, [B, 1, h, H], and k^2 W_x, [B, 1, w, W]."""
@@ -70,8 +72,8 @@ def _wide(scale: Tensor) -> Tensor:
     return scale.clamp(min=1)
 
 
-def _norm(scale: Tensor) -> Tensor:
-    """What `_triangles` of rows and of columns are divided by in all, as a factor: k^-4, [B].
+def _inverse_k4(scale: Tensor) -> Tensor:
+    """k^-4, [B]: what makes of a product with two `_triangles` one with W_y and W_x.
 
     Windows have fewer values than the weights, so that they are multiplied by it.
     """

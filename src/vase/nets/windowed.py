@@ -77,7 +77,7 @@ class WindowEncoder(nn.Module):
         self.posterior = nn.Linear(self.features, 2 * architecture.latents)
 
     def forward(self, images: Tensor) -> Posterior:
-        images = padded(images, self.margins)
+        images = with_margins(images, self.margins)
         features = self.first(images)
         seen = self.whole(features)
         where, closer = self.look(images, self.attraction(features))
@@ -102,8 +102,8 @@ class WindowDecoder(nn.Module):
     """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
 
     A sum of two pictures. One is a spatial broadcast decoder (Watters et al. 2019, arXiv
-    1901.07017): every cell of a grid gets the latents and its own coordinates, and paints one block
-    of pixels, so that "where" is a shift of coordinates and falls into latents of its own. What is
+    1901.07017): every cell of a grid gets the latents and its own coordinates, and paints its own
+    pixels, so that "where" is a shift of coordinates and falls into latents of its own. What is
     painted is conditioned layer by layer, by a scale and a shift (FiLM, Perez et al. 2018, arXiv
     1709.07871) computed from the latents and the environment. The other is a window of half the
     sides, painted whole and put where the latents say, W erf(z / sqrt 2): each latent moves it on a
@@ -157,7 +157,7 @@ class WindowDecoder(nn.Module):
         what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
         closer = window.put(self.close(what), centre, self.size, scale)
         logits = self._everywhere(z, what) + closer
-        return padded(logits, self.inwards).float()
+        return with_margins(logits, self.inwards).float()
 
     def _everywhere(self, z: Tensor, what: Tensor) -> Tensor:
         """The broadcast picture [B, C, H, W]."""
@@ -243,7 +243,7 @@ def modulated(cells: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Te
     return torch.addcmul(shift, 1 + scale, cells @ weight.t())
 
 
-def padded(images: Tensor, margins: tuple[int, ...]) -> Tensor:
+def with_margins(images: Tensor, margins: tuple[int, ...]) -> Tensor:
     """Images with zeros around them, or cut where margins are negative; not copied for nothing."""
     return pad(images, margins) if any(margins) else images
 

@@ -32,7 +32,15 @@ from vase.probes.detection import LogRecord, matched_index, score_detection
 from vase.probes.disentangled import disentanglement_scores, named_metrics
 from vase.probes.encode import Code, Model, encode, load_model
 from vase.probes.forgetting import summarise_forgetting
-from vase.probes.readout import Examples, Readout, Score, chance_score, fit_linear, fit_mlp
+from vase.probes.readout import (
+    FITTING,
+    Examples,
+    Readout,
+    Score,
+    chance_score,
+    fit_linear,
+    fit_mlp,
+)
 from vase.settings import ProbeSettings
 from vase.training.folder import RunFolder, read_events, read_metrics, rounded, write_json
 from vase.version import __version__
@@ -176,14 +184,14 @@ def _milestone(
         )
     present = run.schedule.at(model.step - 1)
     due = {name: masks[name] for name in codes if name == present or name not in frozen}
-    domains = _fitted(codes, due, frozen)
+    domains = _scores_side_by_side(codes, due, frozen)
     for name, scores in domains.items():
         if names := run.config.probes.metrics:
             scores["metrics"] = named_metrics(codes[name].test, names)
     return {"step": model.step, "domains": domains}, codes
 
 
-def _fitted(
+def _scores_side_by_side(
     codes: Mapping[str, DomainCodes],
     due: Mapping[str, NDArray[np.bool_]],
     frozen: dict[str, Readout],
@@ -192,14 +200,17 @@ def _fitted(
 
     due: the masks of domains that get a new readout in `frozen`.
     """
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with FITTING, ThreadPoolExecutor(torch.get_num_threads()) as pool:
         made = {name: pool.submit(fit_frozen_readout, codes[name].train, due[name]) for name in due}
-        scored = {name: pool.submit(_refitted, pair) for name, pair in codes.items()}
-        frozen |= {name: fit.result() for name, fit in made.items()}
-        return {
-            name: _domain_scores(codes[name], scores.result(), frozen[name])
-            for name, scores in scored.items()
-        }
+        scored = {name: pool.submit(_fresh_scores, pair) for name, pair in codes.items()}
+        try:
+            frozen |= {name: fit.result() for name, fit in made.items()}
+            return {
+                name: _figures(codes[name], scores.result(), frozen[name])
+                for name, scores in scored.items()
+            }
+        finally:
+            pool.shutdown(cancel_futures=True)  # what a failure or Ctrl-C leaves waiting
 
 
 def encode_domain(
@@ -234,19 +245,18 @@ def fit_frozen_readout(train: Code, mask: NDArray[np.bool_], axes: Axes = POSITI
 
 def domain_scores(codes: DomainCodes, frozen: Readout) -> dict[str, Any]:
     """One domain's figures at one milestone."""
-    return _domain_scores(codes, _refitted(codes), frozen)
+    return _figures(codes, _fresh_scores(codes), frozen)
 
 
-def _refitted(codes: DomainCodes) -> dict[str, Score]:
+def _fresh_scores(codes: DomainCodes) -> dict[str, Score]:
     """The scores of readouts that are fitted here and now."""
     train, test = readout_examples(codes.train), readout_examples(codes.test)
     return {"linear": fit_linear(train).score(test), "mlp": fit_mlp(train).score(test)}
 
 
-def _domain_scores(
-    codes: DomainCodes, refitted: Mapping[str, Score], frozen: Readout
-) -> dict[str, Any]:
-    scores = {**refitted, "frozen": frozen.score(readout_examples(codes.test))}
+def _figures(codes: DomainCodes, fresh: Mapping[str, Score], frozen: Readout) -> dict[str, Any]:
+    """All that is measured of a domain, with the scores of readouts that were just fitted."""
+    scores = {**fresh, "frozen": frozen.score(readout_examples(codes.test))}
     return {
         "identity": _scores_or_none({name: score.identity for name, score in scores.items()}),
         "position_mse": _scores_or_none(

@@ -125,7 +125,7 @@ def fit_mlp(examples: Examples, latents: NDArray[np.intp] | None = None) -> Read
     columns = np.arange(examples.code.shape[1]) if latents is None else latents
     classifier = MLPClassifier(alpha=10.0, max_iter=100, **_MLP)
     regressor = MLPRegressor(alpha=3.0, max_iter=150, **_MLP)
-    with _FIXED_ITERATIONS:
+    with FITTING:
         return _fit(examples, columns, classifier, regressor, np.float32)
 
 
@@ -159,12 +159,12 @@ def _fit(
     return Readout(latents, codes, classifier, positions, regressor, precision)
 
 
-class _FixedIterations:
+class _FittingConditions:
     """The number of iterations is part of the readout: reaching it is no reason to warn.
 
-    One thread: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a fit). Both
-    are of the whole process, and so they hold from the first fit to the end of the last one where
-    several threads fit at once.
+    One thread of BLAS: two take 2.4 times as long over matrices this small (6.3 against 2.6 s a
+    fit). Both are of the whole process: they hold from the first entry to the last exit, and who
+    fits in several threads enters before they begin.
     """
 
     def __init__(self) -> None:
@@ -185,4 +185,4 @@ class _FixedIterations:
                 self._undo.close()
 
 
-_FIXED_ITERATIONS = _FixedIterations()
+FITTING = _FittingConditions()
