@@ -37,9 +37,11 @@ from vase.training.folder import read_json
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
 DRAWN = (
-    "`quick-drawn` has the first domain alone, and none of the hints of the first weights: "
-    "`model.encoder=first_weights:DrawnScaledEncoder` and `model.decoder=first_weights:"
-    "DrawnScaledDecoder` of `benchmarks/first_weights.py`.",
+    "`quick-drawn` has the first domain alone, and none of the hints of the first weights "
+    "(`benchmarks/first_weights.py`):",
+    "    PYTHONPATH=benchmarks vase train quick 'stream.schedule=[[\"moving-fashion\", 6000]]' "
+    "model.encoder=first_weights:DrawnScaledEncoder model.decoder=first_weights:DrawnScaledDecoder "
+    "training.seed=0 --out runs/quick-drawn-seed-0",
 )
 FINDINGS = (
     *(findings.environments, findings.forgetting, findings.identity, findings.position),
