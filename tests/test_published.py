@@ -111,14 +111,25 @@ def test_what_masks_are_worth_is_the_difference_at_each_share_of_replay(page: An
     assert page.share_of(off) == 0
 
 
-def test_drawn_first_weights_hint_at_nothing_and_change_nothing_else() -> None:
+@pytest.mark.parametrize(
+    ("networks", "prefix"), [("window", "Drawn"), ("scaled-window", "DrawnScaled")]
+)
+def test_drawn_first_weights_hint_at_nothing_and_change_nothing_else(
+    networks: str, prefix: str
+) -> None:
     drawn = script("first_weights")
-    shape = Architecture(height=16, width=16, latents=3, hidden=8)
+    shape = Architecture(
+        height=16, width=16, latents=5, hidden=8, encoder=networks, decoder=networks
+    )
     plain = Networks(shape)
-    encoder, decoder = drawn.DrawnEncoder(shape), drawn.DrawnDecoder(shape)
+    encoder, decoder = (getattr(drawn, prefix + part)(shape) for part in ("Encoder", "Decoder"))
     assert (plain.encoder.interest.weight == 1).all()
     assert encoder.interest.weight.std() > 0
-    assert decoder.centre.weight.abs().min() > 0  # as drawn; by default but two are zero
+    if networks == "window":
+        assert decoder.centre.weight.abs().min() > 0  # as drawn; by default but two are zero
+    else:
+        assert len(set(decoder.reach.tolist())) == 3  # by default the first two are alike
+        assert encoder.scale.weight != plain.encoder.scale.weight
     for ours, theirs in ((plain.encoder, encoder), (plain.decoder, decoder)):
         assert {n: w.shape for n, w in ours.named_parameters()} == {
             n: w.shape for n, w in theirs.named_parameters()
