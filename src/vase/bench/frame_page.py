@@ -121,8 +121,7 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 def detector_table(records: Sequence[Record]) -> str:
     """Return one row per detector over the streams of a group that every detector watched."""
-    most = max(len(record["detectors"]) for record in records)
-    common = [record for record in records if len(record["detectors"]) == most]
+    common = watched_by_all(records)
     best = max(pooled(common, name)["covering"] for name in DUMMIES)
     rows = []
     for name in detector_names(common):
@@ -143,6 +142,12 @@ def detector_table(records: Sequence[Record]) -> str:
             cell(float(np.median(rates)), "{:,.0f}") if rates else "–",
         ])  # fmt: skip
     return table(HEAD, rows)
+
+
+def watched_by_all(records: Sequence[Record]) -> list[Record]:
+    """Return the records of the streams that every detector watched."""
+    most = max(len(record["detectors"]) for record in records)
+    return [record for record in records if len(record["detectors"]) == most]
 
 
 def stream_table(records: Sequence[Record], rule: str) -> str:
