@@ -297,7 +297,7 @@ def test_images_that_are_no_numbers_reach_neither_weights_nor_record(bad: float)
     (tensors, record), (expected, told) = state(subject), state(control)
     assert record == told
     assert all(torch.equal(value, expected[name]) for name, value in tensors.items())
-    with pytest.raises(VaseError, match="step 0 was skipped"):
+    with pytest.raises(VaseError, match="first batch was skipped"):
         learner().observe(spoilt)
 
 

@@ -38,6 +38,23 @@ def spread_of_logits(forward: ForwardPass) -> Tensor:
     return forward.logits.flatten(1).std(1)
 
 
+def drift(forward: ForwardPass) -> Tensor:
+    """A term of replayed images, [R]."""
+    return forward.replay_posterior.mean.square().mean(1)
+
+
+def whole_batch(forward: ForwardPass) -> Tensor:
+    return forward.posterior.mean.abs().sum()
+
+
+def of_latents(forward: ForwardPass) -> Tensor:
+    return forward.posterior.mean.abs()
+
+
+def a_number(_: ForwardPass) -> float:
+    return 1.0
+
+
 NOT_A_TERM = 3
 
 
@@ -264,6 +281,31 @@ def test_a_term_is_found_by_its_name_or_refused_in_a_sentence() -> None:
         loss_term(f"{__name__}:NOT_A_TERM")
     with pytest.raises(ConfigError, match="no loss term called 'spread'"):
         loss_term("spread")
+
+
+def test_a_term_has_one_number_per_image_or_is_refused() -> None:
+    """A scalar would be charged as if it were a mean, and [B, N] divided by N."""
+    networks, batch = given("generated")
+    forward = forward_pass(networks, batch, StepContext(HERE, MASK, KNOWN, CAPACITY))
+    for name, words in (
+        ("whole_batch", r"'.*:whole_batch' returns a tensor of shape \[\]\. .* \[3\] .* \[4\] of"),
+        ("of_latents", r"shape \[3, 3\]"),
+        ("a_number", "returns float"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            loss_terms(forward, settings("generated", terms={f"{__name__}:{name}": 1.0}))
+
+
+def test_a_term_of_replayed_images_counts_nothing_while_there_are_none() -> None:
+    own = {f"{__name__}:drift": 2.0}
+    for past, count in (("none", 0), ("generated", REPLAYED)):
+        networks, batch = given(past)
+        forward = forward_pass(networks, batch, StepContext(HERE, MASK, KNOWN, CAPACITY))
+        terms = loss_terms(forward, settings(past, terms=own))
+        (name,) = own
+        assert terms[name].shape == (count,)
+        expected = forward.replay_posterior.mean.square().sum() / max(1, 3 * count)
+        torch.testing.assert_close(3 * mean_terms(terms)[name], 3 * expected)
 
 
 def test_the_total_correlation_is_charged_by_its_name_on_what_is_decoded() -> None:

@@ -281,6 +281,14 @@ def test_curve_averages_and_keeps_gaps() -> None:
     np.testing.assert_allclose(values, [0.5, 2.5, np.nan])
 
 
+def test_a_loss_term_of_ones_own_is_a_curve_below_zero_too() -> None:
+    metrics = [metric(step, 0, kl=1.0, **{"my:term": -2.0 - step}) for step in range(4)]
+    figure = curves.plot_curves(metrics, SEGMENTS, 4, terms=["my:term"])
+    own = next(axes for axes in figure.axes if "my:term" in axes.get_title("left"))
+    assert list(own.lines[0].get_ydata()) == [-2, -3, -4, -5]
+    assert own.get_ylim()[0] < -5
+
+
 # --- what the networks make of images ---------------------------------------------------------
 
 

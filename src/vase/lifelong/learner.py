@@ -81,7 +81,7 @@ class Learner(LearnerState):
             if present is not None:
                 result = self.update(present)  # replay, loss, update
                 if not result.finite:
-                    raise NotFiniteError("its loss or gradient is not finite")
+                    raise NotFiniteError(result.not_finite)
                 self.update_average()
                 self._record(result, images)
                 moments = result.moments
@@ -230,10 +230,11 @@ class Learner(LearnerState):
         `transaction` calls it.
         """
         if self.skipped + 1 >= MAX_SKIPPED or not self.environments:
+            which = f"batch of step {self.step} was skipped ({self.skipped + 1} in a row)"
             raise VaseError(
-                f"The batch of step {self.step} was skipped ({self.skipped + 1} in a row): {why}. "
-                "No weight was changed. Look at the images around this step, or lower "
-                "training.learning_rate."
+                f"The {which if self.environments else 'first batch was skipped'}: {why}. No "
+                "weight was changed. Look at the images around this step and at loss terms of "
+                "your own, or lower training.learning_rate."
             )
         self.skipped, self.step = self.skipped + 1, self.step + 1
         environment, capacity = self.environments.current, self.environments.present.capacity.nats

@@ -12,7 +12,8 @@ Primes are of the frozen snapshot: L_past distils it on replayed images. w_s is
 `objective.classifier_weight`, w_e and w_d are `replay.encoder_weight` and `replay.decoder_weight`,
 w_k are the weights in `objective.terms`. Every term is in nats per image (the Wasserstein distance
 is in squared latent units) and stays unreduced until `mean_terms`. A term of your own is a function
-from a `ForwardPass` to a tensor [B], named in `objective.terms`: see docs/extend/loss.md.
+from a `ForwardPass` to a tensor [B], or [R] of replayed images, named in `objective.terms`: see
+docs/extend/loss.md.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 
 from vase import registry
+from vase.errors import ConfigError
 from vase.lifelong.replay import LabelledBatch, PastEnvironments, ReplayBatch
 from vase.nets import Networks
 from vase.objective import gaussian, pairs
@@ -150,7 +152,20 @@ def loss_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, Ten
     }
     for name in settings.objective.terms:
         terms[name] = loss_term(name)(forward)
+        refuse_misshapen(name, terms[name], len(forward.logits), len(forward.replay_logits))
     return terms
+
+
+def refuse_misshapen(name: str, values: object, present: int, replayed: int) -> None:
+    """Raise a `ConfigError` unless a term of one's own has one number per image."""
+    given = f"a tensor of shape {list(values.shape)}" if isinstance(values, Tensor) else None
+    if given and tuple(values.shape) in {(present,), (replayed,)}:  # type: ignore[attr-defined]
+        return
+    raise ConfigError(
+        f"The loss term '{name}' returns {given or type(values).__name__}. It has to be a tensor "
+        f"with one number per image: [{present}] of the present ones, or [{replayed}] of the "
+        "replayed ones."
+    )
 
 
 def _replay_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, Tensor]:
@@ -172,11 +187,11 @@ def _replay_terms(forward: ForwardPass, settings: LearnerSettings) -> dict[str, 
 
 
 def mean_terms(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the mean of each term over its images, [], in nats per image."""
+    """Return the mean of each term over its images, [], in nats per image; of no images 0."""
     leading = ("reconstruction", "kl", "classifier")
     names = [*leading, *(name for name in terms if name not in leading)]
     rates = {**terms, "kl": terms["kl"].sum(1)}
-    return {name: rates[name].mean() for name in names}
+    return {name: rates[name].mean() if len(rates[name]) else rates[name].sum() for name in names}
 
 
 def total_loss(

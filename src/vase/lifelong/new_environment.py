@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from vase.nets import Networks
 from vase.objective.atypicality import atypicality, out_of_distribution, typical
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
-from vase.records import Decision
+from vase.records import Decision, DecisionKind
 from vase.settings import LearnerSettings
 
 
@@ -77,6 +78,17 @@ def raise_if_skipped_or_invalid(
     decision: Decision, environments: Environments, detector: object, step: int
 ) -> None:
     """Raise `NotFiniteError` for "skipped", `VaseError` for what cannot be carried out."""
+    name = type(detector).__name__
+    if not isinstance(decision, Decision):
+        raise VaseError(
+            f"The change detector {name} returned {type(decision).__name__} at step {step}: its "
+            "`update` has to return a `vase.records.Decision`."
+        )
+    if decision.kind not in get_args(DecisionKind):
+        raise VaseError(
+            f"The change detector {name} decided '{decision.kind}' at step {step}, which is no "
+            f"decision. There are: {', '.join(get_args(DecisionKind))}."
+        )
     if decision.kind == "skipped":
         raise NotFiniteError(decision.reason)
     where, count, current = decision.environment, len(environments), environments.current
@@ -89,10 +101,10 @@ def raise_if_skipped_or_invalid(
     if fits and (newest or not decision.discards):
         return
     discarding = ", which it discards" if decision.discards else ""
-    name = type(detector).__name__
+    now = f"in environment {current} of {count}" if count else "before any environment is known"
     raise VaseError(
         f"The change detector {name} decided '{decision.kind}' for environment {where} at step "
-        f"{step}, in environment {current} of {count}{discarding}: that cannot be carried out. The "
+        f"{step}, {now}{discarding}: that cannot be carried out. The "
         "first decision is 'new' for 0, a new environment takes the next id, one that returns is "
         "known and not the present one, and only the newest can be discarded."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,12 @@ class UpdateResult:
     def terms(self) -> dict[str, float]:
         """The mean terms and the loss by name, in nats per image."""
         return dict(zip(self.names, self.values[1 : self._kl].tolist(), strict=True))
+
+    @property
+    def not_finite(self) -> str:
+        """What of a step that changed no weight is not finite, in words."""
+        odd = [name for name, value in self.terms.items() if not math.isfinite(value)]
+        return f"not finite: {', '.join(odd) or 'the gradient'}"
 
     @property
     def kl(self) -> tuple[float, ...]:

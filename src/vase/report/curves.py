@@ -27,8 +27,11 @@ class Panel:
     lines: tuple[tuple[str, str, str], ...]
 
 
-def panels(*, wasserstein: bool) -> tuple[Panel, ...]:
-    """What is drawn. wasserstein: the encoder's distance is in squared latent units, not nats."""
+def panels(*, wasserstein: bool, terms: Sequence[str] = ()) -> tuple[Panel, ...]:
+    """What is drawn. wasserstein: the encoder's distance is in squared latent units, not nats.
+
+    terms: further loss terms, by the keys of `objective.terms`.
+    """
     encoder = "encoder, W²" if wasserstein else "encoder"
     return (
         Panel("Reconstruction, nats per image", (("reconstruction", "reconstruction", style.INK),)),
@@ -42,6 +45,10 @@ def panels(*, wasserstein: bool) -> tuple[Panel, ...]:
                 ("encoder_proximity", encoder, SECOND_COLOUR),
                 ("decoder_proximity", "decoder", style.INK),
             ),
+        ),
+        *(
+            Panel(f"Loss term {name}, before its weight", ((name, name, style.INK),))
+            for name in terms
         ),
     )
 
@@ -65,12 +72,17 @@ def average_curve(
 
 @style.styled
 def plot_curves(
-    metrics: Sequence[Record], segments: Sequence[Segment], end: int, *, wasserstein: bool = False
+    metrics: Sequence[Record],
+    segments: Sequence[Segment],
+    end: int,
+    *,
+    wasserstein: bool = False,
+    terms: Sequence[str] = (),
 ) -> Figure:
     """One panel per group of terms; a group that the run never had is left out."""
     shown = [
         panel
-        for panel in panels(wasserstein=wasserstein)
+        for panel in panels(wasserstein=wasserstein, terms=terms)
         if any(np.isfinite(average_curve(metrics, key)[1]).any() for key, _, _ in panel.lines)
     ]
     height, gap = 1.45, 0.5
@@ -89,14 +101,15 @@ def plot_curves(
 def _draw_panel(axes: Axes, panel: Panel, metrics: Sequence[Record]) -> None:
     axes.set_title(panel.title, pad=6)
     axes.grid(axis="y")
-    highest = 0.0
+    lowest = highest = 0.0
     for key, name, colour in panel.lines:
         steps, values = average_curve(metrics, key)
         axes.plot(steps, values, color=colour, linewidth=1.1, label=name)
         settled = values[np.isfinite(values)]
         if len(settled):
             highest = max(highest, float(np.quantile(settled, 0.985)))
+            lowest = min(lowest, float(np.quantile(settled, 0.015)))
     # The first batches after a start or a switch would otherwise press everything else flat.
-    axes.set_ylim(0, 1.25 * highest or 1)
+    axes.set_ylim(1.25 * lowest, 1.25 * highest or 1)
     if len(panel.lines) > 1:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.4)

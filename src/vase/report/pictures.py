@@ -367,8 +367,12 @@ def _calibration_figure(run: RunRecords) -> ReportFigure | None:
 
 def _curves_figure(run: RunRecords) -> ReportFigure:
     wasserstein = run.config.replay.distance == "wasserstein"
-    figure = curves.plot_curves(run.metrics, run.segments, run.steps, wasserstein=wasserstein)
-    return _report_figure("curves", figure, "Reconstruction, KL, capacity and proximity over time.")
+    terms = list(run.config.objective.terms)
+    figure = curves.plot_curves(
+        run.metrics, run.segments, run.steps, wasserstein=wasserstein, terms=terms
+    )
+    told = ", ".join(["Reconstruction", "KL", "capacity", "proximity", *terms])
+    return _report_figure("curves", figure, f"{told} over time.")
 
 
 def slug(name: str) -> str:
