@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from commands import TINY, status
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from vase import VASE, CheckpointError, ConfigError, InputError
+from vase import VASE, CheckpointError, ConfigError, InputError, build, config
 from vase.estimator import CHUNK
 from vase.nets import space_to_depth_for
-from vase.training import checkpoint
+from vase.training import recorder
+from vase.training.folder import RunFolder
 
 Images = NDArray[np.uint8]
 OPTIONS = {
@@ -125,10 +128,27 @@ def test_a_loaded_model_goes_on_as_the_saved_one_would(tmp_path: Path) -> None:
     assert [event.kind for event in loaded.events_] == ["new"]
 
 
-def test_the_checkpoint_of_a_run_is_not_a_model(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "run.safetensors", {}, {"step": 1})
-    with pytest.raises(CheckpointError, match="vase resume"):
-        VASE.load(tmp_path / "run")
+def test_what_vase_train_has_trained_is_a_model_that_learns_on(tmp_path: Path) -> None:
+    run, steps = tmp_path / "run", 'stream.schedule=[["moving-solids", 8]]'
+    other = ["objective.gamma=7", "masks.threshold=0.2", "training.precision=bf16-mixed"]
+    assert status("train", "toy", *TINY, steps, *other, "--out", str(run), "--no-report") == 0
+    loaded, settings = VASE.load(run, accelerator="cpu"), config.load(str(run / "config.toml"))
+    stream = build.stream(settings, build.DataOptions(offline=True))
+    learner = build.learner(settings, stream.shape)
+    recorder.resume(RunFolder(run), learner)
+    for section in ("objective", "detection", "memory", "masks", "replay"):
+        assert getattr(loaded.learner_.settings, section) == getattr(settings, section)
+    batch = stream.batch(0)[0]
+    learner.observe(torch.from_numpy(batch))
+    loaded.partial_fit(batch)
+    saved = VASE.load(loaded.save(tmp_path / "model"))
+    for subject in (loaded, saved):
+        expected = dict(learner.average.state_dict())
+        torch.testing.assert_close(dict(subject.learner_.average.state_dict()), expected)
+    assert saved.reconstruct(batch[:3, 0]).shape == batch[:3, 0].shape
+    (run / "config.toml").unlink()
+    with pytest.raises(CheckpointError, match="toml is not beside it"):
+        VASE.load(run / "checkpoint.safetensors")
 
 
 def test_it_behaves_like_a_scikit_learn_estimator() -> None:

@@ -316,7 +316,9 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def load(
         cls, path: str | Path, *, accelerator: str | None = None, trust_code: bool = False
     ) -> Self:
-        """A model that was saved with `save`, on its own accelerator or on another.
+        """A model that was saved with `save`, or that `vase train` has trained into a folder.
+
+        path: the file or the folder. accelerator: another than its own.
 
         trust_code: whether networks and detectors of your own, which the file names as
         `module:Class`, are imported; without it such a file is refused.

@@ -17,7 +17,9 @@ from vase.lifelong import state
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, space_to_depth_for
 from vase.records import Event
+from vase.settings import LearnerSettings, OptimizerSettings
 from vase.training import checkpoint
+from vase.training.folder import RunFolder
 
 
 class Estimator(Protocol):
@@ -38,6 +40,8 @@ class Estimator(Protocol):
         """The constructor's arguments by name."""
         ...
 
+
+OF_A_STEP = {*OptimizerSettings.model_fields, "precision"}  # of the settings of training
 
 Model = TypeVar("Model", bound=Estimator)
 
@@ -80,17 +84,15 @@ def save(
 
 
 def load(kind: type[Model], path: Path, accelerator: str | None, trust_code: bool) -> Model:
-    """A model from its file; a `CheckpointError` says what is wrong with it.
+    """A model from its file, or from the folder of a run; a `CheckpointError` says what is wrong.
 
     trust_code: whether code outside of this package, which the file names, may be run.
     """
-    tensors, record = checkpoint.read(_with_suffix(path))
-    if "estimator" not in record:
-        raise CheckpointError(
-            f"'{path}' is the checkpoint of a run. Go on with it by `vase resume`."
-        )
+    file = RunFolder(path).checkpoint if path.is_dir() else _with_suffix(path)
+    tensors, record = checkpoint.read(file)
     with checkpoint.understood(path):
-        saved, shape = record["estimator"], Architecture(**record["architecture"])
+        shape = Architecture(**record["architecture"])
+        saved = record.get("estimator") or _of_run(file, shape)
         model = kind(**saved["parameters"])
         model.accelerator = accelerator or model.accelerator
         settings = _settings(model, shape.image)
@@ -112,6 +114,32 @@ def load(kind: type[Model], path: Path, accelerator: str | None, trust_code: boo
         if saved["feature_names"]:
             model.feature_names_in_ = np.array(saved["feature_names"], dtype=object)
     return model
+
+
+def _of_run(file: Path, shape: Architecture) -> dict[str, Any]:
+    """What an estimator would have saved beside the weights of a run, from its config.toml."""
+    known = RunFolder(file.parent).config
+    if not known.is_file():
+        raise CheckpointError(
+            f"'{file}' is the checkpoint of a run, and the run's config.toml is not beside it. "
+            "Load the run's folder."
+        )
+    settings = config.load(str(known))
+    chosen = settings.model_dump(mode="json", exclude_defaults=True)
+    sections = {name: chosen.get(name, {}) for name in ("model", *LearnerSettings.model_fields)}
+    training = {**sections.pop("training"), "precision": settings.training.precision}
+    options = {f"{name}.{key}": each for name, own in sections.items() for key, each in own.items()}
+    options |= {f"training.{key}": each for key, each in training.items() if key in OF_A_STEP}
+    options["model.space_to_depth"] = settings.model.space_to_depth
+    latents = options.pop("model.latents", settings.model.latents)
+    images = "CHW" if shape.channels > 1 else "HW"
+    return {
+        "parameters": {"latents": latents, "seed": settings.training.seed, "options": options},
+        "layout": "D" if shape.of_vectors else images,
+        "above_one": False,
+        "feature_names": [],
+        "events": [],
+    }
 
 
 def _settings(model: Estimator, image: tuple[int, int, int]) -> config.Config:
