@@ -420,7 +420,13 @@ def page(metrics: Metrics) -> dict[tuple[str, ...], tuple[str, float]]:
 def test_prometheus_is_told_how_a_watch_stands() -> None:
     night = 'night, "lamp"\non \\'
     numbers = {"statistic": 0.25, "threshold": 1.0, "p_value": 0.125, "correlation_time": 7.5}
-    counts = {"frames": 9000, "dropped": 11, "reconnects": 3, "frames_per_second": 5.0}
+    counts = {
+        "frames": 9000,
+        "dropped": 11,
+        "reconnects": 3,
+        "frames_per_second": 5.0,
+        "source_rate": 5.0,
+    }
     seen = {"environment": 1, "name": night, "since": NOON, "connected": True}
     status = WatchStatus("run", "camera", True, NOON, **seen, **numbers, **counts)
     more = {"events": {"returned": 4}, "undelivered": {"command sh": 2}, "trouble": "No disk."}

@@ -55,7 +55,7 @@ def status(**fields: Any) -> WatchStatus:
     began, since, source = NOW - 30 * HOUR, NOW - 6.2 * HOUR, "rtsp://camera.example/one"
     known = WatchStatus(
         *("kitchen", source, True, began, 2, "night, lamp on", since),
-        *(12.0, 99.0, 9999.0, 0.25, 1_234_567, 8, 3, 5.0, True),
+        *(12.0, 99.0, 9999.0, 0.25, 1_234_567, 8, 3, 5.0, 10.0, True),
         undelivered={"webhook a": 0, "mqtt b": 2},
         latest=tuple(event("new", 1, reason="because " * 30) for _ in range(9)),
         environments=(
@@ -123,7 +123,7 @@ def test_the_screen_fits(width: int, height: int) -> None:
     for part in (
         *("night, lamp on (environment 2)", "since 07:51, for 6 h 12 min", "1,234,567"),
         *("frames come from rtsp://camera.example/one", "5 frames a second", "0.25"),
-        *("for 12 frames, 2.4 s", "99, alarm at 9,999", "2 events wait for mqtt b"),
+        *("for 12 frames, 1.2 s", "99, alarm at 9,999", "2 events wait for mqtt b"),
         "something new: [red]<img",
     ):
         assert part in text

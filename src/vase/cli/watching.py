@@ -50,43 +50,55 @@ class Outlets:
 
 def watch(source: str, options: WatchOptions, outlets: Outlets, console: Console) -> None:
     """Watch until the source ends, or a signal asks for the end; then everything is saved."""
-    import torch
-
-    from vase.watching.session import opened
-
-    torch.set_num_threads(1)  # batches are small, and others work here too
     errors = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
     def say(text: str) -> None:
         errors.print(text, soft_wrap=True)
 
+    say("Starting: this takes some seconds.")
+    import torch
+
+    from vase.watching.session import opened
+
+    torch.set_num_threads(1)  # batches are small, and others work here too
     receivers = _receivers(outlets)  # what cannot be is refused before anything is begun
-    with opened(source, options, say) as engine, stop_request() as stop, ExitStack() as stack:
-        _deliver(engine, receivers, stack)
-        count = _metrics(outlets, stack)
-        _page(engine, outlets, stack, say)
-        tell, show = _screen(engine, outlets, console, stack)
-        looked = 0.0
-
-        def go_on() -> bool:
-            nonlocal looked
-            now = time.monotonic()
-            if now - looked >= SECONDS_BETWEEN:
-                looked, status = now, engine.status()
-                show(status)
-                count(status)
-            return not stop.asked
-
+    with opened(source, options, say) as engine, stop_request() as stop:
         before = engine.state.frames
-        for event in engine.events(go_on):
-            tell(event)
-        show(engine.status())
-    if stop.asked:
-        return
-    if engine.state.frames > before:
-        say(f"{engine.state.source} has been watched to its end: {engine.state.frames} frames.")
-    else:
-        say(f"There is nothing new in {engine.state.source}: it was watched to its end before.")
+        with ExitStack() as stack:
+            _deliver(engine, receivers, stack)
+            count = _metrics(outlets, stack)
+            _page(engine, outlets, stack, say)
+            tell, show = _screen(engine, outlets, console, stack)
+            looked = 0.0
+
+            def go_on() -> bool:
+                nonlocal looked
+                now = time.monotonic()
+                if now - looked >= SECONDS_BETWEEN:
+                    looked, status = now, engine.status()
+                    show(status)
+                    count(status)
+                return not stop.asked
+
+            for event in engine.events(go_on):
+                tell(event)
+            show(engine.status())
+        waiting = {name: count for name, count in engine.undelivered().items() if count}
+    say(_ending(engine, stopped=stop.asked, new=engine.state.frames > before))
+    for receiver, number in waiting.items():
+        say(f"{number} event{'s wait' if number > 1 else ' waits'} for {receiver}.")
+
+
+def _ending(engine: Watch, *, stopped: bool, new: bool) -> str:
+    """What is said at the end."""
+    state = engine.state
+    if stopped:
+        saved = f" in {engine.folder.path}; the same command goes on" if engine.folder else ""
+        kept = "saved" + saved if engine.folder and state.frames else "nothing was stored"
+        return f"Stopped after {state.frames} frames: {kept}."
+    if new:
+        return f"{state.source} has been watched to its end: {state.frames} frames."
+    return f"There is nothing new in {state.source}: it was watched to its end before."
 
 
 def name(run: Path, environment: int, text: str, console: Console) -> None:

@@ -74,7 +74,8 @@ class Watch:
         self.pending: list[WatchEvent] = []
         self.trouble = ""
         self.saved_at = self.tried_at = time.monotonic()
-        self.rate: deque[tuple[float, int]] = deque([(time.monotonic(), state.frames)])
+        # The clock of this machine, the frames until then, and the time of the last, of late.
+        self.rate = deque([(time.monotonic(), state.frames, self._time(state.position))])
         self.figures = statistics(watcher.model)
         self.moves: deque[tuple[int, datetime]] = deque(maxlen=MOST_STAYS)
         self._remember([WatchEvent(**event) for event in journal.latest(MOST_STAYS)])
@@ -119,7 +120,7 @@ class Watch:
         state = self.state
         names = self._names()
         correlation_time, statistic, threshold, p = self.figures
-        (start, before), (end, now) = self.rate[0], self.rate[-1]
+        (start, before, first), (end, now, last) = self.rate[0], self.rate[-1]
         return WatchStatus(
             run=state.run,
             source=state.source,
@@ -136,6 +137,7 @@ class Watch:
             dropped=self.dropped + self.reader.dropped,
             reconnects=self.reconnects + self.reader.reconnects,
             frames_per_second=(now - before) / (end - start) if end > start else 0.0,
+            source_rate=(now - before) / (last - first) if last > first else 0.0,
             connected=self.connected,
             trouble=self.trouble or self.receiver_trouble() or self.reader.source.trouble,
             undelivered=self.undelivered(),
@@ -167,7 +169,7 @@ class Watch:
             self._keep_frame(last, event)
         self.figures = statistics(self.watcher.model)
         now = time.monotonic()
-        self.rate.append((now, self.state.frames))
+        self.rate.append((now, self.state.frames, batch.time))
         while len(self.rate) > 2 and self.rate[0][0] < now - RATE_SECONDS:
             self.rate.popleft()
 

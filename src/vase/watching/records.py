@@ -91,9 +91,11 @@ class WatchStatus:
     statistic: of the change detector; the alarm is raised at `threshold`. p_value: of the latest
     frames under the present environment; 1 where the detector has none. frames: looked at so far,
     dropped: those that came faster than could be looked at, and those while nobody could listen.
-    frames_per_second: over the last seconds. connected: whether frames come. trouble: what is wrong
-    now, in a sentence; empty if nothing is. events: how many there were, by kind. undelivered: how
-    many events wait, by receiver. latest: the last events, the latest first.
+    frames_per_second: over the last seconds. source_rate: the same by the source's own clock, which
+    of a video runs as if it were played; 0 before there are two frames. connected: whether frames
+    come. trouble: what is wrong now, in a sentence; empty if nothing is. events: how many there
+    were, by kind. undelivered: how many events wait, by receiver. latest: the last events, the
+    latest first.
     """
 
     run: str
@@ -111,6 +113,7 @@ class WatchStatus:
     dropped: int
     reconnects: int
     frames_per_second: float
+    source_rate: float
     connected: bool
     trouble: str = ""
     events: Mapping[str, int] = field(default_factory=dict)

@@ -123,11 +123,11 @@ def here_since(status: WatchStatus, now: datetime) -> str:
 
 
 def correlation(status: WatchStatus) -> str:
-    """The correlation time in frames and, where frames come, in seconds."""
+    """The correlation time in frames and, where frames come, in seconds of the source."""
     frames = f"{figure(status.correlation_time)} frame{'' if status.correlation_time == 1 else 's'}"
-    if not status.frames_per_second:
+    if not status.source_rate:
         return frames
-    return f"{frames}, {figure(status.correlation_time / status.frames_per_second)} s"
+    return f"{frames}, {figure(status.correlation_time / status.source_rate)} s"
 
 
 def evidence_share(status: WatchStatus) -> float:
