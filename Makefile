@@ -17,7 +17,7 @@ REPORT := $(RUN)/report.html
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-slow lint typecheck docs package bench bench-peers reliability attacks mutation fuzz soak lock audit clean
+.PHONY: help env train test test-slow lint typecheck docs package bench bench-peers reliability attacks mutation fuzz soak lock audit clean
 
 help: ## show this list
 	@echo "usage: make TARGET [RUN=folder] [PRESET=name] [ARGS='more arguments'] [PYTHON=python3.12]"
@@ -36,6 +36,9 @@ train: $(VENV)/train.stamp ## train PRESET into RUN, or go on with an unfinished
 	  echo "==> Training preset '$(PRESET)' into $(RUN)"; \
 	  $(VASE) train $(PRESET) --out '$(RUN)' $(ARGS); \
 	fi
+
+env: $(VENV)/dev.stamp ## the environment alone, for tests, benchmarks and pages of results
+	@echo "==> Ready: $(BIN)/vase, $(BIN)/python"
 
 test: $(VENV)/dev.stamp lint typecheck ## ruff, mypy and the tests (CI runs this)
 	@echo "==> Tests"

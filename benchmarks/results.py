@@ -20,8 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from readme_table import with_results
-from results_page import in_words, page
 
 from vase.report.run import wall_clock
 from vase.training.folder import RunFolder, write_json
@@ -102,6 +100,9 @@ def train_all(arguments: argparse.Namespace) -> None:
 
 def write_page(_: argparse.Namespace) -> None:
     """Write RESULTS.md, docs/findings.md, and the table of results in README.md."""
+    from readme_table import with_results  # with what explores, which training does not need
+    from results_page import in_words, page
+
     for name, written in (("RESULTS.md", page), ("docs/findings.md", in_words)):
         (ROOT / name).write_text(written(ROOT / "results") + "\n", encoding="utf-8")
     readme = ROOT / "README.md"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from commands import TINY
 
-from vase import build
+from vase import ConfigError, build
 from vase.bench import disentanglement as bench
 from vase.probes.encode import Code
 from vase.training.folder import read_json
@@ -44,6 +44,14 @@ def test_what_compares_factors_is_undefined_for_one() -> None:
     found = bench.metric_values(code(RNG.normal(size=(4000, 3)), identity, {}))
     assert found["dci D"] is found["FactorVAE"] is found["beta-VAE"] is None
     assert found["MIG"] == pytest.approx(0, abs=0.02)
+
+
+def test_too_few_held_out_images_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    brief = (*TINY, "probes.test=300", 'stream.schedule=[["moving-solids", 8]]')
+    job = bench.SeedJob("toy", 0, brief, tmp_path, build.DataOptions(offline=True))
+    with pytest.raises(ConfigError, match=r"300 held-out images of 'moving-solids' .* of identity"):
+        bench.run_seed(job)
+    assert not list(tmp_path.iterdir())
 
 
 def test_from_a_run_to_the_table(tmp_path: Path) -> None:

@@ -20,15 +20,19 @@ from vase import build, metrics
 from vase.bench import agreement
 from vase.bench.page import spread, table
 from vase.bench.seeds import SeedJob
+from vase.domains.canvas import Domain
+from vase.errors import ConfigError
 from vase.lifelong.environments import USED
 from vase.probes.disentangled import named_metrics, varying_factors
-from vase.probes.encode import Code, encode, load_model
+from vase.probes.encode import Code, encode, load_model, sample_images
 from vase.probes.evaluate import TEST_SEED, matched_environment
 from vase.probes.evaluate import open_run as read_run
+from vase.records import GroundTruth
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 
 PRESETS = ("dsprites",)
 MAX_VALUES = 64  # of a factor that is taken as it is
+FEWEST = 64  # images of each value of a factor, as many as a vote of the FactorVAE score takes
 MAX_DCI_IMAGES = 1500  # DCI fits trees, which takes most of a minute on these
 
 Codes = NDArray[np.float32]
@@ -44,7 +48,7 @@ TWO_FACTORS: Mapping[str, Callable[[Codes, NDArray[np.int64]], float]] = {
 COLUMNS = ("MIG", "SAP", *TWO_FACTORS, "TC, nats", "active")
 
 
-def factor_values(code: Code) -> dict[str, NDArray[np.int64]]:
+def factor_values(code: Code | GroundTruth) -> dict[str, NDArray[np.int64]]:
     """The factors that vary, by name, [B] each, as small integers."""
     found = {}
     for name, bins in varying_factors(code).items():
@@ -80,7 +84,13 @@ def metric_values(code: Code) -> dict[str, float | None]:
 
 
 def run_seed(job: SeedJob) -> dict[str, Any]:
-    """Train one seed and measure it; return the raw record. The codes stay in its run folder."""
+    """Train one seed and measure it; return the raw record. The codes stay in its run folder.
+
+    A `ConfigError` where the held-out images are too few to compare factors by, before training.
+    """
+    settings, _ = job.settings_and_folder()
+    for domain in build.stream(settings, job.data, "test").domains.values():
+        refuse_too_few(domain, settings.probes.test)
     run = job.train()
     domains = {}
     for name, (then, now) in _then_and_now(run.folder, job.data).items():
@@ -97,6 +107,24 @@ def run_seed(job: SeedJob) -> dict[str, Any]:
         **origin,
         "minutes": origin["minutes"]["all"],
     }
+
+
+def refuse_too_few(domain: Domain, images: int) -> None:
+    """Raise a `ConfigError` if a factor has a value that fewer images show than scores need."""
+    truths = [truth for _, truth in sample_images(domain, images, TEST_SEED)]
+    factors = {
+        name: np.concatenate([truth.factors[name] for truth in truths])
+        for name in truths[0].factors
+    }
+    labels = np.concatenate([truth.labels for truth in truths])
+    for name, values in factor_values(GroundTruth(domain.name, labels, factors)).items():
+        fewest = int(np.unique(values, return_counts=True)[1].min())
+        if fewest < FEWEST:
+            raise ConfigError(
+                f"Of {images:,} held-out images of '{domain.name}' {fewest} show the same value of "
+                f"{name}, and the FactorVAE score takes {FEWEST} at a time. Set probes.test to "
+                f"{images * FEWEST // max(1, fewest):,} or more."
+            )
 
 
 def _then_and_now(folder: RunFolder, data: build.DataOptions) -> dict[str, tuple[Code, Code]]:

@@ -16,11 +16,12 @@ from vase.errors import InputError
 from vase.lifelong.environments import USED
 from vase.metrics import active_units, metric, mig, total_correlation
 from vase.probes.encode import Code
+from vase.records import GroundTruth
 
 CODE_BINS, FACTOR_BINS = 20, 10
 
 
-def varying_factors(code: Code) -> dict[str, NDArray[np.int64]]:
+def varying_factors(code: Code | GroundTruth) -> dict[str, NDArray[np.int64]]:
     """The factors that vary, by name, [B] each, as small integers."""
     factors = {"identity": code.labels} | {
         name: np.minimum((FACTOR_BINS * values).astype(np.int64), FACTOR_BINS - 1)
