@@ -291,10 +291,13 @@ def _translated(models: dict[str, list[sharing.Record]]) -> Iterator[str]:
     told = (f"{name} {' and '.join(row[apart] for row in own)}" for name, own in read.items())
     yield f"The R2 of readouts of translated images, one way and the other: {'; '.join(told)}."
     if lost:
-        yield f"It is below zero, at least one way, of {', '.join(lost)}."
+        yield f"That of {', '.join(lost)} is below zero, at least one way."
     if models[tangled]:
         gaps = [abs(mean(row[apart]) - mean(row[tangled])) for own in read.values() for row in own]
-        yield f"With the {tangled} objective it differs by {max(gaps):.3f} at most."
+        yield (
+            f"With the {tangled} objective that of {', '.join(read)} differs by {max(gaps):.3f} at "
+            "most."
+        )
     if kind:
         yield (
             f"The accuracy of identity is {' and '.join(row[apart] for row in kind)} "

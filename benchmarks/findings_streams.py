@@ -112,7 +112,7 @@ def _short(records: Sequence[detect.Record]) -> Iterator[str]:
         f"{published['switches']} switches and raises {published['false']} false alarms; river's "
         f"detectors miss {extremes(row['missed'] for row in river)} and raise "
         f"{extremes(row['false'] for row in river)}, at a median delay of "
-        f"{extremes(row['median'] for row in river)} batches."
+        f"{extremes(row['delay, batches: median'] for row in river)} batches."
     )
 
 

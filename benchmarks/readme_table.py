@@ -9,6 +9,7 @@ from pathlib import Path
 from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds, spread
 
 from vase.bench import disentanglement, frame_page
+from vase.bench.frame_scenarios import CLIPS, LAMP
 from vase.bench.frame_scores import DUMMIES, ORACLE
 from vase.bench.page import OURS, named, numbers, returns_known, table
 from vase.bench.scores import pooled
@@ -21,7 +22,7 @@ START, END = (
 
 
 NO_RIVALS = (ORACLE, *DUMMIES)
-CLIPS = "Real clips"
+GROUPS = {CLIPS: "frames of real clips", LAMP: "a walk, lamp on and off"}
 DETECTION = (
     "detection of changes",
     "noticed",
@@ -33,8 +34,9 @@ METRICS = {"FactorVAE": "FactorVAE", "DCI": "dci D", "MIG": "MIG"}
 NOTE = (
     "Identity: accuracy of an MLP on the latents, in percent, averaged over domains; position: "
     "mean squared error of the same, in units of 1e-4; change: the end of the stream minus the "
-    "best. The paper states neither its readout nor the unit of its error. Minutes are of one CPU "
-    "thread beside other work."
+    "best. The paper states neither its readout nor the unit of its error, and its domains cannot "
+    "be had, so that no row repeats it ([limits](docs/limits.md)). Minutes are of one CPU thread "
+    "beside other work."
 )
 
 
@@ -89,21 +91,23 @@ def _independent(folder: Path) -> list[str]:
 
 
 def _consecutive(folder: Path) -> list[list[str]]:
-    """Real clips: a row for our detector, and one for the best other, the one that covers most."""
-    records = [each for each in frame_page.read(folder) if each.get("group") == CLIPS]
-    clips = frame_page.watched_by_all(records)
-    ours = clips[0]["ours"][0]
-    found = {name: frame_page.pooled(clips, name) for name in clips[0]["detectors"]}
-    others = found.keys() - {ours, *NO_RIVALS}
-    best = max(others, key=lambda name: (found[name]["covering"], name))
-    frames = f"frames of real clips, {clips[0]['batch_size']} at a time"
-    return [
-        _clips(f"VASE, {frames}, {seeds(len(clips))}", found[ours]),
-        _clips(f"the best other detector there ({best})", found[best]),
-    ]
+    """By group: a row for our detector, and one for the best other, the one that covers most."""
+    rows, records = [], frame_page.read(folder)
+    for group, label in GROUPS.items():
+        own = frame_page.watched_by_all([each for each in records if each.get("group") == group])
+        ours = own[0]["ours"][0]
+        found = {name: frame_page.pooled(own, name) for name in own[0]["detectors"]}
+        others = found.keys() - {ours, *NO_RIVALS}
+        best = max(others, key=lambda name: (found[name]["covering"], name))
+        frames = f"{label}, {own[0]['batch_size']} at a time"
+        rows += [
+            _frames(f"VASE, {frames}, {seeds(len(own))}", found[ours]),
+            _frames(f"the best other detector there ({best})", found[best]),
+        ]
+    return rows
 
 
-def _clips(label: str, scores: Mapping[str, float]) -> list[str]:
+def _frames(label: str, scores: Mapping[str, float]) -> list[str]:
     known = scores["returns_identified"]
     return [
         label,

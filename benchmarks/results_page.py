@@ -37,8 +37,9 @@ from vase.training.folder import read_json
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
 DRAWN = (
-    "`quick-drawn` has the first domain alone, and none of the hints of the first weights "
-    "(`benchmarks/first_weights.py`):",
+    "`quick-drawn` was taught the first domain alone, with none of the hints of the first weights "
+    "(`benchmarks/first_weights.py`); moving digits, which it has never seen, are read all the "
+    "same:",
     "    PYTHONPATH=benchmarks vase train quick 'stream.schedule=[[\"moving-fashion\", 6000]]' "
     "model.encoder=first_weights:DrawnScaledEncoder model.decoder=first_weights:DrawnScaledDecoder "
     "training.seed=0 --out runs/quick-drawn-seed-0",
@@ -77,7 +78,8 @@ def page(folder: Path) -> str:
         "not done: [what the results say](docs/findings.md). What did not work: the entries "
         "marked (negative) of the [lab log](docs/lab-log.md).",
         "Identity in percent and percentage points; position as a share of the range of travel, "
-        "its MSE in units of 1e-4. *The paper* is the condition *VASE (SDA)* of its table, "
+        "its MSE in units of 1e-4. After ± stands the standard deviation over seeds, "
+        "that of a sample. *The paper* is the condition *VASE (SDA)* of its table, "
         "disentangled; it states neither its readout nor the unit of its MSE.",
         "\n".join(contents(text)),
         text,
@@ -208,6 +210,8 @@ def disentangled(folder: Path) -> list[str]:
         "and standard deviation over seeds. [The metrics](docs/metrics.md).",
         f"    vase bench disentangle --seeds {len(records)}",
         disentanglement.markdown(records, udr),
+        "MIG by factor, at the end of the stream:",
+        disentanglement.by_factor(records),
     ]
 
 
@@ -348,9 +352,13 @@ def one_latent(folder: Path) -> list[str]:
         "share of what this one knows. A seed counts where R2 is at least "
         f"{MONOTONE} and that share at most {OTHERS}, for both coordinates, in another latent "
         f"each, in every domain that moves. {counts}.",
-        *DRAWN[: "quick-drawn" in found],
-        "    python benchmarks/one_latent.py runs/results/quick-seed-* "
-        "--out results/one-latent/quick.json",
+        *(DRAWN if "quick-drawn" in found else ()),
+        "\n".join(
+            f"    python benchmarks/one_latent.py runs/{place}{name}-seed-* "
+            f"--out results/one-latent/{name}.json"
+            for name, place in (("quick", "results/"), ("quick-drawn", ""))
+            if name in found
+        ),
         table(head, rows),
     ]
 

@@ -374,7 +374,7 @@ def test_records_make_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert "| `toy-black`: all black from the first frame on | no alarm | 1 of 1 |" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     titles = [title for title, _ in frame_page.terminal(frame_page.read(tmp_path))]
-    assert titles == ["Toys: every detector", "By stream: blocks", "What happens to cameras"]
+    assert titles == ["Toys, `toy`: every detector", "By stream: blocks", "What happens to cameras"]
 
 
 @pytest.mark.parametrize("name", ["bouncing-1", "bouncing-5000"])

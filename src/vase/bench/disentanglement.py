@@ -191,6 +191,22 @@ def markdown(records: Sequence[Mapping[str, Any]], udr: Mapping[str, Sequence[fl
     return table(("domain (factors)", "when", *COLUMNS, "UDR"), rows)
 
 
+def by_factor(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of the MIG of each factor, domains in rows, at the end of the stream."""
+    domains = {
+        name: [record["domains"][name]["now"] for record in records]
+        for name in records[0]["domains"]
+    }
+    factors = list(
+        dict.fromkeys(f for each in records[0]["domains"].values() for f in each["factors"])
+    )
+    rows = [
+        [name, *(_spread([each.get(f"MIG of {factor}") for each in found]) for factor in factors)]
+        for name, found in domains.items()
+    ]
+    return table(("domain", *factors), rows)
+
+
 def _spread(values: Sequence[float | None]) -> str:
     numbers = [value for value in values if value is not None]
     return spread(numbers, 2) if numbers else "–"

@@ -102,7 +102,9 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
     shown = []
     for group in dict.fromkeys(record["group"] for record in changing):
         own = [record for record in changing if record["group"] == group]
-        shown.append((f"{group}: every detector", detector_table(own)))
+        streams = dict.fromkeys(record["scenario"] for record in watched_by_all(own))
+        names = ", ".join(f"`{name}`" for name in streams)
+        shown.append((f"{group}, {names}: every detector", detector_table(own)))
     for rule in dict.fromkeys(rule for record in changing for rule in record["ours"]):
         shown.append(
             (

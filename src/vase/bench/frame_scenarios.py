@@ -26,6 +26,7 @@ from vase.errors import ConfigError
 from vase.images.files import is_video
 from vase.settings import DomainSettings
 
+CLIPS, LAMP = "Real clips", "A walk in three lights"  # groups of streams
 RUN_LENGTH = "9000000 frames"  # between false alarms: 140,000 batches of 64
 
 LIFETIMES = (1, 16, 100, 500, 5000)  # frames that a bouncing sprite lives
@@ -196,7 +197,7 @@ SCENARIOS: Mapping[str, FrameScenario] = {
             FrameScenario(
                 f"clips-{size}",
                 f"three real clips, twenty stays, batches of {size}",
-                "Real clips",
+                CLIPS,
                 clips,
                 batch_size=size,
                 beside=size == CLIP_SIZES[2],
@@ -213,7 +214,7 @@ SCENARIOS: Mapping[str, FrameScenario] = {
         FrameScenario(
             "walk-lights",
             "the same by day, by night and by a lamp",
-            "A walk in three lights",
+            LAMP,
             partial(walk, LIGHTS),
         ),
         *(

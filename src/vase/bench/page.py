@@ -24,8 +24,8 @@ Record = Mapping[str, Any]
 OURS = "ours"  # what the detector of this package is called in a record that was read
 NAMES = {OURS: "**ours**", "oracle": "oracle", "published": "published rule"}
 ALL_HEAD = (
-    "detector", "switches", "missed", "false", "per 100,000", "median", "95 %", "worst",
-    "returns re-identified",
+    "detector", "switches", "missed", "false", "false per 100,000 batches",
+    "delay, batches: median", "95 %", "worst", "returns re-identified",
 )  # fmt: skip
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 
