@@ -51,6 +51,21 @@ class Environment:
     def effective(self) -> float:
         return self.frames / self.time if self.time > 1 else float(self.frames)
 
+    def log_density(self, chunk: Any) -> float:
+        """Log density of a chunk's mean: Student's t along every axis, and the axes' volume."""
+        means, _ = self.describe(chunk)
+        time = max(1.0, self.time)
+        count = max(2.0, self.frames / time)
+        freedom, total = count - 1, 0.0
+        for k, variance in enumerate(self.variance(self.moments)):
+            wide = variance * (time / b.CHUNK if time < b.CHUNK else 1.0) + self.axes[2][k]
+            scale = math.sqrt(wide + wide / count)
+            x = (means[k] - self.moments[0][k]) / scale
+            total += math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)
+            total -= math.log(freedom * math.pi) / 2 + math.log(scale)
+            total -= (freedom + 1) / 2 * math.log1p(x * x / freedom)
+        return total + sum(math.log(abs(r)) for r in np.diag(np.linalg.qr(self.axes[1])[1]))
+
     # ---- a chunk
 
     def describe(self, chunk: Any) -> tuple[Any, Any]:
@@ -283,7 +298,7 @@ class NaiveDetector:
         self.forget_wait()
 
     def forget_test(self) -> None:
-        self.gradual = self.abrupt = 0.0
+        self.gradual = self.abrupt = self.returned = 0.0
         self.begin_block()
 
     def begin_block(self) -> None:
@@ -354,6 +369,11 @@ class NaiveDetector:
             unlikely = known.block == 2 and rank / (count + 1) <= least
             unlikely = unlikely or (e >= 1 and gradual >= math.sqrt(threshold))
         statistic = 0.75 * gradual + 0.25 * abrupt
+        e = self.return_e_value(chunk)
+        if e is not None:
+            self.returned = e * self.returned + e / known.block
+            self.returned = min(self.returned, 10 * threshold / t.ABRUPT)
+            statistic = (2 * gradual + abrupt + self.returned) / 4
         self.statistic = statistic / threshold
         if complete:
             self.gradual, self.abrupt = gradual, abrupt
@@ -362,7 +382,8 @@ class NaiveDetector:
         going_on = self.chunks and not complete and gradual >= math.sqrt(threshold)
         if self.alarm and len(self.chunks) < (2 if self.cut else 3):
             going_on = True
-        if alone <= t.IMPROBABLE or unlikely or alarm or going_on:
+        back = e is not None and e * t.IMPROBABLE >= 1
+        if alone <= t.IMPROBABLE or back or unlikely or alarm or going_on:
             chunks = [*self.unsettled, chunk]
             if not unlikely:
                 known.record(self.unsettled, [])
@@ -378,6 +399,20 @@ class NaiveDetector:
             self.forget_wait()
             waiting, self.unsettled = self.unsettled, []
             known.record([*waiting, chunk], [step])
+
+    def return_e_value(self, chunk: Any) -> float | None:
+        """(mean of the others' densities / the present one) ** (1 / b), at most 1 / SMALLEST."""
+        others = [
+            known.log_density(chunk)
+            for known in self.environments.values()
+            if known is not self.present and known.axes is not None and known.worst
+        ]
+        if not others:
+            return None
+        most = max(others)
+        mean = most + math.log(sum(math.exp(each - most) for each in others) / len(others))
+        power = (mean - self.present.log_density(chunk)) / self.present.block
+        return 1 / t.SMALLEST if power > -math.log(t.SMALLEST) else math.exp(power)
 
     def p_of_ratio(self, ratio: float) -> float:
         worst = sorted(self.present.worst, reverse=True)
@@ -434,8 +469,8 @@ class NaiveDetector:
             return {**found, "kind": "undetermined"}
         return found
 
-    def candidates(self) -> dict[int, tuple[float, float]]:
-        """Distance and its deviation, in nats per image, by environment."""
+    def candidates(self) -> dict[int, tuple[float, float, float]]:
+        """Distance and its deviation, in nats per image, and log density, by environment."""
         found = {}
         for key, known in self.environments.items():
             if known.axes is None:
@@ -445,7 +480,11 @@ class NaiveDetector:
             together = max(integrated_time(known.ratios), known.block / 2)
             many = max(1.0, self.images // b.CHUNK / together, len(self.chunks) / together)
             ratios = [known.ratio(known.describe(chunk)) for chunk in self.chunks]
-            found[key] = ((median(ratios) - usual) / images, spread / images / math.sqrt(many))
+            found[key] = (
+                (median(ratios) - usual) / images,
+                spread / images / math.sqrt(many),
+                median([known.log_density(chunk) for chunk in self.chunks]),
+            )
         return found
 
     def identified(self, count: int) -> dict[str, Any]:
@@ -458,6 +497,7 @@ class NaiveDetector:
             s, candidates, self.current, images, batches, self.images / 64, agree=self.agree(),
             cut=self.cut, smooth=self.present.time > d.PART, by_blocks=self.by_blocks,
             mixed=distance > s.tolerance and self.mixed(), brief=self.discarded(),
+            most=max(1, s.max_pooled_images // count),
         )  # fmt: skip
         return {
             "kind": kind,
@@ -467,8 +507,8 @@ class NaiveDetector:
                 "images": images,
                 "batches": batches,
                 "tolerance_nats": s.tolerance,
-                "distance_nats": {str(k): round(x, 3) for k, (x, _) in candidates.items()},
-                "deviation_nats": {str(k): round(x, 3) for k, (_, x) in candidates.items()},
+                "distance_nats": {str(k): round(x, 3) for k, (x, _, _) in candidates.items()},
+                "deviation_nats": {str(k): round(x, 3) for k, (_, x, _) in candidates.items()},
             },
         }
 
@@ -560,20 +600,27 @@ def f_ratio(chunks: list[Any]) -> float:
 
 
 def decided(
-    s: DetectionSettings, candidates: dict[int, tuple[float, float]], current: int, images: int,
-    batches: int, waited: float, *, agree: bool, cut: bool, smooth: bool, by_blocks: bool,
-    mixed: bool, brief: bool,
+    s: DetectionSettings, candidates: dict[int, tuple[float, float, float]], current: int,
+    images: int, batches: int, waited: float, *, agree: bool, cut: bool, smooth: bool,
+    by_blocks: bool, mixed: bool, brief: bool, most: int = 10**9,
 ) -> tuple[str, int, str]:  # fmt: skip
     """What is decided, about which environment, and the beginning of why."""
     nearest = min(candidates, key=lambda key: candidates[key][0])
+    for key in sorted(candidates, key=lambda key: candidates[key][0]):
+        distance, deviation, density = candidates[key]
+        if distance <= s.tolerance or distance <= s.z_threshold * deviation:
+            before, spread, dense = candidates[nearest]
+            if (before > s.tolerance and before > s.z_threshold * spread) or density > dense:
+                nearest = key  # of those that fit the one that predicts best
     distance, margin = candidates[nearest][0], s.z_threshold * candidates[nearest][1]
     own, here = candidates[current][0], nearest == current
     known = distance <= s.tolerance or distance <= margin
     chunks = 3 - cut if here or not known else 1 if cut else 3
-    if batches < (1 if smooth else s.min_batches) or images < b.CHUNK * chunks or not agree:
+    needed = min(s.min_batches, most)
+    if batches < (1 if smooth else needed) or images < b.CHUNK * chunks or not agree:
         return "deferred", current, "the deferred batches do not agree with one another"
     sharp = margin < s.tolerance
-    if sharp and s.tolerance < own < 2 * s.tolerance and batches < 2 * s.min_batches:
+    if sharp and s.tolerance < own < 2 * s.tolerance and batches < min(2 * s.min_batches, most):
         return "deferred", current, "perhaps only the worst of many ordinary batches"
     near = sharp and s.tolerance - margin < distance < s.tolerance + margin
     near = near or (distance > s.tolerance and margin < distance < 2 * margin)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 from scipy.stats import chi2, f_oneway
+from sklearn.datasets import load_sample_images
+from torch.nn.functional import interpolate
 
 from vase.bench.block_null import (
     autoregressive,
@@ -25,6 +27,7 @@ from vase.detection.block_test import (
     abrupt_e_value,
     e_value,
     evidence_of,
+    return_e_value,
     step_probability,
 )
 from vase.detection.blocks import (
@@ -33,6 +36,7 @@ from vase.detection.blocks import (
     described,
     largest_step,
     likelihood_ratio,
+    log_density,
     with_chunks,
 )
 from vase.domains.autoregressive import AutoregressiveDomain
@@ -140,6 +144,43 @@ def test_abrupt_e_values_have_a_mean_of_at_most_one() -> None:
     assert 0.1 < total / count < 1.1
 
 
+@pytest.mark.parametrize("phi", [0.0, 0.9])
+def test_a_density_is_one_of_the_features_themselves(phi: float) -> None:
+    """Over all means that a chunk may have it adds up to one, however the axes lie."""
+    mixing = np.array([[2.0, 0.0], [-1.0, 0.3]])
+    series = next(autoregressive(phi, 2, 0, part=8192)) @ mixing
+    known = with_chunks(BlockStatistics(), series.reshape(-1, CHUNK, 2))
+    x, y = np.linspace(-9, 9, 601), np.linspace(-1.3, 1.3, 601)
+    points = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 1, 2)
+    density = np.exp(log_density(known, np.broadcast_to(points, (len(points), CHUNK, 2))))
+    assert density.sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.9])
+@pytest.mark.parametrize("shift", [0.2, 1.0])
+def test_other_environments_raise_no_more_alarms_than_were_asked_for(
+    phi: float, shift: float
+) -> None:
+    """e-values have a mean of one at most, so that 20 blocks pass on average before an alarm."""
+    known = seen(phi, 16_384)
+    other = with_chunks(BlockStatistics(), chunks(phi, 16_384, 5, shift=shift))
+    later, back = chunks(phi, 262_144, 7), chunks(phi, 16_384, 8, shift=shift)
+
+    def e_values(some: np.ndarray) -> list[float]:
+        advantages = log_density(other, some) - log_density(known, some)
+        found = [return_e_value(known, Chunk(np.zeros(0), 0.0, 0.0, a)) for a in advantages]
+        return [each for each in found if each is not None]
+
+    found, returned, alarms = e_values(later), 0.0, 0
+    for e in found:
+        returned = e * (returned + 1 / known.block)
+        if returned >= 20:
+            returned, alarms = 0.0, alarms + 1
+    assert np.mean(found) < 1.1
+    assert alarms <= 1.1 * len(found) / known.block / 20
+    assert np.mean(np.log(e_values(back))) > np.mean(np.log(found)) + 0.01
+
+
 @pytest.mark.parametrize("every", [3, 17, 255])
 def test_an_environment_may_have_cuts_of_its_own_however_seldom(every: int) -> None:
     """Whatever share of its chunks holds one: another such is no news, one far beyond is."""
@@ -230,6 +271,48 @@ def test_batches_of_any_size_give_the_same_decisions() -> None:
         kept = kept or at
         assert at == kept
     assert all(32 * end - 2048 * k <= 256 for end, k in zip(kept or (), (1, 2, 3), strict=True))
+
+
+def pan(*stays: tuple[int, int], side: int = 32) -> torch.Tensor:
+    """A slow pan over photographs, [n, 1, side, side]: stays of (which, frames), on one clock."""
+    generator, found, clock = np.random.default_rng(0), [], 0
+    scenes = []
+    for photograph in load_sample_images().images:
+        grey = torch.tensor(photograph).float().mean(2)[None, None] / 255
+        scenes.append(interpolate(grey, scale_factor=side / 240, mode="area")[0])
+    for which, count in stays:
+        scene = scenes[which]
+        room = np.array(scene.shape[1:]) - side
+        for _ in range(count):
+            clock += 1
+            swing = 0.5 + 0.4 * np.sin(clock / np.array([31, 23]))
+            y, x = np.clip(room * swing + generator.normal(0, 0.2, 2), 0, room).astype(int)
+            found.append(scene[:, y : y + side, x : x + side])
+    return torch.stack(found)
+
+
+def test_what_is_back_is_known_even_from_a_place_of_which_little_is_known() -> None:
+    """A flower is seen for four turns of a slow pan only, and so allows for much: it is left all
+    the same when the palace is back, again and again, and known again itself."""
+    images = pan((0, 600), (1, 500), (0, 1100), (1, 500), (0, 1100), (1, 500), (0, 500))
+    model = NoModel(Architecture(height=32, width=32))
+    settings = DetectionSettings(target_arl="30 days", frames_per_second=10)
+    found = moves(images, 32, BlockDetector(settings, model))
+    assert [(each.kind, each.environment) for _, each in found] == [
+        *(("new", 0), ("new", 1)),
+        *[("returned", 0), ("returned", 1)] * 2,
+        ("returned", 0),
+    ]
+    changes = (600, 1100, 2200, 2700, 3800, 4300)
+    assert all(at - change <= 256 for (at, _), change in zip(found[1:], changes, strict=True))
+
+
+@pytest.mark.parametrize("batch", [128, 256, 1024])
+def test_large_batches_are_decided_about_too(batch: int) -> None:
+    """Of which fewer can be pooled than decisions wait for where batches are small."""
+    images = stays((0, 8192), (3, 8192), (0, 8192), phi=0.0)
+    what = [(each.kind, each.environment) for _, each in moves(images, batch, detector())]
+    assert what == [("new", 0), ("new", 1), ("returned", 0)]
 
 
 def test_slow_drift_is_followed() -> None:

@@ -409,6 +409,7 @@ def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None
 # deviations make a margin, and all are numbers that a computer has exactly.
 distances = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
 deviations = st.sampled_from([0.0, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75])
+densities = st.sampled_from([-300.0, -20.0, 0.0])
 
 
 BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
@@ -416,32 +417,34 @@ BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
 
 @settings_of_hypothesis(max_examples=1500, deadline=None)
 @given(
-    st.lists(st.tuples(distances, deviations), min_size=1, max_size=3),
+    st.lists(st.tuples(distances, deviations, densities), min_size=1, max_size=3),
     st.integers(0, 2),
     st.sampled_from([1, 2, 3, 4, 6, 16]),
     st.integers(1, 8),
     st.sampled_from([0.5, 64.0, 65.0]),
     st.tuples(*[st.sampled_from([True, True, False])] * 2, *[st.booleans()] * 4),
+    st.sampled_from([1, 2, 5, 100]),
 )
 def test_a_decision_is_the_one_that_is_written_down_on_every_border(
-    candidates: list[tuple[float, float]],
+    candidates: list[tuple[float, float, float]],
     current: int,
     chunks: int,
     batches: int,
     waited: float,
     flags: tuple[bool, ...],
+    most: int,
 ) -> None:
     agree, cut, smooth, by_blocks, mixed, brief = flags
     current, chosen = min(current, len(candidates) - 1), DetectionSettings(**BORDERS)
     evidence = identification.BlockEvidence(
         tuple(identification.Candidate(k, *each) for k, each in enumerate(candidates)),
         current, CHUNK * chunks, batches, waited, by_blocks, agree, cut, smooth,
-        (7, 0.256) if mixed else None, "briefly" if brief else "",
+        (7, 0.256) if mixed else None, "briefly" if brief else "", most,
     )  # fmt: skip
     found = identification.identify(evidence, chosen)
     kind, environment, why = naive.decided(
         chosen, dict(enumerate(candidates)), current, CHUNK * chunks, batches, waited, agree=agree,
-        cut=cut, smooth=smooth, by_blocks=by_blocks, mixed=mixed, brief=brief,
+        cut=cut, smooth=smooth, by_blocks=by_blocks, mixed=mixed, brief=brief, most=most,
     )  # fmt: skip
     assert (found.kind, found.environment, found.batches) == (kind, environment, batches)
     assert found.reason.startswith(why)

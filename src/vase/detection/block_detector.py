@@ -12,6 +12,7 @@ time, and what blocks of its frames differ by. It never asks the networks.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from vase.detection.blocks import (
     described,
     largest_step,
     likelihood_ratio,
+    log_density,
     with_chunks,
 )
 from vase.detection.features import random_features
@@ -130,9 +132,8 @@ class BlockDetector:
         assert known.axes is not None
         descriptor = described(chunk, known.axes)
         ratio = float(likelihood_ratio(known, descriptor))
-        self.test, verdict = next_test(
-            self.test, known, Chunk(descriptor, ratio, step), run_length, self.settings
-        )
+        seen = Chunk(descriptor, ratio, step, self._advantage(chunk))
+        self.test, verdict = next_test(self.test, known, seen, run_length, self.settings)
         self.statistic = verdict.statistic
         chunks = (*self.unsettled, chunk)
         if self._defers(verdict):
@@ -148,6 +149,18 @@ class BlockDetector:
             self._end_wait()
             self.unsettled = ()
             self._record(chunks, (step,))
+
+    def _advantage(self, chunk: Array) -> float | None:
+        """Log of the mean over other environments of p_k / p of a chunk; None without any."""
+        others = [
+            float(log_density(each, chunk))
+            for key, each in self.environments.items()
+            if key != self.current and each.comparable
+        ]
+        if not others:
+            return None
+        here = float(log_density(self.environments[self.current], chunk))
+        return float(np.logaddexp.reduce(others)) - math.log(len(others)) - here
 
     def _defers(self, verdict: Verdict) -> bool:
         wait = self.wait
@@ -235,6 +248,7 @@ class BlockDetector:
             cut=wait.cut,
             dependent=known[self.current].correlation_time > PART,
             brief=self._brief(),
+            most=max(1, settings.max_pooled_images // count),
         )
         if evidence.nearest.distance <= settings.tolerance:
             return evidence

@@ -7,9 +7,11 @@ included. A distance is the excess of the likelihood ratio over its usual value 
 
 in nats per image. Frames that depend on one another say less: the standard deviation of d falls
 with the number of chunks over their integrated autocorrelation time, or over the length of a block,
-if that is more. The decision is the nearest environment, if d is within `tolerance`, or within
-`z_threshold` standard deviations, whichever is more; else a new one. So what an environment's own
-chunks differ by is no reason to leave it; with independent frames that is the tolerance.
+if that is more. An environment fits if d is within `tolerance`, or within `z_threshold` standard
+deviations, whichever is more. The decision is the one, of those that fit, that predicts the chunks
+best (`blocks.log_density`): an environment of which little is known fits much, and predicts little.
+If none fits, it is a new one. So what an environment's own chunks differ by is no reason to leave
+it; with independent frames that is the tolerance.
 
 The decision waits for more chunks while the distance is too near to a border, while the chunks do
 not agree with each other, or while they look like a mixture of the present environment and a known
@@ -35,6 +37,7 @@ from vase.detection.blocks import (
     described,
     integrated_time,
     likelihood_ratio,
+    log_density,
     variance_along,
 )
 from vase.records import Decision, DecisionKind
@@ -51,12 +54,18 @@ LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 class Candidate:
     """A known environment: how far it is from the deferred images, in nats per image.
 
-    deviation: the standard deviation of that distance.
+    deviation: the standard deviation of that distance. density: how well it predicts them, the
+    median log density of the mean of a chunk, in nats.
     """
 
     environment: int
     distance: float
     deviation: float
+    density: float = 0.0
+
+    def allowed(self, settings: DetectionSettings) -> float:
+        """The distance up to which it fits."""
+        return max(settings.tolerance, settings.z_threshold * self.deviation)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,8 @@ class BlockEvidence:
     whether the alarm was raised by whole blocks. agree: whether the chunks are of one domain. cut:
     whether all follow a clear cut. dependent: whether frames of the present environment are.
     between: the absent environment with whose mixture the chunks fit, and its share. brief: whether
-    the present environment, a new one, is discarded if it is left now, and why.
+    the present environment, a new one, is discarded if it is left now, and why. most: batches that
+    can be pooled at once: of large ones few.
     """
 
     candidates: tuple[Candidate, ...]
@@ -82,6 +92,7 @@ class BlockEvidence:
     dependent: bool = False
     between: tuple[int, float] | None = None
     brief: str = ""
+    most: int = 2**31
 
     @property
     def nearest(self) -> Candidate:
@@ -92,6 +103,16 @@ class BlockEvidence:
     def present(self) -> Candidate:
         """The present environment as a candidate."""
         return next(known for known in self.candidates if known.environment == self.current)
+
+    def best(self, settings: DetectionSettings) -> Candidate:
+        """The candidate that predicts the images best of those that fit; the nearest if none does.
+
+        Where two predict them alike, it is the nearer one.
+        """
+        fitting = [each for each in self.candidates if each.distance <= each.allowed(settings)]
+        if not fitting:
+            return self.nearest
+        return max(fitting, key=lambda candidate: (candidate.density, -candidate.distance))
 
     def numbers(self, tolerance: float) -> dict[str, Any]:
         """The evidence of an event, in nats per image."""
@@ -119,7 +140,9 @@ def candidate(
     together = max(integrated_time(known.ratios), known.block / FIRST_BLOCK)
     independent = max(1.0, waited / together, len(chunks) / together)
     deviation = spread / images / np.sqrt(independent)
-    return Candidate(environment, (float(np.median(ratios)) - usual) / images, float(deviation))
+    distance = (float(np.median(ratios)) - usual) / images
+    density = float(np.median(log_density(known, np.stack(chunks))))
+    return Candidate(environment, distance, float(deviation), density)
 
 
 def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
@@ -250,9 +273,9 @@ def _share(first: Array, second: Array, mean: Array) -> float:
 
 def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
-    nearest, present = evidence.nearest, evidence.current
+    nearest, present = evidence.best(settings), evidence.current
     margin = settings.z_threshold * nearest.deviation
-    known = nearest.distance <= max(settings.tolerance, margin)
+    known = nearest.distance <= nearest.allowed(settings)
     numbers = evidence.numbers(settings.tolerance)
     distances = _distances(evidence, settings)
 
@@ -263,7 +286,7 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
         return decided("deferred", present, reason)
 
     # A bad batch is one; of frames that depend on one another a batch is no more than a moment.
-    batches = 1 if evidence.dependent else settings.min_batches
+    batches = 1 if evidence.dependent else min(settings.min_batches, evidence.most)
     back = known and nearest.environment != present
     few = evidence.batches < batches
     few |= evidence.images < CHUNK * needed_chunks(cut=evidence.cut, back=back)
@@ -271,7 +294,8 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
         return deferred("the deferred batches do not agree with one another")
     tolerance, sure = settings.tolerance, evidence.images >= settings.max_pooled_images
     selected = tolerance < evidence.present.distance < DOUBT * tolerance
-    if selected and evidence.batches < 2 * settings.min_batches and margin < tolerance:
+    twice = min(2 * settings.min_batches, evidence.most)
+    if selected and evidence.batches < twice and margin < tolerance:
         return deferred("perhaps only the worst of many ordinary batches")
     unsure = abs(nearest.distance - tolerance) < margin < tolerance
     unsure |= max(tolerance, margin) < nearest.distance < DOUBT * margin
@@ -312,7 +336,7 @@ def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:
     ranked = sorted(evidence.candidates, key=lambda each: each.distance)[:2]
     parts = [
         f"{each.distance:.2f} nats from environment {each.environment} "
-        f"({max(settings.tolerance, settings.z_threshold * each.deviation):.2g} are allowed)"
+        f"({each.allowed(settings):.2g} are allowed)"
         for each in ranked
     ]
     return ", ".join(parts)

@@ -1,8 +1,8 @@
 """A sequential test on blocks of frames: has the distribution changed? Pure functions.
 
-Two e-detectors (Shin, Ramdas, Rinaldo 2022) of the Shiryaev-Roberts kind, M <- e (M + 1), of which
-the alarm takes the weighted sum: M - t is a martingale for each while nothing changes, and so for
-both together, whatever they have to do with one another.
+E-detectors (Shin, Ramdas, Rinaldo 2022) of the Shiryaev-Roberts kind, M <- e (M + 1), of which the
+alarm takes the weighted sum: M - t is a martingale for each while nothing changes, and so for all
+together, whatever they have to do with one another.
 
 gradual    once per block: e = (n + 1) / (r H), H = 1 + 1/2 + ... + 1/(n + 1), of the block's rank
            r among the n latest ones. While nothing changes every rank is equally likely, if blocks
@@ -18,9 +18,18 @@ abrupt     at every chunk, for hard cuts: e = 1 / (p log(q / SMALLEST)) for p < 
            p times the chunks of a block: an environment may have cuts of its own, however seldom.
            Real cuts are far beyond; one or two chunks decide.
 
-The assumptions beyond exchangeable blocks are those tails, and that the largest steps of chunks are
-exchangeable. The tail makes the abrupt part conservative where it is lighter, which is why it gets
-a quarter of the weight only. An alarm by a cut is but a question: what follows it decides.
+returned   at every chunk, where other environments are known: M <- e (M + 1/b), b the chunks of a
+           block, e = (mean over the others of p_k / p)^(1/b), of the densities with which they and
+           the present environment predict the chunk's mean (`blocks.log_density`). While the
+           present one is right, the mean of p_k / p is 1 at most; chunks of one block may depend on
+           one another, hence the root (by Hoelder's inequality the mean of a product of such roots
+           is 1 at most too). So what is known from before is known again where by itself it would
+           be nothing improbable, since the present environment is vague.
+
+The assumptions beyond exchangeable blocks are those densities, those tails, and that the largest
+steps of chunks are exchangeable. The tail makes the abrupt part conservative where it is lighter,
+which is why it gets a quarter of the weight only; what has returned gets another quarter, from the
+gradual part. An alarm by a cut is but a question: what follows it decides.
 """
 
 from __future__ import annotations
@@ -44,6 +53,7 @@ from vase.settings import OVERSHOOT, DetectionSettings
 TAIL = 4.0  # power at which the ratios' tail falls, at least
 SMALLEST = 1e-8  # p-values are not believed beyond
 ABRUPT = 0.25  # weight of the abrupt part
+RETURNED = 0.25  # and of what has returned, where other environments are known
 SHARE = 16  # one in so many of the worst ratios may be an outlier
 MIN_RANKED = 3  # blocks from which ranks are taken, and steps judged
 OWN_CUT = 6.0  # times the total variance: thrice the mean squared step to any frame of its own
@@ -53,10 +63,11 @@ IMPROBABLE = 0.003  # p-value of a chunk that is deferred at once
 
 @dataclass(frozen=True, eq=False)
 class BlockTest:
-    """gradual, abrupt: the two statistics M. chunks, worst, step: of the present block so far."""
+    """gradual, abrupt, returned: the statistics M. chunks, worst, step: of the block so far."""
 
     gradual: float = 0.0
     abrupt: float = 0.0
+    returned: float = 0.0
     chunks: tuple[Array, ...] = ()
     worst: float = 0.0
     step: float = 0.0
@@ -64,11 +75,15 @@ class BlockTest:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What a chunk is judged by: its descriptor [2 F], its ratio G, and its largest step."""
+    """What a chunk is judged by: its descriptor [2 F], its ratio G, and its largest step.
+
+    advantage: log of the mean over other environments of p_k / p, in nats; None without any.
+    """
 
     descriptor: Array
     ratio: float
     step: float = 0.0
+    advantage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,15 +119,18 @@ def next_test(
     threshold = alarm_threshold(run_length / (known.block * CHUNK))
     evidence = evidence_of(test, known, chunk)
     gradual, abrupt = accumulated(test, evidence, threshold)
+    e, returned = return_e_value(known, chunk), None
+    if e is not None:
+        returned = min(e * (test.returned + 1 / known.block), largest(threshold))
     unlikely = False
     if evidence.p is not None:
         least = max(settings.hold_p_value, 1 / (1 + settings.window))
         unlikely = known.block == FIRST_BLOCK and evidence.p <= least
         unlikely |= evidence.gradual >= 1 and gradual >= np.sqrt(threshold)
-    statistic = weighted(gradual, abrupt)
+    statistic = weighted(gradual, abrupt, returned)
+    least = min(tail_probability(known, chunk.ratio), step_probability(known, chunk.step))
     verdict = Verdict(
-        improbable=min(tail_probability(known, chunk.ratio), step_probability(known, chunk.step))
-        <= IMPROBABLE,
+        improbable=least <= IMPROBABLE or (e is not None and e >= 1 / IMPROBABLE),
         block_improbable=unlikely,
         suspicious=gradual >= np.sqrt(threshold),
         alarm=statistic >= threshold,
@@ -120,10 +138,11 @@ def next_test(
         complete=evidence.complete,
         statistic=statistic / threshold,
     )
+    returned = returned or 0.0
     if evidence.complete:
-        return BlockTest(gradual, abrupt), verdict
+        return BlockTest(gradual, abrupt, returned), verdict
     now = (evidence.chunks, evidence.worst, evidence.step)
-    return BlockTest(test.gradual, test.abrupt, *now), verdict
+    return BlockTest(test.gradual, test.abrupt, returned, *now), verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,16 +186,29 @@ def harmonic(count: int) -> float:
 
 def accumulated(test: BlockTest, evidence: Evidence, threshold: float) -> tuple[float, float]:
     """Both statistics M <- e (M + 1), the gradual one only where a block was ranked."""
-    most = 10 * threshold / ABRUPT
-    gradual = test.gradual
+    most, gradual = largest(threshold), test.gradual
     if evidence.p is not None:
         gradual = min(evidence.gradual * (gradual + 1), most)
     return gradual, min(evidence.abrupt * (test.abrupt + 1), most)
 
 
-def weighted(gradual: float, abrupt: float) -> float:
-    """The statistic of which the alarm is raised."""
-    return (1 - ABRUPT) * gradual + ABRUPT * abrupt
+def largest(threshold: float) -> float:
+    """What a statistic is cut off at, far above the alarm, so that it stays a number."""
+    return 10 * threshold / ABRUPT
+
+
+def weighted(gradual: float, abrupt: float, returned: float | None = None) -> float:
+    """The statistic of which the alarm is raised. returned: None without other environments."""
+    if returned is None:
+        return (1 - ABRUPT) * gradual + ABRUPT * abrupt
+    return (1 - ABRUPT - RETURNED) * gradual + ABRUPT * abrupt + RETURNED * returned
+
+
+def return_e_value(known: BlockStatistics, chunk: Chunk) -> float | None:
+    """e of a chunk as one of another environment, (mean p_k / p)^(1/b); None without any."""
+    if chunk.advantage is None:
+        return None
+    return float(np.exp(min(chunk.advantage / known.block, -np.log(SMALLEST))))
 
 
 def alarm_threshold(blocks: float) -> float:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
@@ -152,6 +153,35 @@ def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     apart = apart / variance_along(known.moments, known.axes)
     both = (CHUNK * np.exp(ratio) + n) / (CHUNK + n) + CHUNK * n * apart / (CHUNK + n) ** 2
     found: Array = ((CHUNK + n) * np.log(both) - CHUNK * ratio).sum(-1)
+    return found
+
+
+def log_density(known: BlockStatistics, chunks: Array) -> Array:
+    """How well an environment predicts the means of chunks of features [m, 32, F], in nats, [m].
+
+    The log of Student's t, along the axes k, for what n = frames / tau independent images say,
+
+    log p = log |axes| + sum_k log( t_{n - 1}( (m_k - M_k) / s_k ) / s_k )
+    s_k^2 = V_k min(1, tau / B) (1 + 1 / n)
+
+    with M and V the mean and variance of its frames, and m the mean of the B frames of a chunk. So
+    an environment of which little is known, or in which much may happen, expects nothing strongly.
+    """
+    assert known.axes is not None
+    size, time = len(known.axes.mean), max(1.0, known.correlation_time)
+    count = max(2.0, known.frames / time)
+    variance = variance_along(known.moments, known.axes) * min(1.0, time / CHUNK)
+    scale = np.sqrt((variance + known.axes.noise) * (1 + 1 / count))
+    apart = (described(chunks, known.axes)[..., :size] - known.moments[:size]) / scale
+    volume = np.log((known.axes.scaled**2).sum(0)).sum() / 2  # the axes are at right angles
+    found: Array = (log_student(apart, count - 1) - np.log(scale)).sum(-1) + volume
+    return found
+
+
+def log_student(x: Array, freedom: float) -> Array:
+    """log t_f(x) of Student's t with f degrees of freedom, [...]."""
+    norm = gammaln((freedom + 1) / 2) - gammaln(freedom / 2) - np.log(freedom * np.pi) / 2
+    found: Array = norm - (freedom + 1) / 2 * np.log1p(x**2 / freedom)
     return found
 
 
