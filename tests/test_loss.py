@@ -195,7 +195,13 @@ def test_the_loss_is_the_sum_over_images_and_latents_that_is_documented(
     rates = {**terms, "kl": terms["kl"].sum(1)}
     assert set(rates) == set(expected)
     for name, values in expected.items():
-        torch.testing.assert_close(rates[name], torch.tensor(values), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            rates[name],
+            torch.tensor(values),
+            rtol=1e-4,
+            atol=1e-4,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )
     means = mean_terms(terms)
     assert list(means)[:3] == ["reconstruction", "kl", "classifier"]  # as logs show them
     mean = {name: average(values) for name, values in expected.items()}

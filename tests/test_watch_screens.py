@@ -100,6 +100,8 @@ def test_durations_and_times_in_words() -> None:
     assert times == ["13:03", "Mon 16 Mar, 14:03", "21 May 2025, 15:03"]
     ahead = status(stays=(Stay(2, NOW, NOW + 3 * HOUR),), since=NOW)  # a video, played fast
     assert words.here_since(ahead, NOW) == "since 14:03, for 3 h"
+    alarmed = replace(ahead, statistic=9999.0)  # nothing is as it was, and nothing is decided
+    assert words.here_since(alarmed, NOW).startswith("something has changed")
 
 
 def drawn(shown: object, width: int) -> str:

@@ -169,13 +169,12 @@ def _latest(status: WatchStatus, now: datetime, most: int, *, brief: bool) -> Re
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", show_edge=False)
     table.add_column("last events", no_wrap=True, style="dim")
     table.add_column("", ratio=5, no_wrap=True, overflow="ellipsis")
-    table.add_column("why", ratio=2, no_wrap=True, overflow="ellipsis", style="dim")
+    if not brief:  # of so few letters nothing can be understood
+        table.add_column("why", ratio=2, no_wrap=True, overflow="ellipsis", style="dim")
     for event in status.latest[:most]:
-        table.add_row(
-            words.moment(event.time, end),
-            Text(words.what_happened(event, names, brief=brief), STYLES[event.kind]),
-            Text(words.plain(event.reason)),
-        )
+        what = Text(words.what_happened(event, names, brief=brief), STYLES[event.kind])
+        why = [] if brief else [Text(words.plain(event.reason))]
+        table.add_row(words.moment(event.time, end), what, *why)
     return table
 
 

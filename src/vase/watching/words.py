@@ -115,9 +115,11 @@ def present_time(status: WatchStatus, now: datetime) -> datetime:
 
 
 def here_since(status: WatchStatus, now: datetime) -> str:
-    """Since when the present environment is there, and for how long."""
+    """Since when the present environment is there, and for how long; or that it may be over."""
     if not status.frames:
         return "no frame was looked at yet"
+    if 0 < status.threshold <= status.statistic:
+        return "something has changed: more frames are looked at"
     end = present_time(status, now)
     return f"since {moment(status.since, end)}, for {length(seconds(status.since, end))}"
 
