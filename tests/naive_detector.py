@@ -469,8 +469,8 @@ class NaiveDetector:
             return {**found, "kind": "undetermined"}
         return found
 
-    def candidates(self) -> dict[int, tuple[float, float, float]]:
-        """Distance and its deviation, in nats per image, and log density, by environment."""
+    def candidates(self) -> dict[int, tuple[float, float]]:
+        """Distance and its deviation, in nats per image, by environment."""
         found = {}
         for key, known in self.environments.items():
             if known.axes is None:
@@ -483,7 +483,6 @@ class NaiveDetector:
             found[key] = (
                 (median(ratios) - usual) / images,
                 spread / images / math.sqrt(many),
-                median([known.log_density(chunk) for chunk in self.chunks]),
             )
         return found
 
@@ -507,8 +506,8 @@ class NaiveDetector:
                 "images": images,
                 "batches": batches,
                 "tolerance_nats": s.tolerance,
-                "distance_nats": {str(k): round(x, 3) for k, (x, _, _) in candidates.items()},
-                "deviation_nats": {str(k): round(x, 3) for k, (_, x, _) in candidates.items()},
+                "distance_nats": {str(k): round(x, 3) for k, (x, _) in candidates.items()},
+                "deviation_nats": {str(k): round(x, 3) for k, (_, x) in candidates.items()},
             },
         }
 
@@ -600,18 +599,12 @@ def f_ratio(chunks: list[Any]) -> float:
 
 
 def decided(
-    s: DetectionSettings, candidates: dict[int, tuple[float, float, float]], current: int,
+    s: DetectionSettings, candidates: dict[int, tuple[float, float]], current: int,
     images: int, batches: int, waited: float, *, agree: bool, cut: bool, smooth: bool,
     by_blocks: bool, mixed: bool, brief: bool, most: int = 10**9,
 ) -> tuple[str, int, str]:  # fmt: skip
     """What is decided, about which environment, and the beginning of why."""
     nearest = min(candidates, key=lambda key: candidates[key][0])
-    for key in sorted(candidates, key=lambda key: candidates[key][0]):
-        distance, deviation, density = candidates[key]
-        if distance <= s.tolerance or distance <= s.z_threshold * deviation:
-            before, spread, dense = candidates[nearest]
-            if (before > s.tolerance and before > s.z_threshold * spread) or density > dense:
-                nearest = key  # of those that fit the one that predicts best
     distance, margin = candidates[nearest][0], s.z_threshold * candidates[nearest][1]
     own, here = candidates[current][0], nearest == current
     known = distance <= s.tolerance or distance <= margin

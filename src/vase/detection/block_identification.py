@@ -7,11 +7,9 @@ included. A distance is the excess of the likelihood ratio over its usual value 
 
 in nats per image. Frames that depend on one another say less: the standard deviation of d falls
 with the number of chunks over their integrated autocorrelation time, or over the length of a block,
-if that is more. An environment fits if d is within `tolerance`, or within `z_threshold` standard
-deviations, whichever is more. The decision is the one, of those that fit, that predicts the chunks
-best (`blocks.log_density`): an environment of which little is known fits much, and predicts little.
-If none fits, it is a new one. So what an environment's own chunks differ by is no reason to leave
-it; with independent frames that is the tolerance.
+if that is more. The decision is the nearest environment, if d is within `tolerance`, or within
+`z_threshold` standard deviations, whichever is more; else a new one. So what an environment's own
+chunks differ by is no reason to leave it; with independent frames that is the tolerance.
 
 The decision waits for more chunks while the distance is too near to a border, while the chunks do
 not agree with each other, or while they look like a mixture of the present environment and a known
@@ -37,7 +35,6 @@ from vase.detection.blocks import (
     described,
     integrated_time,
     likelihood_ratio,
-    log_density,
     variance_along,
 )
 from vase.records import Decision, DecisionKind
@@ -54,14 +51,12 @@ LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 class Candidate:
     """A known environment: how far it is from the deferred images, in nats per image.
 
-    deviation: the standard deviation of that distance. density: how well it predicts them, the
-    median log density of the mean of a chunk, in nats.
+    deviation: the standard deviation of that distance.
     """
 
     environment: int
     distance: float
     deviation: float
-    density: float = 0.0
 
     def allowed(self, settings: DetectionSettings) -> float:
         """The distance up to which it fits."""
@@ -104,16 +99,6 @@ class BlockEvidence:
         """The present environment as a candidate."""
         return next(known for known in self.candidates if known.environment == self.current)
 
-    def best(self, settings: DetectionSettings) -> Candidate:
-        """The candidate that predicts the images best of those that fit; the nearest if none does.
-
-        Where two predict them alike, it is the nearer one.
-        """
-        fitting = [each for each in self.candidates if each.distance <= each.allowed(settings)]
-        if not fitting:
-            return self.nearest
-        return max(fitting, key=lambda candidate: (candidate.density, -candidate.distance))
-
     def numbers(self, tolerance: float) -> dict[str, Any]:
         """The evidence of an event, in nats per image."""
         each = self.candidates
@@ -140,9 +125,7 @@ def candidate(
     together = max(integrated_time(known.ratios), known.block / FIRST_BLOCK)
     independent = max(1.0, waited / together, len(chunks) / together)
     deviation = spread / images / np.sqrt(independent)
-    distance = (float(np.median(ratios)) - usual) / images
-    density = float(np.median(log_density(known, np.stack(chunks))))
-    return Candidate(environment, distance, float(deviation), density)
+    return Candidate(environment, (float(np.median(ratios)) - usual) / images, float(deviation))
 
 
 def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
@@ -273,7 +256,7 @@ def _share(first: Array, second: Array, mean: Array) -> float:
 
 def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
-    nearest, present = evidence.best(settings), evidence.current
+    nearest, present = evidence.nearest, evidence.current
     margin = settings.z_threshold * nearest.deviation
     known = nearest.distance <= nearest.allowed(settings)
     numbers = evidence.numbers(settings.tolerance)
