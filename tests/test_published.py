@@ -85,12 +85,15 @@ def test_what_follows_is_paired_by_seed(page: Any) -> None:
 
 
 def test_the_paper_s_figures_stand_in_the_middle(page: Any) -> None:
-    text = "\n".join(page.table_twice(runs({"sda": -1.0}), runs({"sda": -3.0})))
+    text = "\n".join(page.paper_tables(runs({"sda": -1.0}), runs({"sda": -3.0})))
     (row,) = (line for line in text.splitlines() if line.startswith("| VASE") and "88.6" in line)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[2].startswith("-1.0")  # the published choices, frozen
-    assert cells[5:7] == ["**88.6**", "**-5.4**"]
-    assert cells[10].startswith("-3.0")  # ours, frozen
+    assert cells[1] == "3 and 3"  # seeds of either
+    assert cells[3].startswith("-1.0")  # the published choices, frozen
+    assert cells[6:8] == ["**88.6**", "**-5.4**"]
+    assert cells[11].startswith("-3.0")  # ours, frozen
+    alone = page.paper_tables(runs({"sda": -1.0}), [])
+    assert "ours" not in "".join(alone)  # until there are runs of the same stream
 
 
 def test_what_masks_are_worth_is_the_difference_at_each_share_of_replay(page: Any) -> None:
