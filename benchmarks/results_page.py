@@ -36,6 +36,10 @@ from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
+ORDERS = {
+    "consecutive": "    vase bench disentangle {} stream.order=consecutive memory.pairs=8",
+    "independent": "    vase bench disentangle {}",
+}
 DRAWN = (
     "`quick-drawn` was taught the first domain alone, with none of the hints of the first weights "
     "(`benchmarks/first_weights.py`); moving digits, which it has never seen, are read all the "
@@ -60,6 +64,7 @@ def page(folder: Path) -> str:
         *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
         *one_latent(folder / "one-latent"),
         *disentangled(folder / "disentangle"),
+        *in_time(folder / "dsprites-order"),
         *(part for name in SHARED for part in shared(folder / name)),
         *(part for name in EXPLORED for part in explored(folder / name)),
         *networks(folder / "networks"),
@@ -212,6 +217,47 @@ def disentangled(folder: Path) -> list[str]:
         disentanglement.markdown(records, udr),
         "MIG by factor, at the end of the stream:",
         disentanglement.by_factor(records),
+    ]
+
+
+def in_time(folder: Path) -> list[str]:
+    """Return dSprites learnt in order beside independent images, if there are raw files of both."""
+    orders = [
+        {each["seed"]: each for each in disentanglement.read_records(folder / order)[0]}
+        for order in ORDERS
+    ]
+    seeds = sorted(set(orders[0]) & set(orders[1]))
+    if not seeds:
+        return []
+    scores = [[found[seed]["domains"]["dsprites"]["now"] for seed in seeds] for found in orders]
+    rows = []
+    for name in [each for each in scores[0][0] if each not in ("TC, nats", "active")]:
+        first, second = ([each[name] for each in found] for found in scores)
+        apart = [one - other for one, other in zip(first, second, strict=True)]
+        rows.append(
+            [
+                name,
+                spread(first, 1, 2),
+                spread(second, 1, 2),
+                ablation_page.interval_cell(ablation_page.interval(apart), 2),
+            ]
+        )
+    record, minutes = orders[0][seeds[0]], spread(each["minutes"] for each in orders[0].values())
+    schedule = f"'stream.schedule=[[\"dsprites\", {record['steps']}]]'"
+    commands = (
+        f"{command.format(schedule)} --seeds {len(seeds)} --out results/{folder.name}/{order}"
+        for order, command in ORDERS.items()
+    )
+    return [
+        "## dSprites in order: a factor moves at a time",
+        f"{record['steps']:,} steps of {record['config']['stream']['batch_size']} images. *In "
+        "order*: frames in which a factor moves by a value at a time, out of a working memory, in "
+        "pairs that share the latents that have not changed (`memory.pairs`). *Independent*: the "
+        f"same on independent images. {minutes} minutes per seed on a CPU thread. The last "
+        "column is the difference, paired by seed, with the "
+        f"{100 * ablation_page.CONFIDENCE:.0f} % interval of Student's t.",
+        "\n".join(commands),
+        table(["", "in order", "independent", "difference"], rows),
     ]
 
 

@@ -283,13 +283,12 @@ def difference_table(records: Sequence[Record]) -> str:
     return table(["objective", "condition", *COMPARED_MEASURES], rows) + "\n\n" + note
 
 
-def interval_cell(found: Interval | None) -> str:
+def interval_cell(found: Interval | None, digits: int = 1) -> str:
     """Return a mean with its interval, if it has one, as a cell of a table."""
     if found is None:
         return "–"
-    if math.isnan(found.low):
-        return f"{found.mean:+.1f}"
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+    mean, low, high = (f"{each:+.{digits}f}" for each in (found.mean, found.low, found.high))
+    return mean if math.isnan(found.low) else f"{mean} [{low}, {high}]"
 
 
 def ordering_claims(records: Sequence[Record]) -> str:

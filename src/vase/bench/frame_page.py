@@ -97,14 +97,14 @@ def terminal(records: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
 
 
 def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Return a title and a table each: by group and detector, by stream, hostile, null."""
+    """Return a title and a table each: by stream and detector, by stream, hostile, null."""
     changing = [record for record in records if record.get("expected", "") is None]
     shown = []
     for group in dict.fromkeys(record["group"] for record in changing):
-        own = [record for record in changing if record["group"] == group]
-        streams = dict.fromkeys(record["scenario"] for record in watched_by_all(own))
-        names = ", ".join(f"`{name}`" for name in streams)
-        shown.append((f"{group}, {names}: every detector", detector_table(own)))
+        own = watched_by_all([record for record in changing if record["group"] == group])
+        for name in dict.fromkeys(record["scenario"] for record in own):
+            of_stream = [record for record in own if record["scenario"] == name]
+            shown.append((f"{group}, `{name}`: every detector", detector_table(of_stream)))
     for rule in dict.fromkeys(rule for record in changing for rule in record["ours"]):
         shown.append(
             (
@@ -122,13 +122,12 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def detector_table(records: Sequence[Record]) -> str:
-    """Return one row per detector over the streams of a group that every detector watched."""
-    common = watched_by_all(records)
-    best = max(pooled(common, name)["covering"] for name in DUMMIES)
+    """Return one row per detector over the seeds of a stream that every detector watched."""
+    best = max(pooled(records, name)["covering"] for name in DUMMIES)
     rows = []
-    for name in detector_names(common):
-        all_ = pooled(common, name)
-        found = [record["detectors"][name] for record in common]
+    for name in detector_names(records):
+        all_ = pooled(records, name)
+        found = [record["detectors"][name] for record in records]
         kept = [each["environments"] for each in found if "environments" in each]
         rates = [each["frames_per_second"] for each in found if "frames_per_second" in each]
         better = "yes" if all_["covering"] > best else "no"
