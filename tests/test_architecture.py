@@ -13,6 +13,7 @@ from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks, window
 from vase.nets.dense import MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
+from vase.nets.residual import Residual
 from vase.records import Posterior
 
 # ---- the networks, written once more ---------------------------------------------------------
@@ -41,8 +42,18 @@ def line(x: Tensor, of: dict[str, Tensor], name: str) -> Tensor:
     return found + of.pop(f"{name}.bias") if f"{name}.bias" in of else found
 
 
-def conv(x: Tensor, of: dict[str, Tensor], name: str) -> Tensor:
-    return conv2d(x, of.pop(f"{name}.weight"), of.pop(f"{name}.bias"), stride=2, padding=1).relu()
+def conv(x: Tensor, of: dict[str, Tensor], name: str, stride: int = 2) -> Tensor:
+    return conv2d(x, of.pop(f"{name}.weight"), of.pop(f"{name}.bias"), stride=stride, padding=1)
+
+
+def enlarged(x: Tensor, of: dict[str, Tensor], name: str) -> Tensor:
+    """A transposed convolution: the gradient of a convolution."""
+    weight = of.pop(f"{name}.weight")
+    sides = [2 * side for side in x.shape[2:]]
+    larger = torch.zeros(len(x), weight.shape[1], *sides).requires_grad_()
+    (conv2d(larger, weight, stride=2, padding=1) * x).sum().backward()
+    assert larger.grad is not None
+    return larger.grad + of.pop(f"{name}.bias")[:, None, None]
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -70,7 +81,7 @@ def test_the_encoder_of_images_is_what_it_says(architecture: Architecture) -> No
     images = torch.rand(3, 2, 12, 15)
     whole = torch.zeros(3, 2, 16, 16)
     whole[:, :, 2:14, :15] = images
-    features = conv(folded(whole, 2), of, "encoder.first.1")  # cells of 4 x 4
+    features = conv(folded(whole, 2), of, "encoder.first.1").relu()  # cells of 4 x 4
     attraction = (features * of.pop("encoder.interest.weight")[0]).sum(1).flatten(1)
     centre = attraction.exp() / attraction.exp().sum(1, keepdim=True) @ grid(4, 4)
     where, scale = centre, None
@@ -80,8 +91,10 @@ def test_the_encoder_of_images_is_what_it_says(architecture: Architecture) -> No
         where = torch.cat([centre, away.log()[:, None] / 2 + 0.9], 1)
         scale = line(where[:, 2:], of, "encoder.scale")[:, 0].exp()
     closer = folded(window.cut(whole, centre, (8, 8), scale), 2)
-    seen = line(conv(features, of, "encoder.whole.0").flatten(1), of, "encoder.whole.3").relu()
-    closer = line(conv(closer, of, "encoder.close.1").flatten(1), of, "encoder.close.4").relu()
+    seen = conv(features, of, "encoder.whole.0").relu().flatten(1)
+    seen = line(seen, of, "encoder.whole.3").relu()
+    closer = conv(closer, of, "encoder.close.1").relu().flatten(1)
+    closer = line(closer, of, "encoder.close.4").relu()
     both = line(torch.cat([seen, closer], 1), of, "encoder.both.0").relu()
     found = line(torch.cat([both, 4 * where], 1), of, "encoder.posterior")
     posterior = networks.encoder(images)
@@ -166,7 +179,7 @@ def test_the_dense_networks_are_what_they_say() -> None:
 
 
 def test_the_convolutional_networks_are_what_they_say() -> None:
-    """A transposed convolution is the gradient of a convolution; sides are padded to 16 and 32."""
+    """Sides are padded to multiples of 16."""
     plain = {"encoder": "convolutional", "decoder": "convolutional"}
     shape = Architecture(channels=2, height=15, width=20, latents=3, hidden=7, **plain)  # type: ignore[arg-type]
     networks, of = drawn(shape)
@@ -174,7 +187,7 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
     seen = torch.zeros(3, 2, 16, 32)
     seen[:, :, :15, 6:26] = images
     for layer in (0, 2, 4, 6):
-        seen = conv(seen, of, f"encoder.layers.{layer}")
+        seen = conv(seen, of, f"encoder.layers.{layer}").relu()
     hidden = line(seen.flatten(1), of, "encoder.layers.9").relu()
     posterior = networks.encoder(images)
     found = line(hidden, of, "encoder.posterior")
@@ -184,22 +197,73 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
     z = torch.randn(3, 3)
     what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
     made = line(what.relu(), of, "decoder.layers.0").relu().reshape(3, 64, 1, 2)
-    for layer, channels in ((3, 64), (5, 32), (7, 32), (9, 2)):
-        weight = of.pop(f"decoder.layers.{layer}.weight")
-        larger = torch.zeros(3, channels, *(2 * side for side in made.shape[2:])).requires_grad_()
-        (conv2d(larger, weight, stride=2, padding=1) * made).sum().backward()
-        made = larger.grad + of.pop(f"decoder.layers.{layer}.bias")[:, None, None]
+    for layer in (3, 5, 7, 9):
+        made = enlarged(made, of, f"decoder.layers.{layer}")
         made = made.relu() if layer < 9 else made
     torch.testing.assert_close(networks.decoder(z, environment), made[:, :, :15, 6:26])
     assert [name for name in of if not name.startswith("classifier")] == []
 
 
-@pytest.mark.parametrize("networks", ["window", "scaled-window", "convolutional", "dense"])
+def block(x: Tensor, of: dict[str, Tensor], name: str, condition: Tensor | None = None) -> Tensor:
+    """x + W_2 * relu((1 + scale) (W_1 * relu(x)) + shift)."""
+    inner = conv(x.relu(), of, f"{name}.first", stride=1)
+    if condition is not None:
+        width = x.shape[1]
+        inner = (1 + condition[:, :width]) * inner + condition[:, width:]
+    return x + conv(inner.relu(), of, f"{name}.second", stride=1)
+
+
+def test_the_residual_networks_are_what_they_say() -> None:
+    """Stages of half the sides; every block of the decoder has a scale and shift of its own."""
+    residual = {"encoder": "residual", "decoder": "residual"}
+    widths = {"encoder_channels": 3, "decoder_channels": 2}
+    shape = Architecture(channels=2, height=15, width=20, latents=3, hidden=7, **widths, **residual)  # type: ignore[arg-type]
+    networks, of = drawn(shape)
+    images, environment = torch.rand(3, 2, 15, 20), torch.tensor([2, 0, 3])
+    seen = torch.zeros(3, 2, 16, 32)
+    seen[:, :, :15, 6:26] = images
+    seen = folded(seen, 2)
+    for layer in (1, 4, 7):
+        seen = conv(seen, of, f"encoder.layers.{layer}", stride=2)
+        for inner in (1, 2):
+            seen = block(seen, of, f"encoder.layers.{layer + inner}")
+    hidden = line(seen.relu().flatten(1), of, "encoder.layers.12").relu()
+    found = line(hidden, of, "encoder.posterior")
+    posterior = networks.encoder(images)
+    torch.testing.assert_close(posterior.mean, found[:, :3])
+    torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
+
+    z = torch.randn(3, 3)
+    what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
+    what = what.relu()
+    made = line(what, of, "decoder.cells.0").reshape(3, 8, 1, 2)
+    for stage in range(3):
+        for k in (2 * stage, 2 * stage + 1):
+            condition = line(what, of, f"decoder.condition.{k}.0")[:, :, None, None]
+            made = block(made, of, f"decoder.blocks.{k}", condition)
+        made = enlarged(made.relu(), of, f"decoder.larger.{stage}")
+    whole = torch.zeros(3, 2, 16, 32)
+    for channel in range(8):
+        down, across = channel % 4 // 2, channel % 2
+        whole[:, channel // 4, down::2, across::2] = made[:, channel]
+    torch.testing.assert_close(networks.decoder(z, environment), whole[:, :, :15, 6:26])
+    assert [name for name in of if not name.startswith("classifier")] == []
+
+
+def test_residual_blocks_begin_as_nothing() -> None:
+    """So that depth costs nothing at first, and no normalisation is needed."""
+    features = torch.randn(2, 6, 4, 4)
+    torch.testing.assert_close(Residual(6)(features), features)
+
+
+@pytest.mark.parametrize(
+    "networks", ["window", "scaled-window", "convolutional", "residual", "dense"]
+)
 def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
     """From exp(-12) to the largest that a posterior may have, whatever the weights say."""
     made, _ = drawn(Architecture(height=8, width=8, latents=2, encoder=networks))
     last = made.encoder.layers[-1] if networks == "dense" else made.encoder.posterior
-    for bias, limit in ((-1e6, -12.0), (1e6, MAX_LOG_VARIANCE)):
+    for bias, limit in ((-1e20, -12.0), (1e20, MAX_LOG_VARIANCE)):
         torch.nn.init.constant_(last.bias, bias)
         found = made.encoder(torch.rand(2, 1, 8, 8)).log_variance
         torch.testing.assert_close(found, torch.full_like(found, limit))
@@ -226,7 +290,9 @@ def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
         assert (networks.encoder.interest.weight == 1).all()
 
 
-@pytest.mark.parametrize("networks", ["window", "scaled-window", "convolutional", "dense"])
+@pytest.mark.parametrize(
+    "networks", ["window", "scaled-window", "convolutional", "residual", "dense"]
+)
 def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str) -> None:
     shape = Architecture(height=8, width=8, latents=2, encoder=networks, classifier="features")
     made, of = drawn(shape)

@@ -43,6 +43,9 @@ def test_what_exists_is_a_path_before_it_is_a_setting_or_a_preset(
         assert session.is_source(given)
         found = session.configured(given, BRIEF)
         assert [domain.domain for domain in found.stream.domains.values()] == ["own"]
+        with_part = session.configured(f"{given}+scaled-window", BRIEF)
+        assert with_part.stream == found.stream
+        assert (found.model.encoder, with_part.model.encoder) == ("window", "scaled-window")
     assert not session.is_source("training.seed=2")
 
 

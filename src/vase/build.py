@@ -193,10 +193,11 @@ def _family(config: DomainSettings, data: DataOptions, split: Split) -> Sprites:
     return Sprites(images.pixels, images.labels.astype("int64"), config.domain)
 
 
-def own_images(path: Path, overrides: Sequence[str]) -> Config:
+def own_images(path: Path, overrides: Sequence[str], parts: Sequence[str] = ()) -> Config:
     """The configuration of own images: each domain for `OWN_STEPS` steps, networks that fit.
 
     path: an .npy or .npz file, a video, a folder of images, or a folder of folders or videos.
+    parts: what is laid over it, by name, before the overrides.
     """
     domains = own.parts(path)
     colour = {"channels": files.channels(domains.values())} if own.scaled(path) else {}
@@ -215,12 +216,13 @@ def own_images(path: Path, overrides: Sequence[str]) -> Config:
             },
         },
     }
+    values = configuration.with_parts(values, parts)
     if own.scaled(path):
         size = configuration.changed(deepcopy(values), overrides, str(path)).stream.size
         sides = (size, size)
     else:
         sides = own.shape_of(own.array(path))[1:]
-    values["model"] = {"space_to_depth": space_to_depth_for(*sides)}
+    values.setdefault("model", {}).setdefault("space_to_depth", space_to_depth_for(*sides))
     return configuration.changed(values, overrides, str(path))
 
 

@@ -129,9 +129,14 @@ def load(name: str, overrides: Iterable[str] = ()) -> Config:
     """
     whole, *added = [name] if Path(name).is_file() else name.split("+")
     values = _without_gone(_read(_find(whole, presets(), "preset")))
-    for part in added:
-        values = _laid_over(values, _read(_find(part, parts(), "part")))
-    return changed(values, overrides, name)
+    return changed(with_parts(values, added), overrides, name)
+
+
+def with_parts(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A tree of values with parts laid over it in turn: names of parts or of TOML files."""
+    for name in names:
+        values = _laid_over(values, _read(_find(name, parts(), "part")))
+    return dict(values)
 
 
 def _without_gone(values: dict[str, Any]) -> dict[str, Any]:

@@ -42,16 +42,17 @@ def is_source(argument: str) -> bool:
 
 
 def configured(name: str, overrides: Sequence[str]) -> Config:
-    """The configuration of own images, a TOML file, or a preset.
+    """The configuration of own images, a TOML file, or a preset, each with parts after a `+`.
 
     What exists and can be read is a path, whatever presets there are; a folder without images that
     has the name of a preset, as one with its runs may, is not.
     """
-    path = Path(name)
+    whole, *parts = [name] if Path(name).exists() else name.split("+")
+    path = Path(whole)
     images = path.is_file() and (own.scaled(path) or path.suffix in own.ARRAYS)
     if path.is_dir():
-        images = name not in config.presets() or own.holds_something(path)
-    return build.own_images(path, overrides) if images else config.load(name, overrides)
+        images = whole not in config.presets() or own.holds_something(path)
+    return build.own_images(path, overrides, parts) if images else config.load(name, overrides)
 
 
 def train(

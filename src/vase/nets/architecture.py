@@ -13,6 +13,7 @@ from vase import registry
 from vase.errors import ConfigError, InputError
 from vase.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from vase.nets.dense import DenseDecoder, DenseEncoder
+from vase.nets.residual import ResidualDecoder, ResidualEncoder
 from vase.nets.windowed import (
     ScaledWindowDecoder,
     ScaledWindowEncoder,
@@ -137,12 +138,14 @@ ENCODERS: dict[str, NetworkClass] = {
     DEFAULT: WindowEncoder,
     "scaled-window": ScaledWindowEncoder,
     "convolutional": ConvolutionalEncoder,
+    "residual": ResidualEncoder,
     "dense": DenseEncoder,
 }
 DECODERS: dict[str, NetworkClass] = {
     DEFAULT: WindowDecoder,
     "scaled-window": ScaledWindowDecoder,
     "convolutional": ConvolutionalDecoder,
+    "residual": ResidualDecoder,
     "dense": DenseDecoder,
 }
 

@@ -28,7 +28,7 @@ class ConvolutionalEncoder(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        (rows, columns), self.margins = _grid(architecture)
+        (rows, columns), self.margins = padded_grid(architecture)
         inputs = (architecture.channels, *CHANNELS[:-1])
         convolutions = [
             layer
@@ -59,7 +59,7 @@ class ConvolutionalDecoder(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        (rows, columns), margins = _grid(architecture)
+        (rows, columns), margins = padded_grid(architecture)
         self.inwards = tuple(-margin for margin in margins)
         self.what = nn.Linear(architecture.latents, architecture.hidden)
         self.environment = nn.Embedding(architecture.environments, architecture.hidden)
@@ -82,7 +82,7 @@ class ConvolutionalDecoder(nn.Module):
         return pad(self.layers(what), self.inwards).float()
 
 
-def _grid(architecture: Architecture) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+def padded_grid(architecture: Architecture) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
     """The last grid, and the pixels that are added left, right, above and below."""
     rows, columns = (-(-side // HALVED) for side in (architecture.height, architecture.width))
     down, across = HALVED * rows - architecture.height, HALVED * columns - architecture.width

@@ -24,11 +24,13 @@ class ModelSettings(Section):
     encoder: str = Field(
         "window",
         description="`window`, `scaled-window` (which also follows size), `convolutional` (as "
-        "published), `dense` or `module:Class`; see docs/extend/networks.md",
+        "published), `residual` (photographs), `dense` or `module:Class`; see "
+        "docs/extend/networks.md",
     )
     decoder: str = Field(
         "window",
-        description="`window`, `scaled-window`, `convolutional`, `dense` or `module:Class`",
+        description="`window`, `scaled-window`, `convolutional`, `residual`, `dense` or "
+        "`module:Class`",
     )
     classifier: Literal["posterior", "features"] = Field(
         "posterior",
@@ -39,7 +41,9 @@ class ModelSettings(Section):
     decoder_channels: PositiveInt = Field(64, description="channels of the decoder's grid")
     hidden: PositiveInt = Field(256, description="units of the dense layers")
     space_to_depth: Literal[1, 2, 4, 8] = Field(
-        4, description="side of the pixel blocks that become channels, in pixels"
+        4,
+        description="side of the pixel blocks that become channels, in pixels (the windowed "
+        "networks)",
     )
     environments: Annotated[int, Field(ge=1, le=4096)] = Field(
         16, description="rows of the tables of environments at first; they grow when they are full"

@@ -1,0 +1,124 @@
+"""Residual convolutional networks for photographs, whose detail is everywhere.
+
+Blocks of 2 x 2 pixels become channels, then three stages of residual blocks (He et al. 2016, arXiv
+1512.03385), each of half the sides and up to four times the channels. The second convolution of a
+block starts at zero, so that a deep network begins as a shallow one and needs no normalisation over
+a batch (Zhang et al. 2019, arXiv 1901.09321): replayed and present images would share its
+statistics. The decoder's blocks are conditioned by a scale and a shift (FiLM, Perez et al. 2018,
+arXiv 1709.07871) computed from the latents and the environment. Sides that are no multiple of 16
+are padded with zeros, and cut off afterwards.
+
+`model.encoder_channels` and `model.decoder_channels` are the channels of the first stage.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+from vase.nets.convolutional import padded_grid
+from vase.nets.dense import MAX_LOG_VARIANCE
+from vase.records import Posterior
+
+if TYPE_CHECKING:
+    from vase.nets.architecture import Architecture
+
+BLOCK = 2  # pixels along a side of what becomes channels
+WIDTHS = (1, 2, 4)  # channels of the stages, in those of the first
+DEPTH = 2  # residual blocks of a stage
+
+
+class Residual(nn.Module):
+    """x + W_2 * relu((1 + scale) (W_1 * relu(x)) + shift), for features [B, n, H, W].
+
+    scale, shift: [B, n, 1, 1]; none in the encoder.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        for each in self.second.parameters():
+            nn.init.zeros_(each)
+
+    def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:
+        inner = self.first(relu(features))
+        if condition is not None:
+            scale, shift = condition.chunk(2, dim=1)
+            inner = (1 + scale) * inner + shift
+        changed: Tensor = features + self.second(relu(inner))
+        return changed
+
+
+class ResidualEncoder(nn.Module):
+    """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        (rows, columns), self.margins = padded_grid(architecture)
+        widths = [each * architecture.encoder_channels for each in WIDTHS]
+        inputs = (BLOCK**2 * architecture.channels, *widths)
+        stages: list[nn.Module] = [nn.PixelUnshuffle(BLOCK)]
+        for before, width in zip(inputs, widths, strict=False):
+            stages.append(nn.Conv2d(before, width, 4, stride=2, padding=1))
+            stages += [Residual(width) for _ in range(DEPTH)]
+        self.features = architecture.hidden
+        self.layers = nn.Sequential(
+            *stages,
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(widths[-1] * rows * columns, self.features),
+            nn.ReLU(),
+        )
+        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
+
+    def forward(self, images: Tensor) -> Posterior:
+        features = self.layers(pad(images, self.margins))
+        mean, log_variance = self.posterior(features).float().chunk(2, dim=1)
+        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
+
+
+class ResidualDecoder(nn.Module):
+    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
+
+    The environment enters as an embedding, which is the same as a one-hot input beside the latents,
+    and starts at zero.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        (rows, columns), margins = padded_grid(architecture)
+        self.inwards = tuple(-margin for margin in margins)
+        hidden = architecture.hidden
+        widths = [each * architecture.decoder_channels for each in WIDTHS[::-1]]
+        self.what = nn.Linear(architecture.latents, hidden)
+        self.environment = nn.Embedding(architecture.environments, hidden)
+        nn.init.zeros_(self.environment.weight)
+        self.cells = nn.Sequential(
+            nn.Linear(hidden, widths[0] * rows * columns),
+            nn.Unflatten(1, (widths[0], rows, columns)),
+        )
+        self.blocks = nn.ModuleList(Residual(width) for width in widths for _ in range(DEPTH))
+        self.condition = nn.ModuleList(
+            nn.Sequential(nn.Linear(hidden, 2 * width), nn.Unflatten(1, (2 * width, 1, 1)))
+            for width in widths
+            for _ in range(DEPTH)
+        )
+        outputs = (*widths[1:], BLOCK**2 * architecture.channels)
+        self.larger = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)
+            for before, after in zip(widths, outputs, strict=True)
+        )
+        self.pixels = nn.PixelShuffle(BLOCK)
+
+    def forward(self, z: Tensor, environment: Tensor) -> Tensor:
+        what = relu(self.what(z) + self.environment(environment))
+        features = self.cells(what)
+        for stage, larger in enumerate(self.larger):
+            for k in range(DEPTH * stage, DEPTH * (stage + 1)):
+                features = self.blocks[k](features, self.condition[k](what))
+            features = larger(relu(features))
+        logits: Tensor = self.pixels(features)
+        return pad(logits, self.inwards).float()
