@@ -127,7 +127,7 @@ def _of_run(file: Path, shape: Architecture) -> dict[str, Any]:
     settings = config.load(str(known))
     chosen = settings.model_dump(mode="json", exclude_defaults=True)
     sections = {name: chosen.get(name, {}) for name in ("model", *LearnerSettings.model_fields)}
-    training = {**sections.pop("training"), "precision": settings.training.precision}
+    training = sections.pop("training")
     options = {f"{name}.{key}": each for name, own in sections.items() for key, each in own.items()}
     options |= {f"training.{key}": each for key, each in training.items() if key in OF_A_STEP}
     options["model.space_to_depth"] = settings.model.space_to_depth
