@@ -29,20 +29,22 @@ class ConvolutionalEncoder(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         (rows, columns), self.margins = padded_grid(architecture)
+        stages, width = self.stages(architecture)
+        self.features = architecture.hidden
+        self.layers = nn.Sequential(
+            *stages, nn.Flatten(), nn.Linear(width * rows * columns, self.features), nn.ReLU()
+        )
+        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
+
+    def stages(self, architecture: Architecture) -> tuple[list[nn.Module], int]:
+        """Layers down to the last grid, and its channels."""
         inputs = (architecture.channels, *CHANNELS[:-1])
-        convolutions = [
+        layers: list[nn.Module] = [
             layer
             for before, after in zip(inputs, CHANNELS, strict=True)
             for layer in (nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU())
         ]
-        self.features = architecture.hidden
-        self.layers = nn.Sequential(
-            *convolutions,
-            nn.Flatten(),
-            nn.Linear(CHANNELS[-1] * rows * columns, self.features),
-            nn.ReLU(),
-        )
-        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
+        return layers, CHANNELS[-1]
 
     def forward(self, images: Tensor) -> Posterior:
         features = self.layers(pad(images, self.margins))

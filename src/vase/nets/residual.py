@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from vase.nets.convolutional import padded_grid
-from vase.nets.dense import MAX_LOG_VARIANCE
-from vase.records import Posterior
+from vase.nets.convolutional import ConvolutionalEncoder, padded_grid
 
 if TYPE_CHECKING:
     from vase.nets.architecture import Architecture
@@ -52,32 +50,17 @@ class Residual(nn.Module):
         return changed
 
 
-class ResidualEncoder(nn.Module):
+class ResidualEncoder(ConvolutionalEncoder):
     """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
 
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        (rows, columns), self.margins = padded_grid(architecture)
+    def stages(self, architecture: Architecture) -> tuple[list[nn.Module], int]:
         widths = [each * architecture.encoder_channels for each in WIDTHS]
         inputs = (BLOCK**2 * architecture.channels, *widths)
-        stages: list[nn.Module] = [nn.PixelUnshuffle(BLOCK)]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(BLOCK)]
         for before, width in zip(inputs, widths, strict=False):
-            stages.append(nn.Conv2d(before, width, 4, stride=2, padding=1))
-            stages += [Residual(width) for _ in range(DEPTH)]
-        self.features = architecture.hidden
-        self.layers = nn.Sequential(
-            *stages,
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(widths[-1] * rows * columns, self.features),
-            nn.ReLU(),
-        )
-        self.posterior = nn.Linear(self.features, 2 * architecture.latents)
-
-    def forward(self, images: Tensor) -> Posterior:
-        features = self.layers(pad(images, self.margins))
-        mean, log_variance = self.posterior(features).float().chunk(2, dim=1)
-        return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
+            layers.append(nn.Conv2d(before, width, 4, stride=2, padding=1))
+            layers += [Residual(width) for _ in range(DEPTH)]
+        return [*layers, nn.ReLU()], widths[-1]
 
 
 class ResidualDecoder(nn.Module):
