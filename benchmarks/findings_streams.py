@@ -101,14 +101,17 @@ def _suite(records: Sequence[detect.Record]) -> Iterator[str]:
 
 
 def _short(records: Sequence[detect.Record]) -> Iterator[str]:
-    """Yield what others notice on the other streams."""
+    """Yield what is noticed on the other streams, and what others notice there."""
     if not records:
         return
     rows = {row["detector"]: row for row in cells(detect.detector_table(records))}
     published = rows[detect.NAMES["published"]]
+    ours = rows[detect.NAMES[detect.OURS].strip("*")]
     river = [rows[name] for drift in RIVER if (name := f"{drift.name} on {drift.on}") in rows]
     yield (
-        f"On the other streams the published rule misses {published['missed']} of "
+        f"On the other streams it misses {ours['missed']} of {ours['switches']} switches, raises "
+        f"{ours['false']} false alarms and re-identifies {ours['returns re-identified']} of the "
+        f"returns; the published rule misses {published['missed']} of "
         f"{published['switches']} switches and raises {published['false']} false alarms; river's "
         f"detectors miss {extremes(row['missed'] for row in river)} and raise "
         f"{extremes(row['false'] for row in river)}, at a median delay of "

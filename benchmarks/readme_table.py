@@ -11,7 +11,7 @@ from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds, spread
 from vase.bench import disentanglement, frame_page
 from vase.bench.frame_scenarios import CLIPS, LAMP
 from vase.bench.frame_scores import DUMMIES, ORACLE
-from vase.bench.page import OURS, named, numbers, returns_known, table
+from vase.bench.page import OURS, named, numbers, read, returns_known, table
 from vase.bench.scores import pooled
 from vase.training.folder import read_json
 
@@ -58,7 +58,14 @@ def results_table(folder: Path) -> str:
     return "\n\n".join([
         table(head, rows),
         NOTE,
-        table(DETECTION, [_independent(folder / "detect"), *_consecutive(folder / "frames")]),
+        table(
+            DETECTION,
+            [
+                _independent(folder / "detect"),
+                *_hostile(folder / "detect"),
+                *_consecutive(folder / "frames"),
+            ],
+        ),
         _disentangled(folder / "disentangle"),
     ])  # fmt: skip
 
@@ -90,6 +97,24 @@ def _independent(folder: Path) -> list[str]:
     ]
 
 
+def _hostile(folder: Path) -> list[list[str]]:
+    """The short streams: a row for our detector, and one for the other with the fewest errors."""
+    records = [record for record in read(folder) if "forgetting" not in record]
+    found = {
+        name: pooled(numbers([record["detectors"][name]["scores"] for record in records]))
+        for name in records[0]["detectors"]
+        if all(name in record["detectors"] for record in records)
+    }
+    others = found.keys() - {OURS, *NO_RIVALS}
+    best = min(others, key=lambda name: (found[name]["missed"] + found[name]["false"], name))
+    streams = f"{len({record['scenario'] for record in records})} hostile streams of the same kind"
+    count = len({record["seed"] for record in records})
+    return [
+        _scored(f"VASE, {streams}, {seeds(count)}", found[OURS], "batches"),
+        _scored(f"the best other detector there ({best})", found[best], "batches"),
+    ]
+
+
 def _consecutive(folder: Path) -> list[list[str]]:
     """By group: a row for our detector, and one for the best other, the one that covers most."""
     rows, records = [], frame_page.read(folder)
@@ -101,20 +126,20 @@ def _consecutive(folder: Path) -> list[list[str]]:
         best = max(others, key=lambda name: (found[name]["covering"], name))
         frames = f"{label}, {own[0]['batch_size']} at a time"
         rows += [
-            _frames(f"VASE, {frames}, {seeds(len(own))}", found[ours]),
-            _frames(f"the best other detector there ({best})", found[best]),
+            _scored(f"VASE, {frames}, {seeds(len(own))}", found[ours], "frames"),
+            _scored(f"the best other detector there ({best})", found[best], "frames"),
         ]
     return rows
 
 
-def _frames(label: str, scores: Mapping[str, float]) -> list[str]:
+def _scored(label: str, scores: Mapping[str, float], unit: str) -> list[str]:
     known = scores["returns_identified"]
     return [
         label,
         f"{scores['switches'] - scores['missed']:.0f} of {scores['switches']:.0f}",
         f"{scores['false']:.0f}",
         "-" if math.isnan(known) else f"{known:.0%}",
-        f"{scores['delay_median']:.0f} frames",
+        f"{scores['delay_median']:.0f} {unit}",
     ]
 
 

@@ -531,7 +531,7 @@ def detection(folder: Path) -> list[str]:
         f"more than {detectors.MAX_ENVIRONMENTS} environments, and later switches count as missed; "
         "river's detectors run with their default parameters on the loss or the latents of a plain "
         "model; a dash if they did not run. *Ours* is `blocks`, the default, asked for one false "
-        f"alarm in {scenarios.RUN_LENGTH:,.0f} batches; where it has no row, it was not run. "
+        f"alarm in {scenarios.RUN_LENGTH:,.0f} batches. "
         "[The method](docs/detection.md).",
         f"    vase bench detect suite --seeds {suite}\n"
         f"    vase bench detect --detectors all --seeds {short}",
