@@ -152,7 +152,8 @@ def test_a_density_is_one_of_the_features_themselves(phi: float) -> None:
     known = with_chunks(BlockStatistics(), series.reshape(-1, CHUNK, 2))
     x, y = np.linspace(-9, 9, 601), np.linspace(-1.3, 1.3, 601)
     points = np.stack(np.meshgrid(x, y, indexing="ij"), -1).reshape(-1, 1, 2)
-    density = np.exp(log_density(known, np.broadcast_to(points, (len(points), CHUNK, 2))))
+    assert known.axes is not None
+    density = np.exp(log_density(known, described(points, known.axes)))
     assert density.sum() * (x[1] - x[0]) * (y[1] - y[0]) == pytest.approx(1, abs=0.02)
 
 
@@ -167,7 +168,8 @@ def test_other_environments_raise_no_more_alarms_than_were_asked_for(
     later, back = chunks(phi, 262_144, 7), chunks(phi, 16_384, 8, shift=shift)
 
     def e_values(some: np.ndarray) -> list[float]:
-        advantages = log_density(other, some) - log_density(known, some)
+        there, here = (log_density(each, described(some, each.axes)) for each in (other, known))
+        advantages = there - here
         found = [return_e_value(known, Chunk(np.zeros(0), 0.0, 0.0, a)) for a in advantages]
         return [each for each in found if each is not None]
 

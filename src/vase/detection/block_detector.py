@@ -132,7 +132,7 @@ class BlockDetector:
         assert known.axes is not None
         descriptor = described(chunk, known.axes)
         ratio = float(likelihood_ratio(known, descriptor))
-        seen = Chunk(descriptor, ratio, step, self._advantage(chunk))
+        seen = Chunk(descriptor, ratio, step, self._advantage(chunk, descriptor))
         self.test, verdict = next_test(self.test, known, seen, run_length, self.settings)
         self.statistic = verdict.statistic
         chunks = (*self.unsettled, chunk)
@@ -150,16 +150,19 @@ class BlockDetector:
             self.unsettled = ()
             self._record(chunks, (step,))
 
-    def _advantage(self, chunk: Array) -> float | None:
-        """Log of the mean over other environments of p_k / p of a chunk; None without any."""
+    def _advantage(self, chunk: Array, descriptor: Array) -> float | None:
+        """Log of the mean over other environments of p_k / p of a chunk; None without any.
+
+        descriptor: of the chunk in the present environment.
+        """
         others = [
-            float(log_density(each, chunk))
+            float(log_density(each, described(chunk, each.axes)))
             for key, each in self.environments.items()
-            if key != self.current and each.comparable
+            if key != self.current and each.axes is not None and each.comparable
         ]
         if not others:
             return None
-        here = float(log_density(self.environments[self.current], chunk))
+        here = float(log_density(self.environments[self.current], descriptor))
         return float(np.logaddexp.reduce(others)) - math.log(len(others)) - here
 
     def _defers(self, verdict: Verdict) -> bool:

@@ -156,8 +156,8 @@ def likelihood_ratio(known: BlockStatistics, descriptor: Array) -> Array:
     return found
 
 
-def log_density(known: BlockStatistics, chunks: Array) -> Array:
-    """How well an environment predicts the means of chunks of features [m, 32, F], in nats, [m].
+def log_density(known: BlockStatistics, descriptor: Array) -> Array:
+    """How well an environment predicts chunks of descriptors [..., 2 F]: their means, in nats.
 
     The log of Student's t, along the axes k, for what n = frames / tau independent images say,
 
@@ -172,7 +172,7 @@ def log_density(known: BlockStatistics, chunks: Array) -> Array:
     count = max(2.0, known.frames / time)
     variance = variance_along(known.moments, known.axes) * min(1.0, time / CHUNK)
     scale = np.sqrt((variance + known.axes.noise) * (1 + 1 / count))
-    apart = (described(chunks, known.axes)[..., :size] - known.moments[:size]) / scale
+    apart = (descriptor[..., :size] - known.moments[:size]) / scale
     volume = np.log((known.axes.scaled**2).sum(0)).sum() / 2  # the axes are at right angles
     found: Array = (log_student(apart, count - 1) - np.log(scale)).sum(-1) + volume
     return found
