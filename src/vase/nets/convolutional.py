@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from vase.nets.dense import MAX_LOG_VARIANCE
+from vase.nets.dense import MAX_LOG_VARIANCE, EnvironmentDecoder
 from vase.records import Posterior
 
 if TYPE_CHECKING:
@@ -52,20 +52,13 @@ class ConvolutionalEncoder(nn.Module):
         return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
 
 
-class ConvolutionalDecoder(nn.Module):
-    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
-
-    The environment enters as an embedding, which is the same as a one-hot input beside the latents,
-    and starts at zero.
-    """
+class ConvolutionalDecoder(EnvironmentDecoder):
+    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W]."""
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
+        super().__init__(architecture)
         (rows, columns), margins = padded_grid(architecture)
         self.inwards = tuple(-margin for margin in margins)
-        self.what = nn.Linear(architecture.latents, architecture.hidden)
-        self.environment = nn.Embedding(architecture.environments, architecture.hidden)
-        nn.init.zeros_(self.environment.weight)
         outputs = (*CHANNELS[-2::-1], architecture.channels)
         convolutions = [
             layer
@@ -80,7 +73,7 @@ class ConvolutionalDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
-        what = relu(self.what(z) + self.environment(environment))
+        what = relu(self.hidden(z, environment))
         return pad(self.layers(what), self.inwards).float()
 
 

@@ -41,11 +41,11 @@ class DenseEncoder(nn.Module):
         return Posterior(mean, log_variance.clamp(-12.0, MAX_LOG_VARIANCE), features)
 
 
-class DenseDecoder(nn.Module):
-    """p(x|z, s): latents [B, N] and environments [B] to logits [B, D, 1, 1], or of images.
+class EnvironmentDecoder(nn.Module):
+    """What every decoder here begins with: W z + e_s, [B, hidden].
 
-    The environment enters as it does into the decoder of images: an embedding that starts at zero,
-    so that a new environment begins from what all have in common.
+    The environment enters as an embedding, which is the same as a one-hot input beside the latents,
+    and starts at zero, so that a new environment begins from what all have in common.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -53,6 +53,18 @@ class DenseDecoder(nn.Module):
         self.what = nn.Linear(architecture.latents, architecture.hidden)
         self.environment = nn.Embedding(architecture.environments, architecture.hidden)
         nn.init.zeros_(self.environment.weight)
+
+    def hidden(self, z: Tensor, environment: Tensor) -> Tensor:
+        """Latents [B, N] and environments [B] to W z + e_s, [B, hidden]."""
+        found: Tensor = self.what(z) + self.environment(environment)
+        return found
+
+
+class DenseDecoder(EnvironmentDecoder):
+    """p(x|z, s): latents [B, N] and environments [B] to logits [B, D, 1, 1], or of images."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
         self.layers = nn.Sequential(
             nn.Linear(architecture.hidden, architecture.hidden),
             nn.LeakyReLU(LEAK),
@@ -61,6 +73,6 @@ class DenseDecoder(nn.Module):
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
-        what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
+        what = leaky_relu(self.hidden(z, environment), LEAK)
         logits: Tensor = self.layers(what)
         return logits.float()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from vase.nets.convolutional import ConvolutionalEncoder, padded_grid
+from vase.nets.dense import EnvironmentDecoder
 
 if TYPE_CHECKING:
     from vase.nets.architecture import Architecture
@@ -63,22 +64,15 @@ class ResidualEncoder(ConvolutionalEncoder):
         return [*layers, nn.ReLU()], widths[-1]
 
 
-class ResidualDecoder(nn.Module):
-    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
-
-    The environment enters as an embedding, which is the same as a one-hot input beside the latents,
-    and starts at zero.
-    """
+class ResidualDecoder(EnvironmentDecoder):
+    """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W]."""
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
+        super().__init__(architecture)
         (rows, columns), margins = padded_grid(architecture)
         self.inwards = tuple(-margin for margin in margins)
         hidden = architecture.hidden
         widths = [each * architecture.decoder_channels for each in WIDTHS[::-1]]
-        self.what = nn.Linear(architecture.latents, hidden)
-        self.environment = nn.Embedding(architecture.environments, hidden)
-        nn.init.zeros_(self.environment.weight)
         self.cells = nn.Sequential(
             nn.Linear(hidden, widths[0] * rows * columns),
             nn.Unflatten(1, (widths[0], rows, columns)),
@@ -97,7 +91,7 @@ class ResidualDecoder(nn.Module):
         self.pixels = nn.PixelShuffle(BLOCK)
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
-        what = relu(self.what(z) + self.environment(environment))
+        what = relu(self.hidden(z, environment))
         features = self.cells(what)
         for stage, larger in enumerate(self.larger):
             for k in range(DEPTH * stage, DEPTH * (stage + 1)):

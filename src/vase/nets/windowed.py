@@ -16,7 +16,7 @@ from torch.nn.functional import leaky_relu, leaky_relu_, pad
 
 from vase.errors import ConfigError
 from vase.nets import window
-from vase.nets.dense import LEAK, MAX_LOG_VARIANCE
+from vase.nets.dense import LEAK, MAX_LOG_VARIANCE, EnvironmentDecoder
 from vase.records import Posterior
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class WindowEncoder(nn.Module):
         return centre, window.cut(images, centre, self.window)
 
 
-class WindowDecoder(nn.Module):
+class WindowDecoder(EnvironmentDecoder):
     """p(x|z, s): latents [B, N] and environments [B] to pixel logits [B, C, H, W].
 
     A sum of two pictures. One is a spatial broadcast decoder (Watters et al. 2019, arXiv
@@ -117,15 +117,12 @@ class WindowDecoder(nn.Module):
     CELL = 1  # blocks along a side of a cell
 
     def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
+        super().__init__(architecture)
         width, block = architecture.decoder_channels, self.CELL * architecture.space_to_depth
         rows, columns = architecture.padded
         self.size, self.grid = architecture.padded, (rows // block, columns // block)
         self.cell = (architecture.channels, block, block)
         self.inwards = tuple(-margin for margin in architecture.margins)
-        self.what = nn.Linear(architecture.latents, architecture.hidden)
-        self.environment = nn.Embedding(architecture.environments, architecture.hidden)
-        nn.init.zeros_(self.environment.weight)
         self.condition = nn.Linear(architecture.hidden, 5 * width)
         self.latents = nn.Linear(architecture.latents, width)
         self.place = nn.Linear(2, width)
@@ -154,7 +151,7 @@ class WindowDecoder(nn.Module):
         self, z: Tensor, environment: Tensor, centre: Tensor, scale: Tensor | None = None
     ) -> Tensor:
         """The sum of both pictures, [B, C, H, W], with the window around [B, 2], of scale [B]."""
-        what = leaky_relu(self.what(z) + self.environment(environment), LEAK)
+        what = leaky_relu(self.hidden(z, environment), LEAK)
         closer = window.put(self.close(what), centre, self.size, scale)
         logits = self._everywhere(z, what) + closer
         return with_margins(logits, self.inwards).float()
