@@ -2,7 +2,7 @@
 
     python benchmarks/photographs.py IMAGES [--steps 4000] [--out FILE] [key=value ...]
 
-IMAGES: a folder of photographs or an array of them, as `vase train` takes it. Both learn from the
+IMAGES: one folder of photographs or an array of them, as `vase train` takes it. Both learn from the
 same batches for as many steps, on the threads that PyTorch has; one image in ten is held out. The
 figure is the peak signal-to-noise ratio of their reconstructions from the posterior means, by the
 averaged weights, in decibels: the mean over `SCORED` images of -10 log10 of the mean squared error.
@@ -21,6 +21,8 @@ from torch import Tensor
 from vase import build
 from vase.cli.session import configured
 from vase.lifelong.learner import Learner
+from vase.probes.encode import sample_images
+from vase.probes.evaluate import TEST_SEED
 from vase.training.folder import rounded, write_json
 
 SCORED, AT_A_TIME = 1_000, 100  # held-out images
@@ -51,14 +53,10 @@ def trained(source: str, steps: int, overrides: list[str]) -> dict[str, Any]:
         if step % 500 == 0:
             print(f"{source}, step {step}: {(perf_counter() - began) / 60:.1f} min", flush=True)
     minutes = (perf_counter() - began) / 60
-    tested = build.stream(settings, build.DataOptions(), "test")
-    batches = [
-        torch.from_numpy(tested.batch(k)[0])
-        for k in range(-(-SCORED // settings.stream.batch_size))
-    ]
-    images = torch.cat(batches)[:SCORED]
+    (domain,) = build.stream(settings, build.DataOptions(), "test").domains.values()
+    parts = [torch.from_numpy(each) for each, _ in sample_images(domain, SCORED, TEST_SEED)]
     return {
-        "decibels": decibels(learner, images),
+        "decibels": decibels(learner, torch.cat(parts)),
         "kl": float(learner.environments.present.kl.sum()),
         "weights": sum(each.numel() for each in learner.networks.parameters()),
         "minutes": minutes,
@@ -75,13 +73,11 @@ def main() -> None:
     parser.add_argument("images")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--steps", type=int, default=4_000)
-    parser.add_argument("--only", choices=list(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("results/photographs.json"))
     given = parser.parse_intermixed_args()
     found = {
         name: trained(given.images + part, given.steps, given.overrides)
         for name, part in VARIANTS.items()
-        if given.only in (None, name)
     }
     record = {"images": Path(given.images).stem, "steps": given.steps, "found": found}
     write_json(given.out, rounded(record))

@@ -197,7 +197,7 @@ def own_images(path: Path, overrides: Sequence[str], parts: Sequence[str] = ()) 
     """The configuration of own images: each domain for `OWN_STEPS` steps, networks that fit.
 
     path: an .npy or .npz file, a video, a folder of images, or a folder of folders or videos.
-    parts: what is laid over it, by name, before the overrides.
+    parts: names of parts; their settings replace these, and the overrides replace both.
     """
     domains = own.parts(path)
     colour = {"channels": files.channels(domains.values())} if own.scaled(path) else {}

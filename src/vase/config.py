@@ -133,7 +133,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Config:
 
 
 def with_parts(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """A tree of values with parts laid over it in turn: names of parts or of TOML files."""
+    """The values, with those of each part or TOML file in place of theirs, one after the other."""
     for name in names:
         values = _laid_over(values, _read(_find(name, parts(), "part")))
     return dict(values)
