@@ -226,6 +226,9 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
     def predict_proba(self, images: Any, *, context: Any = None) -> Array:
         """Return q(s|x): a probability of every known environment for each image, [B, E].
 
+        This is the classifier's opinion of single images. Where the stream is, `environment_`, is
+        the change detector's, which weighs many images; the two may differ.
+
         context: images from the same place, which say how probable each environment is there. They
         decide for images that could be of more than one; without them all are equally probable.
         """
@@ -241,8 +244,8 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
         A record each: `latent`; `nats` that it carries; `effect`, what moving it does to images,
         such as "x position" or "shape"; `share` of the squared change of pixels that this name
-        explains. Found without labels, from images that the model generates. Empty for a
-        model of vectors. See `vase.lifelong.effects`.
+        explains, 0 for "shape", which stands for all that has no name. Found without labels, from
+        images that the model generates. Empty for a model of vectors. See `vase.lifelong.effects`.
         """
         record = self._learner.environments[self._known(environment)]
         used = [int(latent) for latent in np.argsort(-record.kl) if record.used[latent]]
