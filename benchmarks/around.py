@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,9 @@ def of_a_run(rounds: int, folder: Path) -> dict[str, float]:
     path = folder / "checkpoint.safetensors"
     times: dict[str, list[float]] = {name: [] for name in ("draw", "step", "save", "load")}
     for k in range(rounds):
-        times["draw"].append(seconds(lambda k=k: stream.batch(k)))
+        times["draw"].append(seconds(partial(stream.batch, k)))
         images = torch.from_numpy(stream.batch(k)[0])
-        times["step"].append(seconds(lambda images=images: learner.observe(images)))
+        times["step"].append(seconds(partial(learner.observe, images)))
         times["save"].append(seconds(lambda: checkpoint.write(path, *state(learner))))
         times["load"].append(seconds(lambda: restore(learner, *checkpoint.read(path))))
     return {

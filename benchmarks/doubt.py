@@ -170,7 +170,8 @@ def measure(run: EvaluatedRun, model: Model, kind: Kind) -> dict[str, Any] | Non
     shown = torch.stack([decoded(model, each, matches) for each in seen])  # [L, P, ...]
     apart = [(shown[middle, rows] - shown[k, rows]).flatten(1).norm(dim=1) for k in (0, -1)]
     nearer, farther = torch.minimum(*apart), torch.maximum(*apart)
-    vague = Bernoulli(probs=shown).entropy().flatten(2).sum(2)  # nats, [L, P]
+    nats: Tensor = Bernoulli(probs=shown).entropy()  # type: ignore[no-untyped-call]
+    vague = nats.flatten(2).sum(2)  # [L, P]
     ends_vague = torch.maximum(vague[0, rows].mean(), vague[-1, rows].mean())
     entropy = vague[middle, rows].mean() / ends_vague
     return {

@@ -15,10 +15,11 @@ import json
 import statistics
 import sys
 from dataclasses import replace
+from functools import partial
 
 import torch
 from safetensors.torch import save
-from step import learning, seconds
+from step import blocks_of, learning, seconds
 
 from vase.lifelong.learner import Learner
 from vase.lifelong.state import state
@@ -35,9 +36,9 @@ def learner_of(environments: int, images: torch.Tensor) -> Learner:
     first = learner.environments.present
     for index in range(1, environments):
         learner.environments = learner.environments.enter(replace(first, index=index))
-    known = learner.detector.environments[0]
-    learner.detector.environments = dict.fromkeys(range(environments), known)
-    learner.detector.current = environments - 1
+    detector = blocks_of(learner)
+    detector.environments = dict.fromkeys(range(environments), detector.environments[0])
+    detector.current = environments - 1
     return learner
 
 
@@ -61,7 +62,7 @@ def main() -> None:
     times: dict[int, list[float]] = {count: [] for count in COUNTS}
     for _ in range(arguments.rounds):
         for count, learner in learners.items():
-            times[count].append(seconds(lambda learner=learner: learner.observe(images)))
+            times[count].append(seconds(partial(learner.observe, images)))
     few, _, many = COUNTS
     ratios = {
         f"{count}_over_{few}": round(

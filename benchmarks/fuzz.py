@@ -22,16 +22,18 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+watched: AbstractContextManager[object] = nullcontext()
 if guided_child := os.environ.get("VASE_FUZZ_GUIDED"):  # before anything is imported of vase
     import atheris
-watched = atheris.instrument_imports(include=["vase", "PIL"]) if guided_child else nullcontext()
+
+    watched = atheris.instrument_imports(include=["vase", "PIL"])
 
 with watched:
     import numpy as np
@@ -52,7 +54,7 @@ HOME = Path(__file__).parents[1]
 RAW = HOME / "results" / "fuzz.json"
 WHOLE = 10_000  # cases of each reader, from which on they are written down
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 9, 8), dtype=np.uint8)
-ODD = [None, -1, 10**9, "x", [], {}, 1.5, [[]], True]  # what a record may hold instead
+ODD: list[Any] = [None, -1, 10**9, "x", [], {}, 1.5, [[]], True]  # what a record may hold instead
 Strategy = st.SearchStrategy[bytes]
 
 
@@ -157,14 +159,15 @@ def _model() -> bytes:
 
 def _load(path: Path) -> Any:
     """As the library and as the report read a model; neither may break off the other."""
-    loaded = []
+    loaded: list[Any] = []
+    refused = []
     for load in (VASE.load, partial(load_networks, model=ModelSettings())):
         try:
             loaded.append(load(path))
         except VaseError as error:
-            refused = error
+            refused.append(error)
     if not loaded:
-        raise refused
+        raise refused[-1]
     return loaded
 
 

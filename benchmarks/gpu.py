@@ -24,7 +24,8 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ def milliseconds(step: Callable[[], object], rounds: int) -> list[float]:
     return [1e3 * seconds(waited) for _ in range(rounds)]
 
 
-def settled(images: torch.Tensor, **options: Precision) -> CudaGraphLearner:
+def settled(images: torch.Tensor, precision: Precision = nullcontext) -> CudaGraphLearner:
     """A learner in its second environment whose step has been captured."""
-    subject = lifelong(images, kind=CudaGraphLearner, **options)
+    subject = lifelong(images, precision, CudaGraphLearner)
     assert isinstance(subject, CudaGraphLearner)
     for _ in range(WARMUP_STEPS + 2):
         subject.observe(images)
@@ -121,11 +122,10 @@ def of_a_step(images: torch.Tensor, rounds: int) -> dict[str, Any]:
 def decisions(subject: CudaGraphLearner, images: torch.Tensor, rounds: int) -> float:
     """Milliseconds of what surrounds the update: detection, records, the transaction."""
     result = subject.update(images)
-    update, average = subject.update, subject.update_average
-    subject.update = lambda _: result  # type: ignore[method-assign]
-    subject.update_average = lambda: None  # type: ignore[method-assign]
+    replaced = vars(subject)  # what stands here goes before the methods of the class
+    replaced.update(update=lambda _: result, update_average=lambda: None)
     times = milliseconds(lambda: subject.observe(images), rounds)
-    subject.update, subject.update_average = update, average  # type: ignore[method-assign]
+    del replaced["update"], replaced["update_average"]
     return round(statistics.median(times), 3)
 
 
@@ -146,7 +146,7 @@ def of_batches(rounds: int) -> dict[str, int]:
     for size in SIZES:
         images = torch.rand(size, 1, 64, 64, device="cuda")
         subject = settled(images)
-        step = statistics.median(milliseconds(lambda s=subject, i=images: s.observe(i), rounds))
+        step = statistics.median(milliseconds(partial(subject.observe, images), rounds))
         found[str(size)] = round(1e3 * size / step)
     return found
 

@@ -35,7 +35,7 @@ from vase.training.folder import RunFolder, rounded, write_json
 IMAGES = 10_000
 MONOTONE, OTHERS = 0.95, 0.1
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 def coordinate(train: Code, test: Code, name: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ no changes, mask nothing, replay nothing.
 from __future__ import annotations
 
 import argparse
+import operator
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -286,8 +288,8 @@ def readouts(train: Domain, test: Domain) -> Callable[[Peer], dict[str, float]]:
 
 def seconds_to(found: Sequence[Mapping[str, float]], measure: str, target: float) -> float | None:
     """Seconds of learning until an evaluation is as good as asked; None if none is."""
-    better = (lambda a: a >= target) if measure == "identity" else (lambda a: a <= target)
-    return next((each["seconds"] for each in found if better(each[measure])), None)
+    better = operator.ge if measure == "identity" else operator.le
+    return next((each["seconds"] for each in found if better(each[measure], target)), None)
 
 
 def disent_works() -> bool:
@@ -312,14 +314,10 @@ def peers(made: config.Config, shape: tuple[int, int, int], literature: bool) ->
     }
     for name, weights in (("BetaVAE", beta), ("BetaTCVAE", tc)):
         for networks, own in (("its networks", False), ("our networks", True)):
-            turns[f"pythae: {name}, {networks}"] = Turn(
-                lambda name=name, own=own, weights=weights: Pythae(name, ours, own, weights)
-            )
+            turns[f"pythae: {name}, {networks}"] = Turn(partial(Pythae, name, ours, own, weights))
     if shape[1:] == (64, 64) and disent_works():  # the only size that its networks take
         for name, weights in zip(("BetaVae", "BetaTcVae"), nats, strict=True):
-            turns[f"disent: {name}"] = Turn(
-                lambda name=name, weights=weights: Disent(name, ours, weights)
-            )
+            turns[f"disent: {name}"] = Turn(partial(Disent, name, ours, weights))
     return turns
 
 

@@ -34,7 +34,7 @@ def decibels(learner: Learner, images: Tensor) -> float:
     """The mean over images [B, C, H, W] of -10 log10 mean (x - p)^2, p of the posterior mean."""
     found = []
     mask = torch.as_tensor(learner.environments.present.mask)
-    for part in images.split(AT_A_TIME):
+    for part in torch.split(images, AT_A_TIME):
         z = learner.average.encoder(part).mean * mask
         where = torch.full((len(part),), learner.environments.current)
         error = (learner.average.decoder(z, where).sigmoid() - part).square().flatten(1).mean(1)

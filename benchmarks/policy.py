@@ -29,7 +29,7 @@ from vase.agent import imagine, plan
 from vase.agent.canvas import CanvasEnv
 from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
 from vase.agent.explore import encode_frames, explore
-from vase.agent.policies import BABBLING_STEPS
+from vase.agent.policies import BABBLING_STEPS, PlanningPolicy
 from vase.training.folder import RunFolder, rounded, write_json
 
 GOALS, LIMIT = 200, 64
@@ -43,12 +43,13 @@ class Goals(gymnasium.Env[Any, np.int64]):
     def __init__(
         self, exploration: ExplorationRun, goal_mask: Any, reach: float, seed: int
     ) -> None:
-        ours = exploration.envs.envs[0].unwrapped
+        ours = exploration.envs.envs[0].unwrapped  # type: ignore[attr-defined]
         self.canvas = CanvasEnv(ours.sprites, size=ours.size)
+        assert exploration.imagination is not None
         self.learner, self.imagination = exploration.learner, exploration.imagination
         self.goal_mask, self.reach = goal_mask, reach
         self.draws = torch.Generator(self.learner.device).manual_seed(seed)
-        size = self.learner.shape.latents
+        size = self.learner.architecture.latents
         box = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         near = spaces.Box(-np.inf, np.inf, (int(goal_mask.sum()),), np.float32)
         self.observation_space = spaces.Dict(
@@ -96,18 +97,22 @@ def evaluate(env: Goals, act: Act) -> dict[str, float]:
     return {"reached": len(steps) / GOALS, "steps": float(np.mean(steps)) if steps else LIMIT}
 
 
+def effects(exploration: ExplorationRun) -> Any:
+    """What the agent has learnt of the actions by babbling."""
+    assert isinstance(exploration.policy, PlanningPolicy)
+    return exploration.policy.dynamics.effects
+
+
 def task(exploration: ExplorationRun) -> tuple[Any, float]:
     """Return the latents of the goals, [N], and how close to a goal one action can bring them."""
     if exploration.evaluator is None or len(exploration.evaluator.coordinates) < 2:
         raise SystemExit("In this run no two latents encode the position.")
     learner = exploration.learner
-    goal_mask = np.zeros(learner.shape.latents, dtype=bool)
+    goal_mask = np.zeros(learner.architecture.latents, dtype=np.bool_)
     goal_mask[list(exploration.evaluator.coordinates)] = True
     rest, _ = exploration.envs.reset(seed=0)
     z = encode_frames(learner.average, rest, learner.device)
-    return goal_mask, float(
-        np.linalg.norm(plan.reach(exploration.policy.dynamics.effects, z)[goal_mask])
-    )
+    return goal_mask, float(np.linalg.norm(plan.reach(effects(exploration), z)[goal_mask]))
 
 
 def planner(weights: Any, goal_mask: Any) -> Act:
@@ -158,7 +163,7 @@ def main() -> None:
     babbled = perf_counter() - began
     goal_mask, reach = task(exploration)
     goals = partial(Goals, exploration, goal_mask, reach)
-    reached = evaluate(goals(seed=1), planner(exploration.policy.dynamics.effects, goal_mask))
+    reached = evaluate(goals(seed=1), planner(effects(exploration), goal_mask))
     steps = BABBLING_STEPS * config.agents
     found = [{"policy": "planning", "steps": steps, "seconds": babbled, **reached}]
     print(found[0])

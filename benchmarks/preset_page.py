@@ -125,7 +125,8 @@ def readouts(found: list[Result]) -> str:
         return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
 
     rows = [
-        [readout, *(cell(kind, readout, *rest) for kind, *rest in SCORES)] for readout in READOUTS
+        [readout, *(cell(kind, readout, name, scale) for kind, name, scale in SCORES)]
+        for readout in READOUTS
     ]
     return table(["readout", *SOURCE], [*rows, ["the paper (not stated which)", *SOURCE.values()]])
 
@@ -143,7 +144,8 @@ def by_domain(found: list[Result]) -> str:
         return spread((s[kind]["mlp"]["domains"].get(name, {}).get(field) for s in summary), scale)
 
     rows = [
-        [name, *(of(kind, name, *rest) for kind, *rest in SCORES), last(name)] for name in domains
+        [name, *(of(kind, name, field, scale) for kind, field, scale in SCORES), last(name)]
+        for name in domains
     ]
     return table(["environment", *SOURCE, "reconstruction at the end, nats"], rows)
 

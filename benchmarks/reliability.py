@@ -86,7 +86,7 @@ def begun(folder: Path, fault: Fault | None = None, at: int = -1, tell: Path | N
     try:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115, for a process about to end
         with counted(fault, at) as count:
-            recorder.MOST_LINES = 4  # or a run so short would never thin out its log
+            recorder.MAX_LINES = 4  # or a run so short would never thin out its log
             train(RunFolder(folder), settings(), build.DataOptions(offline=True))
         if tell is not None:
             tell.write_text(str(count[0]))

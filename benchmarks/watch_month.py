@@ -88,12 +88,14 @@ def watched(days: int, sun: bool, folder: Path) -> dict[str, Any]:
     def place(_: str, shape: Any, fps: float, **_rest: Any) -> Source:
         return Place(days, sun, Wanted(shape, fps))
 
-    session.open_source = place
+    vars(session)["open_source"] = place
     options = WatchOptions(
         out=folder / "run", fps=FPS, size=SIDE, learn=False, alarm_every=ALARM_EVERY,
         keep_frames=20,
     )  # fmt: skip
-    process, kept, told = psutil.Process(), [], []
+    process = psutil.Process()
+    kept: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
     begun = time.monotonic()
     with opened("a place", options) as engine:
         shown = -1
