@@ -626,7 +626,9 @@ def test_impossible_exploration_runs_are_refused(
         ExplorationRun(run, build.DataOptions(), exploration_config)
 
 
-def test_exploring_writes_results_and_does_not_change_the_run(run: RunFolder) -> None:
+def test_exploring_writes_results_and_does_not_change_the_run(
+    run: RunFolder, unpainted: None
+) -> None:
     before = run.checkpoint.read_bytes()
     arguments = ["explore", str(run.path), "--in", "still", "--steps", "130"]
     arguments.append(f"data_dir={run.path / 'somewhere'}")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, refused, vase
+from commands import TINY, leave_unpainted, refused, vase
 from typer.testing import CliRunner
 
 from vase.cli.app import app
@@ -47,7 +47,9 @@ def test_help_comes_without_waiting_for_torch(code: str) -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
-    vase("train", *SMALL, "--out", str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_unpainted(patch)
+        vase("train", *SMALL, "--out", str(folder))
     return folder
 
 
@@ -164,7 +166,7 @@ def test_signals_are_given_back_and_those_ignored_stay_ignored() -> None:
         signal.signal(signal.SIGHUP, ignored)
 
 
-def test_a_finished_run_resumes_to_its_report(run: Path) -> None:
+def test_a_finished_run_resumes_to_its_report(run: Path, unpainted: None) -> None:
     output = " ".join(vase("resume", str(run)).split())
     assert "trained to its end, step 20" in output
     assert "Report:" in output

@@ -274,7 +274,7 @@ def test_a_path_and_own_images_go_together(domain: str) -> None:
         config.load("toy", [f"stream.domains.mine={domain}"])
 
 
-def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
+def test_two_folders_become_a_run_with_a_report(tmp_path: Path, unpainted: None) -> None:
     """Of files of many sizes, with the command alone; nothing is claimed of what they show."""
     saved(tmp_path / "in" / "dark", 30, (20, 30, 40), "jpg")
     saved(tmp_path / "in" / "light", 30, (240, 200, 220), "jpg")

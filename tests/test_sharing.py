@@ -101,7 +101,7 @@ def test_own_images_are_translated_or_refused_in_a_sentence(
 
 
 def test_the_commands_leave_figures_and_numbers_that_the_report_shows(
-    trained: tuple[RunFolder, dict[str, Any], Path],
+    trained: tuple[RunFolder, dict[str, Any], Path], unpainted: None
 ) -> None:
     folder, record, _ = trained
     path = str(folder.path)

@@ -32,6 +32,7 @@ from vase.training import checkpoint
 from vase.training.folder import RunFolder, write_json
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX alone has it")
+pytestmark = pytest.mark.usefixtures("unpainted")
 
 # Every command that opens a run, with what else it takes.
 COMMANDS: tuple[tuple[str, ...], ...] = (
