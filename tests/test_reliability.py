@@ -67,6 +67,7 @@ def test_a_rotten_checkpoint_is_told_of_and_the_one_before_is_gone_on_with(
     told = " ".join(shown.output.split())
     assert "is corrupt" in told
     assert "The one before it is gone on with. Going on with" in told
+    assert " at step 20." in told
     assert trials.left(folder.path) == expected
     assert checkpoint.read(folder.earlier)[1]["step"] == 20  # not the rotten one
     rot(folder.checkpoint)
