@@ -296,10 +296,10 @@ def test_the_conditions_of_fitting_last_from_the_first_entry_to_the_last_exit() 
 
 
 def test_readouts_that_are_fitted_side_by_side_are_the_same(
-    mlp: Readout, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def code(seed: int) -> Code:
-        examples = blurred(3000, seed)
+        examples = blurred(600, seed)
         assert examples.position is not None
         spread = np.full_like(examples.code, -4.0)
         factors = dict(zip("xy", examples.position.T, strict=True))
@@ -311,7 +311,7 @@ def test_readouts_that_are_fitted_side_by_side_are_the_same(
     every = np.ones(code(1).mean.shape[1], dtype=bool)
     frozen: dict[str, Readout] = {}
     found = evaluate._scores_side_by_side(pairs, dict.fromkeys(pairs, every), frozen)
-    expected = mlp.score(blurred(3000, 2))
+    expected = readout.fit_mlp(blurred(600, 1)).score(blurred(600, 2))
     for name in pairs:
         for kind in ("mlp", "frozen"):
             assert found[name]["identity"][kind] == expected.identity
