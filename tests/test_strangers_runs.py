@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from vase import VASE, build, config, consent, integrity
 from vase.cli.app import app
 from vase.domains import own
-from vase.errors import CheckpointError, ConfigError, DataError, VaseError
+from vase.errors import CheckpointError, ConfigError, DataError, InputError, VaseError
 from vase.images import files
 from vase.memory_limit import machine_memory
 from vase.nets import Architecture, Networks
@@ -559,19 +559,29 @@ def test_the_machine_has_some_memory() -> None:
 
 # ---- images -----------------------------------------------------------------------------------
 
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
-
 
 def written(kind: str) -> bytes:
-    """An image in a format of Pillow's that is not read here."""
+    """An image in a format that Pillow writes."""
     file = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(file, kind)
     return file.getvalue()
 
 
+# Formats of Pillow's that are not read here.
+UNREAD = {
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n",
+    "ICO": b"\0\0\1\0\1\0" + bytes(40),
+    "PSD": b"8BPS\0\1" + bytes(40),
+    "FITS": b"SIMPLE  =" + bytes(2900),
+    **{kind: written(kind) for kind in ("PCX", "TGA", "SGI", "DDS")},
+}
+
+
 @posix
-@pytest.mark.parametrize("name", ["cat.png", "cat.jpg", "cat.tif"])
-@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "SGI", "DDS"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("EPS", "cat.jpg"), ("EPS", "cat.tif"), *((kind, "cat.png") for kind in UNREAD)],
+)
 def test_content_decides_what_an_image_is_and_starts_no_program(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -581,10 +591,10 @@ def test_content_decides_what_an_image_is_and_starts_no_program(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
-    path.write_bytes(POSTSCRIPT if kind == "EPS" else written(kind))
-    with pytest.raises(VaseError):
+    path.write_bytes(UNREAD[kind])
+    with pytest.raises(InputError, match=f"{name}' cannot be read as an image"):
         files.read(path, (3, 64, 64), 1)
-    with pytest.raises(VaseError):
+    with pytest.raises(InputError, match=f"'{name}' is no image"):
         files.fitted(io.BytesIO(path.read_bytes()), name, (3, 64, 64))  # as the explorer does
     assert not (tmp_path / "it-ran").exists()
 
