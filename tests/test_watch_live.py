@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from commands import vase
 from prometheus_client.parser import text_string_to_metric_families
 from scripts import script
 from serving import free_port
@@ -61,9 +62,7 @@ def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
 
             wait_for(lambda: kinds() == ["new"])
             wait_for(lambda: figures(port)["vase_frames_total"] > 800)
-            subprocess.run(
-                [sys.executable, "-m", "vase", "name", str(run), "0", "the palace"], check=True
-            )
+            vase("name", str(run), "0", "the palace")
             told.away.set()
             seen.scene = "flower"
             wait_for(lambda: figures(port)["vase_environment"] == 1)
