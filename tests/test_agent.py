@@ -533,9 +533,9 @@ def test_agents_act_on_what_they_stand_before(policy: str) -> None:
     assert policy == "imagination" or begun.any() == (policy != "nothing")
     moved = any((step.before["x"] != step.after["x"]).any() for step in found)
     assert moved == (policy != "nothing")
-    again = agent_steps(policy)
-    for one, other in zip(found, again, strict=True):
-        np.testing.assert_array_equal(one.frames, other.frames)
+    if policy not in ("oracle", "nothing"):  # whoever draws numbers draws the same ones again
+        for one, other in zip(found, agent_steps(policy), strict=True):
+            np.testing.assert_array_equal(one.frames, other.frames)
 
 
 def test_the_learner_takes_in_one_batch_a_step_once_enough_was_seen() -> None:
@@ -606,8 +606,9 @@ def test_an_environment_of_another_kind_is_explored_too() -> None:
 def test_environments_that_do_not_fit_are_refused(
     name: str, settings: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
+    architecture = build.architecture(config.parse(SETTINGS, "test"), (1, 16, 16))
     with pytest.raises(error, match=sentence):
-        make_environments(name, 2, learner().architecture, settings)
+        make_environments(name, 2, architecture, settings)
 
 
 @pytest.mark.parametrize(
