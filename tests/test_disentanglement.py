@@ -1,18 +1,18 @@
 """Metrics then and now: codes with known answers, and the whole way from a run to a table."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import TINY
+from hand_made import code_of
 
 from vase import ConfigError, build
 from vase.bench import disentanglement as bench
-from vase.probes.encode import Code
 from vase.training.folder import read_json
 
 RNG = np.random.default_rng(0)
-NOTHING = np.empty(0, np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -20,10 +20,8 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "MAX_DCI_IMAGES", 300)
 
 
-def code(mean: np.ndarray, identity: np.ndarray, factors: dict[str, np.ndarray]) -> Code:
-    """Codes so sharp that every latent is in use."""
-    means = mean.astype(np.float32)
-    return Code(means, np.full_like(means, -6.0), identity, factors, NOTHING, NOTHING)
+# Codes so sharp that every latent is in use.
+code = functools.partial(code_of, log_variance=-6.0)
 
 
 def test_the_factors_themselves_are_disentangled_and_their_sums_are_not() -> None:
