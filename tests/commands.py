@@ -11,12 +11,11 @@ from typer.testing import CliRunner
 from vase.cli import main
 from vase.cli.app import app
 
-# A model as small as it can be, on the CPU; and the preset `toy`.
+# A model as small as it can be, as options; a run of it on the CPU; and the preset `toy`.
+SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 BRIEF = (
     "stream.size=16",
-    "model.encoder_channels=8",
-    "model.hidden=16",
-    "model.decoder_channels=8",
+    *(f"{name}={value}" for name, value in SMALL.items()),
     "model.latents=4",
     "training.accelerator=cpu",
     "probes.train=100",

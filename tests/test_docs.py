@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import typer
-from commands import TINY
+from commands import SMALL, TINY
 from numpy.typing import NDArray
 
 from vase import VASE
@@ -57,8 +57,7 @@ def commands() -> list[Any]:
 @pytest.fixture
 def names() -> dict[str, Any]:
     """What a page takes for granted: a model of two environments, images, a stream."""
-    options = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
-    model = VASE(latents=4, options=options)
+    model = VASE(latents=4, options=SMALL)
     model.partial_fit(IMAGES[:8])
     stream: list[NDArray[np.float64]] = [IMAGES[:8], IMAGES[8:16]]
     learner = model.learner_

@@ -21,6 +21,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from commands import SMALL
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from torch.utils.data import DataLoader
@@ -30,7 +31,6 @@ from vase.domains import own
 from vase.images import files
 
 SIDE = 16
-OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 PAGE = Path(__file__).parents[1] / "docs" / "own-data.md"
 BEGIN, END = "<!-- doors: begin -->", "<!-- doors: end -->"
 Pixels = NDArray[np.uint8]
@@ -361,7 +361,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def make_models() -> None:
     for channels in (1, 3):
-        model = VASE(latents=2, options=OPTIONS)
+        model = VASE(latents=2, options=SMALL)
         images = RANDOM.integers(0, 256, (4, SIDE, SIDE, channels), dtype=np.uint8)
         MODELS[channels] = model.fit(images)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import SMALL
 from hand_made import environment
 
 from vase import VASE
@@ -166,8 +167,7 @@ def test_a_record_says_what_a_latent_does_or_encodes() -> None:
 
 
 def test_a_model_describes_the_latents_in_use_dearest_first() -> None:
-    model = VASE(4, options={"model.hidden": 16, "model.encoder_channels": 8,
-                             "model.decoder_channels": 8})  # fmt: skip
+    model = VASE(4, options=SMALL)
     model.partial_fit(np.random.default_rng(0).random((16, 16, 16), dtype=np.float32))
     learner = model.learner_
     known = learner.environments.present

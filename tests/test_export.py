@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import SMALL
 
 from vase import VASE, ConfigError, RunError, export
 from vase.lifelong.new_environment import create_environment
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-OPTIONS = {
-    "model.encoder_channels": 8,
-    "model.hidden": 16,
-    "model.decoder_channels": 8,
-    "model.environments": 4,
-}
+OPTIONS = {**SMALL, "model.environments": 4}
 
 
 @pytest.fixture(scope="module")

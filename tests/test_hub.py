@@ -10,11 +10,10 @@ from typing import Any
 import huggingface_hub
 import numpy as np
 import pytest
+from commands import SMALL
 from sklearn.exceptions import NotFittedError
 
 from vase import VASE, ConfigError, InputError
-
-OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 
 
 class ProtocolError(Exception):
@@ -26,7 +25,7 @@ IMAGES = np.random.default_rng(0).random((8, 16, 16))
 
 @pytest.fixture
 def model() -> VASE:
-    subject = VASE(latents=4, options=OPTIONS)
+    subject = VASE(latents=4, options=SMALL)
     subject.partial_fit(IMAGES)
     return subject
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from commands import SMALL
 from films import film
 from numpy.typing import NDArray
 from PIL import Image
@@ -25,7 +26,6 @@ from vase.images.layout import Expected, reading
 from vase.images.values import to_batch
 from vase.records import Event
 
-SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 SIDE = 16
 COLOUR: NDArray[np.uint8] = np.random.default_rng(0).integers(
     0, 256, (20, 3, SIDE, SIDE), dtype=np.uint8

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import SMALL
 from torch import nn
 
 from vase import VASE, InputError, metrics
 from vase.isolation import isolated, private_weights
 
 SIDE = 16
-OPTIONS = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, SIDE, SIDE), dtype=np.uint8)
 
 
 def model(seed: int = 0) -> VASE:
-    return VASE(latents=4, seed=seed, accelerator="cpu", options=OPTIONS)
+    return VASE(latents=4, seed=seed, accelerator="cpu", options=SMALL)
 
 
 def taught(subject: VASE | None = None) -> VASE:

@@ -9,7 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from commands import BRIEF, vase
+from commands import BRIEF, SMALL, vase
 from films import film
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,9 +20,6 @@ from vase.domains import own
 from vase.domains.feed import batches
 from vase.images import files
 from vase.images.layout import Expected
-
-SMALL = {"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8}
-
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

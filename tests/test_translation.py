@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import SMALL
 from hand_made import code_of, environment
 from PIL import Image
 
@@ -85,10 +86,7 @@ def test_a_translation_is_the_decoder_of_the_target_on_what_is_carried_over() ->
 @pytest.fixture(scope="module")
 def model() -> VASE:
     """A model of two environments; its classifier takes half of all images for the second."""
-    subject = VASE(
-        latents=4,
-        options={"model.encoder_channels": 8, "model.hidden": 16, "model.decoder_channels": 8},
-    )
+    subject = VASE(latents=4, options=SMALL)
     subject.partial_fit(np.random.default_rng(0).random((8, 16, 16)))
     learner = subject.learner_
     mask = np.array([True, False, True, True])

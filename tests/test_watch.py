@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import refused, vase
+from commands import SMALL, refused, vase
 from safetensors import safe_open
 
 from vase import VASE, ConfigError, RunError, watch
@@ -241,9 +241,8 @@ def test_a_model_learns_and_is_a_file_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("test_watch.PLAN", ((0, 480), (1, 480), (0, 480)))  # enough to learn from
-    small = {"model.hidden": 16, "model.encoder_channels": 8, "model.decoder_channels": 8}
     out = tmp_path / "run"
-    kinds = [e.kind for e in watched(out, learn=True, settings=small, keep_frames=2)]
+    kinds = [e.kind for e in watched(out, learn=True, settings=SMALL, keep_frames=2)]
     assert kinds == ["new", "new", "returned"]
     model = VASE.load(out / "model.safetensors")
     assert len(model.masks_) == 2
