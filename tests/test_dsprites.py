@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vase import build, config
 from vase.domains import downloads, dsprites, package_index
+from vase.domains.cache import cache_folder
 from vase.domains.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
-from vase.domains.local import DATA_VARIABLE, cache_folder
+from vase.domains.local import DATA_VARIABLE
 from vase.errors import ConfigError, DataError
 
 Bytes = NDArray[np.uint8]

@@ -254,6 +254,17 @@ def test_a_cache_that_cannot_be_written_is_named(
         rendered.frames("room", 6, None)
 
 
+def test_what_fails_in_the_renderer_s_process_is_not_blamed_on_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any, **__: Any) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(rendered, "ProcessPoolExecutor", none_left)
+    with pytest.raises(DataError, match=r"'room' cannot be rendered here: .*unavailable"):
+        rendered.frames("room", 6, None)
+
+
 def test_sets_that_exist_keep_their_names() -> None:
     """Nobody renders again what has not changed."""
     names = [rendered.recipe(p, at_rest=rest) for p in ("hills", "room") for rest in (False, True)]

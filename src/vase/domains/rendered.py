@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,19 +19,20 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vase.domains import scenery
+from vase.domains.cache import cache_folder, mapped, replacing
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
 from vase.domains.frames import reflected
-from vase.domains.local import cache_folder
 from vase.domains.scenery import SIDE, Light, Place
 from vase.domains.walk import Walk, walked
 from vase.errors import ConfigError, DataError
+from vase.progress import Say, silent
 from vase.records import GroundTruth
 
 COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
@@ -43,7 +43,6 @@ SEED = 0
 # another way, past objects enough to score readouts.
 WALK, TEST_WALK = Walk(6_000, change=300, seed=6), Walk(2_000, change=10, seed=17)
 
-Say = Callable[[str], None]
 Frames = NDArray[np.uint8]
 
 _CAMERAS: dict[tuple[Place, Light | None], scenery.Camera] = {}  # of this process: one at most
@@ -137,11 +136,8 @@ def frames(
     named = recipe(place, at_rest=at_rest, light=light, walk=walk)
     path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
     if not path.is_file():
-        _render(_Job(place, count, at_rest, light, walk), path, say or _silent)
-    try:
-        kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
+        _render(_Job(place, count, at_rest, light, walk), path, say or silent)
+    kept: Frames = mapped(path)
     if kept.shape != (count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
         raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
     return kept
@@ -182,49 +178,31 @@ class _Job:
 
 
 def _render(job: _Job, path: Path, say: Say) -> None:
-    """Render into a file beside the target, whole or not at all."""
+    """Render into a file, whole or not at all."""
     place, count = job.place, job.count
     _refuse_without_mujoco(place)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    opened = _opened(part)
     try:
-        with opened as file:
+        with replacing(path) as part, part.open("wb") as file:
             shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
             np.lib.format.write_array_header_1_0(file, shape)
             for start, rendered in _chunks(job):
-                _written(file, rendered.tobytes(), path)
+                file.write(rendered.tobytes())
                 say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
-
-
-def _written(file: IO[bytes], content: bytes, path: Path) -> None:
-    try:
-        file.write(content)
-        file.flush()
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
     """Frames in order, from a process that renders this place and no other."""
     starts = range(0, job.count, CHUNK)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             yield from zip(starts, pool.map(partial(_frames, job), starts), strict=True)
-        except BrokenProcessPool:
-            why = "the process that renders it died (a script needs if __name__ == '__main__':)"
-            raise DataError(_unable(job.place, why)) from None
+    except BrokenProcessPool:
+        why = "the process that renders it died (a script needs if __name__ == '__main__':)"
+        raise DataError(_unable(job.place, why)) from None
+    except OSError as error:  # no fault of the disk that the frames are written to
+        raise DataError(_unable(job.place, f"its process fails: {error}")) from error
 
 
 def _frames(job: _Job, start: int) -> Frames:
@@ -280,7 +258,3 @@ def _unable(place: Place, why: str) -> str:
         "that works without a screen: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri"
         "; elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
     )
-
-
-def _silent(line: str) -> None:
-    """Tell nobody."""

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from vase.errors import DataError, InputError, VaseError, reason, undecodable
 from vase.images.pixels import MODES, Pixels, filling, is_grey, is_smaller_copy, pages, pixels
+from vase.progress import Say
 
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
 ENDINGS = frozenset(
@@ -33,7 +34,6 @@ LOOKED_AT = 50  # files that tell whether a folder is grey
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
 Shape = tuple[int, int, int]
-Say = Callable[[str], None]
 
 
 # ---- which files ---------------------------------------------------------------------------------
