@@ -74,6 +74,8 @@ class DSprites:
     images: NDArray[np.int64]
     shrink: int = 1
 
+    label_kind = "dsprites"
+
     def __post_init__(self) -> None:
         if SIDE % self.shrink:
             raise ConfigError(
@@ -85,11 +87,6 @@ class DSprites:
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return 1, SIDE // self.shrink, SIDE // self.shrink
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number."""
-        return "dsprites"
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, 1, H, W] in [0, 1], and their factors."""

@@ -61,15 +61,12 @@ class OwnDomain:
     images: Images
     rows: NDArray[np.int64]
 
+    label_kind = ""  # what its labels number: nothing
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return shape_of(self.images)
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number: nothing."""
-        return ""
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, C, H, W] in [0, 1]; an `InputError` if they are none."""

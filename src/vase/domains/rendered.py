@@ -64,15 +64,8 @@ class RenderedDomain:
     rows: NDArray[np.int64]
     at_rest: bool = False
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return 3, SIDE, SIDE
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number."""
-        return "objects"
+    shape = 3, SIDE, SIDE
+    label_kind = "objects"
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` frames, float32 [B, 3, 64, 64] in [0, 1], and their factors."""
