@@ -93,8 +93,9 @@ def walk_domain(name: str, place: Place, light: Light, split: Split, say: Say | 
     Testing has a walk of its own, with other phases and objects. Raises like `domain`.
     """
     walk = TEST_WALK if split == "test" else WALK
-    factors, identity = walked(walk, door=place == "room")
-    shown = frames(place, walk.count, say, light=light, walk=walk)
+    scene = Scene(place, walk.count, light=light, walk=walk)
+    factors, identity = scene.drawn()
+    shown = frames(scene, say)
     return WalkDomain(name, place, shown, factors, identity, np.arange(walk.count))
 
 
@@ -106,106 +107,96 @@ def domain(
     A `ConfigError` where the packages are missing, a `DataError` where nothing can be rendered.
     """
     count, held_out = RESTING if at_rest else (COUNT, HELD_OUT)
-    factors, identity = scenery.drawn(np.random.default_rng(SEED), count, at_rest=at_rest)
+    scene = Scene(place, count, at_rest)
+    factors, identity = scene.drawn()
     rows = np.arange(count)
     part = rows[-held_out:] if split == "test" else rows[:-held_out]
-    shown = frames(place, count, say, at_rest=at_rest)
+    shown = frames(scene, say)
     told = {"hue": factors["hue"]} if at_rest else factors  # what is always the same is no truth
     return RenderedDomain(name, place, shown, told, identity, part, at_rest)
 
 
-@lru_cache(maxsize=4)
-def frames(
-    place: Place,
-    count: int,
-    say: Say | None,
-    *,
-    at_rest: bool = False,
-    light: Light | None = None,
-    walk: Walk | None = None,
-) -> Frames:
-    """The frames of a place, or of a walk through it in a light, memory-mapped."""
-    state = "-at-rest" if at_rest else f"-walk-{light}" if walk else ""
-    named = recipe(place, at_rest=at_rest, light=light, walk=walk)
-    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
-    if not path.is_file():
-        _render(_Job(place, count, at_rest, light, walk), path, say or silent)
-    kept: Frames = mapped(path)
-    if kept.shape != (count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
-        raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
-    return kept
-
-
-def recipe(
-    place: Place,
-    *,
-    at_rest: bool = False,
-    light: Light | None = None,
-    walk: Walk | None = None,
-) -> str:
-    """What names a set of frames: a change of the place, of a factor or of the seed is another."""
-    description = (
-        f"{scenery.described(place, light)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
-    )
-    description += f" {scenery.REST}" if at_rest else ""
-    if walk:
-        description += f" {walk.described()} {scenery.door_at(1.0)}"
-    return hashlib.sha256(description.encode()).hexdigest()[:12]
-
-
 @dataclass(frozen=True)
-class _Job:
-    """What is rendered: `count` frames of a place, of a place at rest, or of a walk in a light."""
+class Scene:
+    """What is rendered: `count` frames of a place, of one at rest, or of a walk in a light."""
 
     place: Place
     count: int
-    at_rest: bool
+    at_rest: bool = False
     light: Light | None = None
     walk: Walk | None = None
 
     def drawn(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-        """The factors and the kind of the object of every frame."""
+        """The factors in [0, 1] and the kind of the object of every frame, [count] each."""
         if self.walk:
             return walked(self.walk, door=self.place == "room")
         return scenery.drawn(np.random.default_rng(SEED), self.count, at_rest=self.at_rest)
 
+    @property
+    def file_name(self) -> str:
+        """What the frames are kept under."""
+        state = "-at-rest" if self.at_rest else f"-walk-{self.light}" if self.walk else ""
+        return f"{self.place}{state}-{self.count}-{self.recipe}.npy"
 
-def _render(job: _Job, path: Path, say: Say) -> None:
+    @property
+    def recipe(self) -> str:
+        """What names a set of frames: a change of the place, a factor or the seed is another."""
+        place = scenery.described(self.place, self.light)
+        description = f"{place} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+        description += f" {scenery.REST}" if self.at_rest else ""
+        if self.walk:
+            description += f" {self.walk.described()} {scenery.door_at(1.0)}"
+        return hashlib.sha256(description.encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=4)
+def frames(scene: Scene, say: Say | None) -> Frames:
+    """The frames of a scene, uint8 [N, 64, 64, 3], memory-mapped."""
+    path = cache_folder() / "rendered" / scene.file_name
+    if not path.is_file():
+        _render(scene, path, say or silent)
+    kept: Frames = mapped(path)
+    if kept.shape != (scene.count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
+        raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
+    return kept
+
+
+def _render(scene: Scene, path: Path, say: Say) -> None:
     """Render into a file, whole or not at all."""
-    place, count = job.place, job.count
+    place, count = scene.place, scene.count
     _refuse_without_mujoco(place)
     try:
         with replacing(path) as part, part.open("wb") as file:
             shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
             np.lib.format.write_array_header_1_0(file, shape)
-            for start, rendered in _chunks(job):
+            for start, rendered in _chunks(scene):
                 file.write(rendered.tobytes())
                 say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
 
 
-def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
+def _chunks(scene: Scene) -> Iterator[tuple[int, Frames]]:
     """Frames in order, from a process that renders this place and no other."""
-    starts = range(0, job.count, CHUNK)
+    starts = range(0, scene.count, CHUNK)
     try:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            yield from zip(starts, pool.map(partial(_frames, job), starts), strict=True)
+            yield from zip(starts, pool.map(partial(_frames, scene), starts), strict=True)
     except BrokenProcessPool:
         why = "the process that renders it died (a script needs if __name__ == '__main__':)"
-        raise DataError(_unable(job.place, why)) from None
+        raise DataError(_unable(scene.place, why)) from None
     except OSError as error:  # no fault of the disk that the frames are written to
-        raise DataError(_unable(job.place, f"its process fails: {error}")) from error
+        raise DataError(_unable(scene.place, f"its process fails: {error}")) from error
 
 
-def _frames(job: _Job, start: int) -> Frames:
+def _frames(scene: Scene, start: int) -> Frames:
     """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
-    factors, kinds = job.drawn()
-    shown = camera(job.place, job.light)
+    factors, kinds = scene.drawn()
+    shown = camera(scene.place, scene.light)
     return np.stack(
         [
             shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
-            for row in range(start, min(job.count, start + CHUNK))
+            for row in range(start, min(scene.count, start + CHUNK))
         ]
     )
 
