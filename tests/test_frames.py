@@ -288,12 +288,6 @@ def test_processes_share_the_frames_of_a_batch(order: Order) -> None:
                 np.testing.assert_array_equal(part.batch(step)[0], whole[rank::count])
 
 
-def test_a_schedule_says_which_frames_are_of_which_domain() -> None:
-    frames = vectors("consecutive").schedule.in_frames(8)
-    assert [frames.at(number) for number in (0, 47, 48, 79, 80)] == ["a", "a", "b", "b", "a"]
-    assert frames.steps == 128
-
-
 def test_independent_batches_are_what_they_were() -> None:
     """Known pixels: a stream without an order draws as it did before there was one."""
     stream = Stream(Schedule.of([("moving", 3)]), {"moving": MOVING}, 8, 0)
