@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from vase import build, config, integrity
 from vase.cli.progress import describe
-from vase.errors import ConfigError, RunError
+from vase.errors import RunError, optional_package
 from vase.lifelong import state
 from vase.training import checkpoint
 from vase.training.checkpoint import write_bytes
@@ -80,11 +79,7 @@ def _folder(folder: RunFolder, name: str) -> Path:
 
 def refuse_without_gymnasium() -> None:
     """Raise a `ConfigError` if Gymnasium is not installed."""
-    if find_spec("gymnasium") is None:
-        raise ConfigError(
-            "Exploring needs Gymnasium, which is not installed. "
-            "Install it with: pip install 'vase-lifelong[explore]'"
-        )
+    optional_package("gymnasium", "Exploring needs Gymnasium", "explore")
 
 
 def _watch(run: Any, steps: int, console: Console) -> None:

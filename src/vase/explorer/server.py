@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vase import build
-from vase.errors import ConfigError
+from vase.errors import ConfigError, optional_package
 from vase.explorer import guard, run_data
 from vase.explorer.run_data import MAX_UPLOAD_BYTES, ExplorerData
 from vase.training.folder import RunFolder
@@ -162,13 +162,7 @@ def configuration(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
 
 def refuse_without_package() -> None:
     """Raise a ConfigError where NiceGUI is missing."""
-    try:
-        import nicegui  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "The page is built on nicegui, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[serve]'"
-        ) from None
+    optional_package("nicegui", "The page is built on nicegui", "serve")
 
 
 def checked_hosts(host: str, allow: Sequence[str]) -> frozenset[str]:

@@ -48,11 +48,9 @@ def encode_means(networks: Networks, images: Floats, environment: Environment) -
     return mean * torch.as_tensor(environment.mask)
 
 
-@torch.no_grad()
 def decode_latents(networks: Networks, z: Tensor, environment: Environment) -> Floats:
     """Images [B, C, H, W] in [0, 1] of latents [B, N]."""
-    index = torch.full((len(z),), environment.index)
-    images: Floats = torch.sigmoid(networks.decoder(z, index)).numpy()
+    images: Floats = replay.decoded(networks, z, environment.index).numpy()
     return images
 
 
@@ -93,11 +91,7 @@ def sweep_latent(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
 
 def generated_images(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
     """Images [count, C, H, W] drawn from the environment's remembered marginals."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(count, networks.architecture.latents, generator=generator)
-    choice = torch.zeros(count, dtype=torch.long)
-    z = replay.latents([environment], choice, noise, "marginal")
-    return decode_latents(networks, z, environment)
+    return decode_latents(networks, replay.drawn_latents(environment, count, seed), environment)
 
 
 @torch.no_grad()

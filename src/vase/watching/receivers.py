@@ -32,7 +32,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from pydantic_core import to_json
 
-from vase.errors import ConfigError, VaseError, reason
+from vase.errors import ConfigError, VaseError, optional_package, reason
 from vase.version import __version__
 
 if TYPE_CHECKING:
@@ -218,13 +218,7 @@ def parse_mqtt(text: str) -> Mqtt:
     The password may be in VASE_MQTT_PASSWORD instead. Raises ConfigError for an address that cannot
     be used, or without paho-mqtt.
     """
-    try:
-        import paho.mqtt.client  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "MQTT needs paho-mqtt, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[watch]'"
-        ) from None
+    optional_package("paho.mqtt.client", "MQTT needs paho-mqtt", "watch")
     parts = _address(text, ("mqtt", "mqtts"), "MQTT topic")
     topic = unquote(parts.path[1:])
     if not topic or re.search(r"[+#\0]", topic) or "@" in parts.path or parts.query:

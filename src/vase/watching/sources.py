@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vase.errors import ConfigError, DataError, VaseError, reason
+from vase.errors import ConfigError, DataError, VaseError, optional_package, reason
 from vase.images.files import endings, natural, pages_of, refuse_undecodable
 from vase.images.pixels import MODES
 from vase.watching.records import Frame
@@ -590,14 +590,7 @@ def _later(before: str | None, name: str) -> str:
 
 
 def _av(text: str) -> ModuleType:
-    try:
-        import av
-    except ImportError:
-        raise DataError(
-            f"'{text}' is read with av, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[watch]'"
-        ) from None
-    return av
+    return optional_package("av", f"'{text}' is read with av", "watch", DataError)
 
 
 @contextmanager
