@@ -29,6 +29,7 @@ from vase.images.files import Shape
 from vase.training import checkpoint
 from vase.training import folder as folders
 from vase.training.checkpoint import DamagedError, write_bytes
+from vase.training.folder import Inside
 from vase.watching.models import Detecting, Learning, Watcher
 from vase.watching.state import WatchState
 
@@ -60,25 +61,11 @@ class WatchFolder:
 
     path: Path
 
-    @property
-    def settings(self) -> Path:
-        return self.path / "watch.json"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def detector(self) -> Path:
-        return self.path / "detector.safetensors"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "journal.sqlite"
-
-    @property
-    def frames(self) -> Path:
-        return self.path / "frames"
+    settings = Inside("watch.json")
+    model = Inside("model.safetensors")
+    detector = Inside("detector.safetensors")
+    journal = Inside("journal.sqlite")
+    frames = Inside("frames")
 
     def saved(self, *, learning: bool) -> Path:
         """The file that says where the watch is."""
