@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,29 +26,6 @@ from vase.training import checkpoint
 MOST_EVENTS = 1000  # of the model's own, for a watch of months
 
 
-class Watcher(Protocol):
-    """Takes frames in, and says what it makes of them."""
-
-    model: VASE
-    learning: bool
-
-    @property
-    def present(self) -> int:
-        """The environment in which it stands; 0 before the first frame."""
-        ...
-
-    def update(self, frames: NDArray[np.uint8]) -> Decision:
-        """Take in frames [B, H, W, C] as one batch of the stream."""
-        ...
-
-    def save(self, path: Path, earlier: Path, record: Mapping[str, Any]) -> None:
-        """Write everything needed to go on, and the record of the watch.
-
-        earlier: where the file before is kept.
-        """
-        ...
-
-
 class Learning:
     """A model that learns what it sees, and does not forget it."""
 
@@ -59,6 +36,7 @@ class Learning:
 
     @property
     def present(self) -> int:
+        """The environment in which it stands; 0 before the first frame."""
         return self.model.learner_.environments.current
 
     @isolated()
@@ -71,7 +49,10 @@ class Learning:
         return seen.decision
 
     def save(self, path: Path, earlier: Path, record: Mapping[str, Any]) -> None:
-        """Write the model as a file for `VASE.load`, without the frames that wait."""
+        """Write the model as a file for `VASE.load`, without the frames that wait.
+
+        earlier: where the file before is kept. record: of the watch.
+        """
         persistence.save(self.model, path, watch=record, earlier=earlier)
 
 
@@ -114,6 +95,9 @@ class Detecting:
         tensors, record = checkpoint.read(path)
         with checkpoint.understood(path):
             self.detector.load_state_dict(with_tensors(record["detector"], tensors))
+
+
+Watcher = Learning | Detecting
 
 
 def _begun(model: VASE, shape: Shape) -> VASE:
