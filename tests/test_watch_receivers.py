@@ -6,6 +6,7 @@ import hmac
 import json
 import random
 import re
+import shlex
 import socketserver
 import sys
 import threading
@@ -27,10 +28,7 @@ from serving import answers, free_port
 from vase.errors import ConfigError
 from vase.watching import receivers
 from vase.watching.metrics import Metrics
-from vase.watching.receivers import Delivery, DeliveryError
-from vase.watching.receivers import parse_command as command
-from vase.watching.receivers import parse_mqtt as mqtt
-from vase.watching.receivers import parse_webhook as webhook
+from vase.watching.receivers import Command, Delivery, DeliveryError, Mqtt, Webhook
 from vase.watching.records import KnownEnvironment, WatchStatus
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -132,7 +130,7 @@ def delivering(receiver: Any, journal: Journal, pause: float = 0.01) -> Iterator
 
 def test_a_webhook_that_was_down_gets_every_event_in_order() -> None:
     journal, port = Journal(5), free_port()
-    with delivering(webhook(f"http://127.0.0.1:{port}/hook"), journal) as delivery:
+    with delivering(Webhook(f"http://127.0.0.1:{port}/hook"), journal) as delivery:
         until(lambda: "cannot be reached" in delivery.trouble)
         with listening(500, 200, 404, 204, port=port) as (_, got):
             until(lambda: not delivery.trouble and len(got) == 7)
@@ -223,7 +221,7 @@ def test_closing_gives_one_last_chance_and_a_command_that_hangs_is_killed(tmp_pa
         until(lambda: delivery.trouble == "It is down.")
         down[0] = False
     assert receiver.got == [1, 2, 3]
-    hanging = command(f"sh -c 'echo > {tmp_path}/begun; sleep 60'")
+    hanging = Command(f"sh -c 'echo > {tmp_path}/begun; sleep 60'")
     with delivering(hanging, Journal(1)) as delivery:
         until((tmp_path / "begun").exists)
         began = time.monotonic()
@@ -241,10 +239,10 @@ def test_webhooks_are_signed_as_the_standard_webhooks_specification_has_it(
     (tmp_path / "secret").write_text(f"whsec_{KEY}\n")
     monkeypatch.setenv("VASE_WEBHOOK_SECRET", "plain words")
     with listening(200) as (address, got):
-        webhook(address, tmp_path / "secret").send(event(evidence={"nats": float("nan")}))
-        webhook(address).send(event())
+        Webhook(address, tmp_path / "secret").send(event(evidence={"nats": float("nan")}))
+        Webhook(address).send(event())
         monkeypatch.delenv("VASE_WEBHOOK_SECRET")
-        webhook(address).send(event())
+        Webhook(address).send(event())
     for (headers, sent), secret in zip(got, [key, b"plain words"], strict=False):
         assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
         signed = f"id-1.{headers['webhook-timestamp']}.".encode() + sent
@@ -262,7 +260,7 @@ def test_a_webhook_that_fails_is_told_in_a_sentence_without_its_secrets(
     monkeypatch.setattr(receivers, "ANSWER_S", 0.2)
 
     def failed(address: str) -> str:
-        receiver = webhook(address.replace("://", "://u:hunter2@") + "/hunter2?key=hunter2")
+        receiver = Webhook(address.replace("://", "://u:hunter2@") + "/hunter2?key=hunter2")
         with pytest.raises(DeliveryError) as error:
             receiver.send(event())
         assert "hunter2" not in f"{receiver.name} {error.value}"
@@ -286,25 +284,25 @@ def test_a_command_gets_the_event_and_none_of_our_secrets(
     monkeypatch.setenv("VASE_WEBHOOK_SECRET", "hunter2")
     monkeypatch.setenv("VASE_MQTT_PASSWORD", "hunter2")
     told = event(name="night, 'lamp' on; $HOME")
-    command(f"sh -c 'cat > {tmp_path}/in; env > {tmp_path}/env'").send(told)
-    command("true").send(event(reason="x" * 10**6))  # it does not read what it is given
+    Command(f"sh -c 'cat > {tmp_path}/in; env > {tmp_path}/env'").send(told)
+    Command("true").send(event(reason="x" * 10**6))  # it does not read what it is given
     assert json.loads((tmp_path / "in").read_text()) == told
     lines = (tmp_path / "env").read_text().splitlines()
     assert f"VASE_EVENT_NAME={told['name']}" in lines
     assert {f"VASE_EVENT_{x}" for x in ("KIND=new", "ENVIRONMENT=2", "ID=id-1")} < set(lines)
     assert "hunter2" not in "".join(lines)
-    plain, *others = [command(text).name for text in ("sh", "sh -c a", "sh -c b", "sh -c a")]
+    plain, *others = [Command(text).name for text in ("sh", "sh -c a", "sh -c b", "sh -c a")]
     assert plain == "command sh"
     assert others[0] == others[2] != others[1]
 
 
 def test_a_command_that_fails_or_hangs_is_a_delivery_error(tmp_path: Path) -> None:
     with pytest.raises(DeliveryError, match=r"command sh \(.*status 3: no \[31mroute$"):
-        command("sh -c 'echo one >&2; echo \"no \033[31mroute\" >&2; exit 3'").send(event())
+        Command("sh -c 'echo one >&2; echo \"no \033[31mroute\" >&2; exit 3'").send(event())
     began = time.monotonic()
     script = f"sleep 60 & echo $! > {tmp_path}/pid; wait"
     with pytest.raises(DeliveryError, match=r"did not end within 0\.5 s"):
-        receivers.Command(["sh", "-c", script], limit_s=0.5).send(event())
+        Command(shlex.join(["sh", "-c", script]), limit_s=0.5).send(event())
     grandchild = int((tmp_path / "pid").read_text())
     until(
         lambda: (
@@ -312,7 +310,7 @@ def test_a_command_that_fails_or_hangs_is_a_delivery_error(tmp_path: Path) -> No
             or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
         )
     )
-    command("sh -c 'sleep 20 &'").send(event())  # what is left running keeps nobody waiting
+    Command("sh -c 'sleep 20 &'").send(event())  # what is left running keeps nobody waiting
     assert time.monotonic() - began < 10
 
 
@@ -345,7 +343,7 @@ def test_an_event_is_published_and_its_acknowledgement_waited_for(
     monkeypatch.setenv("VASE_MQTT_PASSWORD", "hunter2")
     monkeypatch.setattr(receivers, "ANSWER_S", 1.5)
     with broker() as (address, got):
-        receiver = mqtt(address)
+        receiver = Mqtt(address)
         receiver.send(event(1, name="ü" * 200))
         receiver.send(event(2))
     for n, (connect, publish, end) in enumerate([got[:3], got[3:]], 1):
@@ -355,28 +353,28 @@ def test_an_event_is_published_and_its_acknowledgement_waited_for(
         assert json.loads(publish[1][17:])["sequence"] == n
     assert re.fullmatch(r"mqtt 127\.0\.0\.1:\d+/home/the door", receiver.name)
     with broker(code=5) as (address, _), pytest.raises(DeliveryError, match="Not authorized"):
-        mqtt(address).send(event())
+        Mqtt(address).send(event())
     with broker(acknowledge=False) as (address, _), pytest.raises(DeliveryError, match="in time"):
-        mqtt(address).send(event())
+        Mqtt(address).send(event())
     with pytest.raises(DeliveryError, match="cannot be reached: Connection refused") as error:
-        mqtt(address.replace("eve", "eve:hunter2")).send(event())
+        Mqtt(address.replace("eve", "eve:hunter2")).send(event())
     assert "hunter2" not in str(error.value)
 
 
 BAD = [
-    (webhook, "", "is empty"),
-    (webhook, "ftp://u:hunter2@host", "begin with http:// or https://"),
-    (webhook, "http://u:hunter2@host:99999", "no valid host or port"),
-    (webhook, "http://u:hunter2@a..b/", "no valid host"),
-    (webhook, "http://host\\hunter2", "a sign that no address has"),
-    (webhook, "http://host/hunter2#", "a '#'"),
-    (mqtt, "mqtt://u:hunter2@host/", "no topic"),
-    (mqtt, "mqtt://host/a/+/b", "no topic"),
-    (mqtt, "mqtt://host/a%23", "no topic"),
-    (mqtt, "mqtt://u:12/hunter2@host/a", "no topic"),
-    (command, " ", "is empty"),
-    (command, "sh 'hunter2", "quotation mark"),
-    (command, "/no/such/program hunter2", "'program' cannot be found"),
+    (Webhook, "", "is empty"),
+    (Webhook, "ftp://u:hunter2@host", "begin with http:// or https://"),
+    (Webhook, "http://u:hunter2@host:99999", "no valid host or port"),
+    (Webhook, "http://u:hunter2@a..b/", "no valid host"),
+    (Webhook, "http://host\\hunter2", "a sign that no address has"),
+    (Webhook, "http://host/hunter2#", "a '#'"),
+    (Mqtt, "mqtt://u:hunter2@host/", "no topic"),
+    (Mqtt, "mqtt://host/a/+/b", "no topic"),
+    (Mqtt, "mqtt://host/a%23", "no topic"),
+    (Mqtt, "mqtt://u:12/hunter2@host/a", "no topic"),
+    (Command, " ", "is empty"),
+    (Command, "sh 'hunter2", "quotation mark"),
+    (Command, "/no/such/program hunter2", "'program' cannot be found"),
 ]
 
 
@@ -393,15 +391,15 @@ def test_a_bad_secret_and_a_missing_package_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=r"secret cannot be read from '.*': No such file"):
-        webhook("https://host/", tmp_path / "none")
+        Webhook("https://host/", tmp_path / "none")
     for text in ("", "whsec_", "whsec_hunter2!"):
         (tmp_path / "secret").write_text(text)
         with pytest.raises(ConfigError, match=r"secret in '.*' is empty, or no base64") as error:
-            webhook("https://host/", tmp_path / "secret")
+            Webhook("https://host/", tmp_path / "secret")
         assert "hunter2" not in str(error.value)
     monkeypatch.setitem(sys.modules, "paho.mqtt.client", None)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    for ask in (lambda: mqtt("mqtt://host/topic"), lambda: Metrics(0)):
+    for ask in (lambda: Mqtt("mqtt://host/topic"), lambda: Metrics(0)):
         with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[watch\]'"):
             ask()
 

@@ -189,13 +189,13 @@ def duration(text: str) -> timedelta:
 
 def _receivers(outlets: Outlets) -> list[Receiver]:
     """Where events go. A ConfigError says what cannot be."""
-    from vase.watching.receivers import parse_command, parse_mqtt, parse_webhook
+    from vase.watching.receivers import Command, Mqtt, Webhook
 
     found: list[Receiver] = [
-        parse_webhook(address, outlets.webhook_secret) for address in outlets.webhooks
+        Webhook(address, outlets.webhook_secret) for address in outlets.webhooks
     ]
-    found += [parse_mqtt(outlets.mqtt)] if outlets.mqtt else []
-    found += [parse_command(outlets.command)] if outlets.command else []
+    found += [Mqtt(outlets.mqtt)] if outlets.mqtt else []
+    found += [Command(outlets.command)] if outlets.command else []
     if len({each.name for each in found}) < len(found):
         raise ConfigError("One receiver is given twice. Give each --webhook once.")
     return found
