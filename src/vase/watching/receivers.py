@@ -383,8 +383,7 @@ def backoff(failures: int) -> float:
 class Delivery(threading.Thread):
     """Delivers a journal's events to one receiver, in order, each at least once.
 
-    trouble: the last failure in a sentence; empty if all is well. missed: events that the journal
-    no longer had when their turn came.
+    trouble: the last failure in a sentence; empty if all is well.
     """
 
     def __init__(
@@ -395,7 +394,6 @@ class Delivery(threading.Thread):
     ) -> None:
         super().__init__(name=f"delivery to {receiver.name}", daemon=True)
         self.trouble = ""
-        self.missed = 0
         self._receiver = receiver
         self._journal = journal
         self._backoff = backoff
@@ -467,7 +465,6 @@ class Delivery(threading.Thread):
             raise DeliveryError(
                 f"The {self._receiver.name} fails unexpectedly ({type(error).__name__})."
             ) from error
-        self.missed += event["sequence"] - self._sent - 1
         self._sent = event["sequence"]
         self._failures = 0
 
