@@ -12,7 +12,6 @@ import binascii
 import hashlib
 import hmac
 import os
-import random
 import re
 import secrets
 import shlex
@@ -25,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from pydantic_core import to_json
 
 from vase.errors import ConfigError, VaseError, reason
 from vase.version import __version__
+from vase.watching.reader import backoff
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -45,7 +46,7 @@ PASSWORD_VARIABLE = "VASE_MQTT_PASSWORD"
 CONNECT_S = 5.0
 ANSWER_S = 10.0  # for an answer, or for each of a broker's acknowledgements
 COMMAND_S = 60.0
-PAUSE_S = (1.0, 300.0)  # between attempts: the shortest and the longest
+pause = partial(backoff, longest=300.0)  # seconds between attempts, by how many failed in a row
 END_S = 1.0  # for a receiver that was closed while it sent
 BATCH = 100  # events that are read at once
 LINE = 200  # characters of what others say
@@ -373,13 +374,6 @@ def _last_line(said: IO[bytes]) -> str:
 # ---- delivery ----------------------------------------------------------------------------------
 
 
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: about twice as long each time, by chance."""
-    shortest, longest = PAUSE_S
-    most = min(longest, shortest * 2 ** min(failures, 30))
-    return random.uniform(max(shortest, most / 2), most)
-
-
 class Delivery(threading.Thread):
     """Delivers a journal's events to one receiver, in order, each at least once.
 
@@ -390,13 +384,13 @@ class Delivery(threading.Thread):
         self,
         receiver: Receiver,
         journal: Journal,
-        backoff: Callable[[int], float] = backoff,
+        pause: Callable[[int], float] = pause,
     ) -> None:
         super().__init__(name=f"delivery to {receiver.name}", daemon=True)
         self.trouble = ""
         self._receiver = receiver
         self._journal = journal
-        self._backoff = backoff
+        self._pause = pause
         self._failures = 0  # in a row
         self._sent = 0  # the last sequence that the receiver has
         self._news = threading.Event()
@@ -426,7 +420,7 @@ class Delivery(threading.Thread):
             if last:
                 return
             if self.trouble:
-                self._ending.wait(self._backoff(self._failures))
+                self._ending.wait(self._pause(self._failures))
             else:
                 self._news.wait()
 
