@@ -217,12 +217,11 @@ def serve(
     trust_paths: TrustPaths = False,
 ) -> None:
     """Explore what was learnt in the browser: drag latents, drop an image, scrub through a run."""
-    from vase.cli import watching
     from vase.explorer.server import serve_explored
 
     serve_explored(
         run,
-        watching.explored(run, data_options(data_dir, offline, trust_paths)),
+        watch.explored(run, data_options(data_dir, offline, trust_paths)),
         host=host,
         port=port,
         allow=allow_host or (),

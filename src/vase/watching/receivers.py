@@ -388,7 +388,7 @@ class Delivery(threading.Thread):
     ) -> None:
         super().__init__(name=f"delivery to {receiver.name}", daemon=True)
         self.trouble = ""
-        self._receiver = receiver
+        self.receiver = receiver
         self._journal = journal
         self._pause = pause
         self._failures = 0  # in a row
@@ -408,7 +408,7 @@ class Delivery(threading.Thread):
         self._news.set()
         if self.is_alive():
             self.join(timeout)
-        self._receiver.close()
+        self.receiver.close()
         if self.is_alive():
             self.join(END_S)
 
@@ -432,7 +432,7 @@ class Delivery(threading.Thread):
                     if self._late():
                         return
                     self._send(event)
-                    self._journal.delivered(self._receiver.name, self._sent)
+                    self._journal.delivered(self.receiver.name, self._sent)
         except VaseError as error:
             self.trouble = str(error)
         except Exception as error:
@@ -444,20 +444,20 @@ class Delivery(threading.Thread):
 
     def _waiting(self) -> list[dict[str, Any]]:
         """The next events. What was sent while the journal could not be written is noted first."""
-        noted = self._journal.cursor(self._receiver.name)
+        noted = self._journal.cursor(self.receiver.name)
         if self._sent > noted:
-            self._journal.delivered(self._receiver.name, self._sent)
+            self._journal.delivered(self.receiver.name, self._sent)
         self._sent = max(self._sent, noted)
         return self._journal.after(self._sent, BATCH)
 
     def _send(self, event: dict[str, Any]) -> None:
         try:
-            self._receiver.send(event)
+            self.receiver.send(event)
         except VaseError:
             raise
         except Exception as error:  # its words may hold an address with a password
             raise DeliveryError(
-                f"The {self._receiver.name} fails unexpectedly ({type(error).__name__})."
+                f"The {self.receiver.name} fails unexpectedly ({type(error).__name__})."
             ) from error
         self._sent = event["sequence"]
         self._failures = 0
