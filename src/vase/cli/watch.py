@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from vase.cli.options import console
+from vase.cli.options import console, say
 from vase.cli.signals import stop_request
 from vase.errors import ConfigError, RunError
 
@@ -152,11 +152,11 @@ def watch(
         patient=wait,
         trust_code=trust_code,
     )
-    _say("Starting: this takes some seconds.")
+    _aside("Starting: this takes some seconds.")
     torch.set_num_threads(1)  # batches are small, and others work here too
     # What cannot be is refused before anything is begun.
     receivers = _receivers(webhook or (), webhook_secret, mqtt, run)
-    with opened(source, options, _say) as engine, stop_request() as stop:
+    with opened(source, options, _aside) as engine, stop_request() as stop:
         before = engine.state.frames
         with ExitStack() as stack:
             _deliver(engine, receivers, stack)
@@ -168,13 +168,13 @@ def watch(
             tell, show = _screen(engine, lines, stack)
             _watch(engine, tell, [show, *shows], lambda: stop.asked)
         waiting = {name: count for name, count in engine.undelivered().items() if count}
-    _say(_ending(engine, stopped=stop.asked, new=engine.state.frames > before))
+    _aside(_ending(engine, stopped=stop.asked, new=engine.state.frames > before))
     for receiver, number in waiting.items():
-        _say(f"{number} event{'s wait' if number > 1 else ' waits'} for {receiver}.")
+        _aside(f"{number} event{'s wait' if number > 1 else ' waits'} for {receiver}.")
 
 
-def _say(text: str) -> None:
-    """Print for people; standard output is for events."""
+def _aside(text: str) -> None:
+    """Print for people beside the events, which are on standard output."""
     errors.print(text, soft_wrap=True)
 
 
@@ -234,7 +234,7 @@ def name_environment(
         )
     name = plain(name)
     journal.rename(environment, name)
-    console.print(f"Environment {environment} is called: {name}" if name else "It has no name now.")
+    say(f"Environment {environment} is called: {name}" if name else "It has no name now.")
 
 
 def list_events(
@@ -251,7 +251,7 @@ def list_events(
     from vase.watching.terminal import events_table
 
     if schema:
-        console.print(json.dumps(WatchEvent.model_json_schema(), indent=1), soft_wrap=True)
+        say(json.dumps(WatchEvent.model_json_schema(), indent=1))
         return
     if run is None:
         raise typer.BadParameter("Name the folder of a watch.")
@@ -358,7 +358,7 @@ def _page(engine: Watch, host: str, port: int, allow: Sequence[str], stack: Exit
         port=port,
         allow=allow,
         folder="" if engine.folder is None else str(engine.folder.path),
-        say=_say,
+        say=_aside,
     )
     stack.callback(served.close)
 
