@@ -70,15 +70,20 @@ def detect(
     """Measure change detection on hard streams -> tables.md, timeline.png and raw files."""
     from vase.cli import session
 
-    options = data_options(data_dir, offline)
+    data, names = data_options(data_dir, offline), scenarios or []
     if frames:
-        folder = out or Path("runs/detect-frames")
-        session.detect_frames(
-            scenarios or [], range(seeds), detectors, jobs, folder, options, clips
-        )
-        return
-    folder = out or Path("runs/detect")
-    session.detect(scenarios or [], range(seeds), detectors, rule, jobs, folder, options)
+        from vase.bench import frame_page
+        from vase.bench import frames as frame_bench
+        from vase.bench.frame_scenarios import FrameData
+
+        todo = frame_bench.jobs(names, range(seeds), detectors, FrameData(data, clips))
+        session.detect(frame_bench, frame_page, todo, jobs, out or Path("runs/detect-frames"))
+    else:
+        from vase.bench import detect as bench
+        from vase.bench import page
+
+        wanted = bench.jobs(names, range(seeds), detectors, data, rule)
+        session.detect(bench, page, wanted, jobs, out or Path("runs/detect"))
 
 
 @bench_app.command("split")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,6 +33,7 @@ from vase.training.loop import observe
 if TYPE_CHECKING:
     from vase.bench import ablation
     from vase.bench import sweep as sweeps
+    from vase.bench.detect import HasFile
     from vase.bench.seeds import SeedBenchmark
 
 
@@ -161,47 +163,13 @@ def export(path: Path, out: Path, trust: bool) -> None:
 
 
 def detect(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    detectors: str,
-    rule: str,
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
+    bench: ModuleType, page: ModuleType, todo: Sequence[HasFile], workers: int, out: Path
 ) -> None:
-    """Run the detection benchmark, and write its tables and figure."""
-    from vase.bench import detect as bench
-    from vase.bench import page
-
-    todo = bench.jobs(names, seeds, detectors, data, rule)
-    bench.prepare(todo, data)
-    bench.run(todo, out, workers, say)
-    tables, picture = bench.write_page(out)
-    for title, table in page.terminal(page.read(out)):
-        say(f"\n{title}", "bold")
-        _show(table)
-    say(f"\nTables: {tables}\nFigure: {picture}")
-
-
-def detect_frames(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    detectors: str,
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    clips: Path | None,
-) -> None:
-    """Run the detection benchmark on consecutive frames, and write its tables and figure."""
-    from vase.bench import frame_page
-    from vase.bench import frames as bench
-    from vase.bench.frame_scenarios import FrameData
-
-    todo = bench.jobs(names, seeds, detectors, FrameData(data, clips))
+    """Run a detection benchmark, and write and show its tables and figure."""
     bench.prepare(todo)
     bench.run(todo, out, workers, say)
     written = bench.write_page(out)
-    for title, table in frame_page.terminal(frame_page.read(out)):
+    for title, table in page.terminal(page.read(out)):
         say(f"\n{title}", "bold")
         _show(table)
     say("\n" + "\n".join(f"Written: {path}" for path in written))
@@ -278,9 +246,8 @@ def every_seed(
         for split in ("train", "test"):
             build.stream(config.load(preset, overrides), data, split)
     out.mkdir(parents=True, exist_ok=True)
-    quiet = build.DataOptions(data.folder, data.offline)
     jobs = [
-        SeedJob(preset, seed, tuple(overrides), out.absolute(), quiet)
+        SeedJob(preset, seed, tuple(overrides), out.absolute(), data)
         for seed in seeds
         for preset in presets
     ]
