@@ -349,11 +349,10 @@ def _metrics(port: int, host: str, stack: ExitStack) -> Callable[[WatchStatus], 
 
 def _page(engine: Watch, host: str, port: int, allow: Sequence[str], stack: ExitStack) -> None:
     from vase.watching.page import serve
-    from vase.watching.pictures import of_environments
 
     served = serve(
         engine.status,
-        lambda: of_environments(engine),
+        engine.pictures,
         host=host,
         port=port,
         allow=allow,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import BinaryIO
 
 import numpy as np
 from nicegui import ui
 from numpy.typing import NDArray
-from PIL import Image
 
 from vase.errors import InputError, VaseError
 from vase.explorer import run_data, uploads
 from vase.explorer.run_data import EnvironmentEntry, ExplorerData, ImageInference, LatentControl
 from vase.images.pixels import MODES
 from vase.report.decode import Floats
-from vase.report.images import mosaic
+from vase.report.images import png_of
 
 SLIDER_RANGE = 3.0  # standard deviations of the prior: the ends of a slider
 STYLE = """
@@ -390,7 +388,4 @@ def _summary(explored: ExplorerData) -> str:
 
 def _data_uri(image: Floats) -> str:
     """An image [C, H, W], or a vector, as the address of a PNG."""
-    pixels = (255 * mosaic(image[None, None])).round().astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png_of(image[None])).decode()

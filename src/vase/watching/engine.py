@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vase.errors import VaseError
 from vase.watching import folder as folders
@@ -83,7 +82,7 @@ class Watch:
         self.figures = statistics(watcher.model)
         self.moves: deque[tuple[int, datetime]] = deque(maxlen=MOST_STAYS)
         self._remember([WatchEvent(**event) for event in journal.latest(MOST_STAYS)])
-        self.imagined: dict[int, NDArray[np.uint8]] = {}
+        self.imagined: dict[int, bytes] = {}
         self.deliveries: Sequence[Delivery] = ()  # of events, to receivers
 
     def events(self, go_on: GoOn = lambda: True) -> Iterator[WatchEvent]:
@@ -149,6 +148,11 @@ class Watch:
             environments=known_environments(state, names),
             stays=self._stays(),
         )
+
+    def pictures(self) -> dict[int, bytes]:
+        """Of each environment what the model imagines, or else the last kept frame, as PNG."""
+        kept = folders.kept_frames(self.folder) if self.folder is not None else {}
+        return {**kept, **self.imagined}
 
     def undelivered(self) -> dict[str, int]:
         """How many events wait, by receiver."""

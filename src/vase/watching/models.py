@@ -164,14 +164,14 @@ def statistics(model: VASE) -> tuple[float, float, float, float]:
 
 @isolated()
 @torch.no_grad()
-def imagined(model: VASE, count: int = 4) -> dict[int, NDArray[np.uint8]]:
-    """What the model imagines of each environment that it has learnt, uint8 [count, H, W, C]."""
-    from vase.report.decode import generated_images  # which loads what draws reports
+def imagined(model: VASE, count: int = 4) -> dict[int, bytes]:
+    """What the model imagines of each environment that it has learnt, as PNG."""
+    from vase.report.decode import generated_images  # these load what draws reports
+    from vase.report.images import png_of
 
     learner = model.learner_
     networks = frozen(learner.average).cpu()
     return {
-        known.index: np.moveaxis((255 * images).astype(np.uint8), 1, -1)
+        known.index: png_of(generated_images(networks, known, count, seed=0))
         for known in learner.environments
-        for images in [generated_images(networks, known, count, seed=0)]
     }
