@@ -5,7 +5,6 @@ A job is one scenario with one seed; it writes one raw file. Jobs run side by si
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from vase.detection import detector_class
 from vase.errors import ConfigError
 from vase.report import style
 from vase.training.checkpoint import write_bytes
-from vase.training.folder import rounded, write_json
+from vase.training.folder import defined, rounded, write_json
 
 KINDS = ("ours", "published", "all")
 OURS = "blocks"
@@ -173,17 +172,6 @@ def write_page(out: Path) -> list[Path]:
     seed = min(record["seed"] for record in jobs)
     write_bytes(picture, style.png(page.figure(jobs, seed)))
     return [tables, picture]
-
-
-def defined(value: Any) -> Any:
-    """Undefined and infinite figures as null, which JSON has no other word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: defined(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [defined(inner) for inner in value]
-    return value
 
 
 def sentence(record: Mapping[str, Any]) -> str:

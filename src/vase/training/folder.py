@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic_core import from_json, to_json
 
 from vase.errors import RunError, reason, undecodable
 from vase.training import schema
@@ -267,3 +268,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(inner) for inner in value]
     return value
+
+
+def defined(value: Any) -> Any:
+    """A value as JSON has it: numbers that are undefined or infinite are null."""
+    return from_json(to_json(value, inf_nan_mode="null"))
