@@ -197,7 +197,6 @@ def test_a_folder_is_watched_in_the_order_of_its_names(
         assert reader.take(0.1) is None  # it does not end
     assert show(found, [10, 20, 100, 110, 130])
     assert [frame.position for frame in frames_of(found)] == [k / 2 for k in range(5)]
-    assert source.skipped == 1
     assert "f12.jpg" in source.trouble
     again = open_source(str(tmp_path), SHAPE, 2, mark=frames_of(found)[2].mark)
     assert show(islice(again.frames(), 2), [110, 130])
