@@ -23,8 +23,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from vase.errors import ConfigError
+from vase.explorer.server import PageServer
 from vase.watching import timeline, words
-from vase.watching.page import PageServer, serve
+from vase.watching.page import serve
 from vase.watching.records import KnownEnvironment, Stay, WatchEvent, WatchStatus
 from vase.watching.terminal import Terminal, event_line, events_table, screen
 
