@@ -11,7 +11,6 @@ import socketserver
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,8 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from serving import answers, free_port
+from serving import answers, figures, free_port, running, until
 
 from vase.errors import ConfigError
 from vase.watching import receivers
@@ -37,25 +35,6 @@ KEY = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # of the Standard Webhooks specificati
 
 def event(sequence: int = 1, **more: Any) -> dict[str, Any]:
     return {"sequence": sequence, "id": f"id-{sequence}", "kind": "new", "environment": 2, **more}
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-@contextmanager
-def running(server: socketserver.BaseServer) -> Iterator[int]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
@@ -401,17 +380,6 @@ def test_a_bad_secret_and_a_missing_package_are_told(
             ask()
 
 
-def page(metrics: Metrics) -> dict[tuple[str, ...], tuple[str, float]]:
-    """Kinds and values of what Prometheus reads, by name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{metrics.port}/metrics") as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-    return {
-        (each.name.removeprefix("vase_"), *each.labels.values()): (family.type, each.value)
-        for family in families
-        for each in family.samples
-    }
-
-
 def test_prometheus_is_told_how_a_watch_stands() -> None:
     night = 'night, "lamp"\non \\'
     numbers = {"statistic": 0.25, "threshold": 1.0, "p_value": 0.125, "correlation_time": 7.5}
@@ -427,33 +395,33 @@ def test_prometheus_is_told_how_a_watch_stands() -> None:
     more = {"events": {"returned": 4}, "undelivered": {"command sh": 2}, "trouble": "No disk."}
     metrics = Metrics(0)
     try:
-        assert page(metrics) == {}
+        assert figures(metrics.port) == {}
         day = KnownEnvironment(0, "day", NOON, NOON, 5000)
         metrics.update(replace(status, **more, environments=(day,)))
-        told = page(metrics)
+        counters, gauges = (figures(metrics.port, kind) for kind in ("counter", "gauge"))
         with pytest.raises(ConfigError, match=f"127.0.0.1:{metrics.port}: Address already in use"):
             Metrics(metrics.port)
     finally:
         metrics.close()
     kinds = ("new", "reopened", "undetermined", "skipped", "source_lost", "source_back")
-    assert {key: value for key, (kind, value) in told.items() if kind == "counter"} == {
-        **{("events_total", kind): 0 for kind in kinds},
-        ("events_total", "returned"): 4,
-        ("frames_total",): 9000,
-        ("frames_dropped_total",): 11,
-        ("source_reconnects_total",): 3,
+    assert counters == {
+        **{f"vase_events_total {kind}": 0 for kind in kinds},
+        "vase_events_total returned": 4,
+        "vase_frames_total": 9000,
+        "vase_frames_dropped_total": 11,
+        "vase_source_reconnects_total": 3,
     }
-    assert {key: value for key, (kind, value) in told.items() if kind == "gauge"} == {
-        ("environment",): 1,
-        ("environment_present", "0", "day"): 0,
-        ("environment_present", "1", night): 1,
-        ("statistic",): 0.25,
-        ("alarm_threshold",): 1,
-        ("p_value",): 0.125,
-        ("correlation_time_frames",): 7.5,
-        ("source_connected",): 1,
-        ("trouble",): 1,
-        ("events_undelivered", "command sh"): 2,
+    assert gauges == {
+        "vase_environment": 1,
+        "vase_environment_present 0 day": 0,
+        f"vase_environment_present 1 {night}": 1,
+        "vase_statistic": 0.25,
+        "vase_alarm_threshold": 1,
+        "vase_p_value": 0.125,
+        "vase_correlation_time_frames": 7.5,
+        "vase_source_connected": 1,
+        "vase_trouble": 1,
+        "vase_events_undelivered command sh": 2,
     }
     assert not answers("127.0.0.1", metrics.port)
     Metrics(metrics.port).close()  # the port is free again

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from films import film
 from PIL import Image
-from serving import free_port
+from serving import free_port, running
 
 from vase.errors import ConfigError, DataError
 from vase.images.files import decoded
@@ -246,15 +246,11 @@ class Camera(BaseHTTPRequestHandler):
 def camera(port: int, video: bytes = b"") -> Iterator[str]:
     stopped = threading.Event()
     handler = partial(Camera, stopped=stopped, video=video)
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with running(ThreadingHTTPServer(("127.0.0.1", port), handler)):
         try:
             yield f"http://admin:{SECRET}@127.0.0.1:{port}"
         finally:
             stopped.set()
-            server.shutdown()
-            thread.join()
 
 
 def test_a_camera_that_comes_and_goes_is_connected_again_and_its_clock_goes_on() -> None:
