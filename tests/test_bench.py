@@ -21,6 +21,7 @@ from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Segment, Stream
 from vase.errors import ConfigError
 from vase.settings import REMOVED
+from vase.training.folder import defined
 
 # ---- scores ------------------------------------------------------------------------------------
 
@@ -210,7 +211,7 @@ def test_small_and_large_batches_come_to_a_decision(
 
 
 def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
-    record = detect.defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
+    record = defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
     (tmp_path / "toy-seed-0.json").write_text(json.dumps(record, allow_nan=False))
     tables, picture = detect.write_page(tmp_path)
     text = tables.read_text()

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from vase import build
 from vase.bench import frame_detectors, frame_page, frame_scenarios, frames
-from vase.bench.detect import defined
 from vase.bench.frame_detectors import (
     SHOTS,
     DriftDetector,
@@ -53,6 +52,7 @@ from vase.domains.stream import Schedule
 from vase.errors import ConfigError
 from vase.records import Decision
 from vase.settings import REMOVED, DetectionSettings
+from vase.training.folder import defined
 
 NO_DATA = FrameData(build.DataOptions())
 VISITS = Schedule.of([("a", 100), ("b", 50), ("a", 50)]).segments

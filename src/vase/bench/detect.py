@@ -5,9 +5,8 @@ A job is one scenario with one seed; it writes one raw file. Jobs run side by si
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -23,7 +22,7 @@ from vase.detection import detector_class
 from vase.errors import ConfigError
 from vase.report import style
 from vase.training.checkpoint import write_bytes
-from vase.training.folder import rounded, write_json
+from vase.training.folder import defined, rounded, write_json
 
 KINDS = ("ours", "published", "all")
 OURS = "blocks"
@@ -78,12 +77,12 @@ def jobs(
     return [Job(name, seed, detectors, data, rule) for name in chosen for seed in seeds]
 
 
-def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
+def prepare(todo: Sequence[Job]) -> None:
     """Bring the data, and see that every detector is there, before any process is started."""
-    for name in dict.fromkeys(job.scenario for job in todo):
-        build.stream(SCENARIOS[name].config(0), data)
+    for name, job in {job.scenario: job for job in todo}.items():
+        build.stream(SCENARIOS[name].config(0), job.data)
         if name in (LONG, OUTLIERS):
-            build.stream(SCENARIOS[name].config(0), data, "test")
+            build.stream(SCENARIOS[name].config(0), job.data, "test")
     if any(job.detectors == "all" for job in todo):
         river("ADWIN")
 
@@ -135,7 +134,7 @@ def run(
     todo: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
-    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
+    return write_records(work, todo, out, workers, tell, sentence)
 
 
 def write_records(
@@ -163,26 +162,16 @@ def write_records(
     return records
 
 
-def write_page(out: Path) -> tuple[Path, Path]:
-    """The tables and the picture of all raw files in a folder."""
+def write_page(out: Path) -> list[Path]:
+    """Write the tables and, where there are any jobs, the picture of all raw files in a folder."""
     jobs = page.read(out)
     tables, picture = out / "tables.md", out / "timeline.png"
     write_bytes(tables, (page.markdown(jobs) + "\n").encode())
-    if jobs:
-        seed = min(record["seed"] for record in jobs)
-        write_bytes(picture, style.png(page.figure(jobs, seed)))
-    return tables, picture
-
-
-def defined(value: Any) -> Any:
-    """Undefined and infinite figures as null, which JSON has no other word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: defined(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [defined(inner) for inner in value]
-    return value
+    if not jobs:
+        return [tables]
+    seed = min(record["seed"] for record in jobs)
+    write_bytes(picture, style.png(page.figure(jobs, seed)))
+    return [tables, picture]
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -192,9 +181,3 @@ def sentence(record: Mapping[str, Any]) -> str:
         f"{record['scenario']}, seed {record['seed']}: {own['switches']} switches, "
         f"{own['missed']} missed, {own['false']} false"
     )
-
-
-def _mute(job: Job) -> Job:
-    """A job that can be sent to another process: nobody is told of its downloads."""
-    data = build.DataOptions(job.data.folder, job.data.offline)
-    return replace(job, data=data)

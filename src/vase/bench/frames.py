@@ -7,7 +7,7 @@ ask the networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vase import build
 from vase.bench import frame_page, provenance
 from vase.bench.detect import write_records
 from vase.bench.frame_detectors import (
@@ -218,7 +217,7 @@ def run(
     todo: Sequence[FrameJob], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
-    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
+    return write_records(work, todo, out, workers, tell, sentence)
 
 
 def write_page(out: Path) -> list[Path]:
@@ -244,9 +243,3 @@ def sentence(record: Mapping[str, Any]) -> str:
     if own["as_expected"] is not None:
         return f"{what}: {'as expected' if own['as_expected'] else 'not as expected'}"
     return f"{what}: {told['switches']} changes, {told['missed']} missed, {told['false']} false"
-
-
-def _mute(job: FrameJob) -> FrameJob:
-    """A job that can be sent to another process: nobody is told of its downloads."""
-    options = build.DataOptions(job.data.options.folder, job.data.options.offline)
-    return replace(job, data=FrameData(options, job.data.clips))
