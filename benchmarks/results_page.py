@@ -16,7 +16,6 @@ from step import BATCH
 from vase import config
 from vase.bench import (
     ablation_page,
-    detectors,
     disentanglement,
     exploration,
     frame_page,
@@ -29,6 +28,7 @@ from vase.bench import (
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
 from vase.bench.page import table
+from vase.bench.suite import MAX_ENVIRONMENTS
 from vase.nets import Architecture
 from vase.probes.ambiguity import CONTEXT_IMAGES, WIDTH
 from vase.settings import DetectionSettings
@@ -528,7 +528,7 @@ def detection(folder: Path) -> list[str]:
         "Real images, small networks, one thread each. A delay counts the batches of the new "
         "domain before the alarm. `missed + false`: switches without an alarm, and alarms that no "
         "switch explains. The published rule is stopped when it has created "
-        f"more than {detectors.MAX_ENVIRONMENTS} environments, and later switches count as missed; "
+        f"more than {MAX_ENVIRONMENTS} environments, and later switches count as missed; "
         "river's detectors run with their default parameters on the loss or the latents of a plain "
         "model; a dash if they did not run. *Ours* is `blocks`, the default, asked for one false "
         f"alarm in {scenarios.RUN_LENGTH:,.0f} batches. "

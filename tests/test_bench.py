@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vase import build
 from vase.bench import detect, page, suite
-from vase.bench.detectors import RIVER, Learning, Trace
+from vase.bench.detectors import RIVER, Trace
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
 from vase.bench.scores import Alarm, beliefs, confusion, delays, identified, pooled, score
 from vase.domains.canvas import CanvasDomain
@@ -181,7 +181,7 @@ def test_river_s_detectors_find_a_jump_and_name_nothing(detector: object) -> Non
     generator = np.random.default_rng(0)
     jump = 10.0 * (np.arange(600) >= 300)[:, None]
     signals = generator.standard_normal((600, 3)) * 0.1 + jump
-    alarms = detector.on_trace(Trace(signals[:, 0], signals)).alarms  # type: ignore[attr-defined]
+    alarms = detector.on_trace(Trace(signals[:, 0], signals))  # type: ignore[attr-defined]
     assert any(300 <= alarm.step < 400 for alarm in alarms)
     assert all(alarm.index is None for alarm in alarms)
 
@@ -201,7 +201,7 @@ def test_small_and_large_batches_come_to_a_decision(
 ) -> None:
     there_and_back = turns("light", "dark", 2 * dwell, dwell)(0)[:4]
     scenario = replace(toys, batch_size=batch_size, schedule=lambda _: there_and_back)
-    alarms = Learning("blocks").watch(scenario, 0, build.DataOptions()).alarms
+    alarms = suite.travel(scenario, 0, build.DataOptions(), "blocks").alarms
     found = score(scenario.visits(0), alarms, 6 * dwell)
     assert (found["missed"], found["false"]) == (0, 0)
 
@@ -224,12 +224,11 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
 
 
 def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
-    """The same journey as a plain run; readouts of every domain; harmless outliers told apart."""
+    """Readouts of every domain; harmless outliers told apart."""
     few = {**toys.settings, "probes.train": 100, "probes.test": 100}
     scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
     data = build.DataOptions()
     journey = suite.travel(scenario, 0, data, "blocks")
-    assert journey.alarms == Learning("blocks").watch(scenario, 0, data).alarms
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
     told = suite.forgetting(scenario, 0, data, journey)
     assert set(told["timeline"][-1]["domains"]) == {"light", "dark"}

@@ -20,7 +20,6 @@ from vase.bench.frame_detectors import (
     DriftDetector,
     RuleDetector,
     ShotDetector,
-    oracle,
     watch,
 )
 from vase.bench.frame_hostile import BEGINS, BURST, COVERED, DISTURBANCES, STUCK, as_expected
@@ -45,7 +44,7 @@ from vase.bench.frame_scores import (
     frame_pooled,
     frame_score,
 )
-from vase.bench.scores import Alarm
+from vase.bench.scores import Alarm, oracle
 from vase.domains.autoregressive import AutoregressiveDomain
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
@@ -105,7 +104,7 @@ def test_coarse_pixels_are_means_of_cells() -> None:
 
 
 def test_an_oracle_gets_full_marks() -> None:
-    alarms = oracle([visit.domain for visit in VISITS], [visit.start for visit in VISITS])
+    alarms = oracle(VISITS)
     found = frame_score(VISITS, alarms, TIMES, named=True)
     assert (found["missed"], found["false"], found["delay_worst"], found["times_worst"]) == (0,) * 4
     assert found["covering"] == found["returns_identified"] == 1

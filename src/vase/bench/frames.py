@@ -24,7 +24,6 @@ from vase.bench.frame_detectors import (
     FrameDetector,
     RuleDetector,
     Watched,
-    oracle,
     rivals,
     watch,
 )
@@ -53,7 +52,7 @@ from vase.bench.frame_scores import (
     dummies,
     frame_score,
 )
-from vase.bench.scores import Alarm
+from vase.bench.scores import Alarm, oracle
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
 from vase.report import style
@@ -150,9 +149,8 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
     seen, coarse = seen_by({OURS: ours, **beside}, stream, scenario.batch_size)
     times = correlation_times(visits, coarse)
     idle = dummies(visits)
-    starts = [visit.start for visit in visits]
     alarms = {
-        ORACLE: oracle([visit.domain for visit in visits], starts),
+        ORACLE: oracle(visits),
         **{name: each.alarms for name, each in seen.items()},
         **{name: tuple(each) for name, each in idle.items()},
     }
