@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -238,22 +238,3 @@ def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     assert both["with"] != both["without"]
     row = page.outlier_table([{"seed": 0, "unharmed": both}]).splitlines()[-1]
     assert f"{100 * both['without']['identity']:.1f}" in row
-
-
-def test_of_a_rule_that_was_removed_the_page_says_nothing() -> None:
-    removed = next(iter(REMOVED))
-    scores = score(VISITS, RIGHT, 40)
-    made = {
-        "scenario": "toy",
-        "why": "two domains",
-        "visits": [asdict(visit) for visit in VISITS],
-        "detectors": {name: {"scores": scores} for name in ("oracle", removed, "published")},
-        "events": [],
-        "forgetting": {},
-        "unharmed": {},
-    }
-    text = page.markdown([page.named(made)])
-    assert "| published rule | 3 | 0 | 0 |" in text
-    assert "| `toy`: two domains | 3 | 0 + 0 |" in text
-    for absent in (removed, "ours", "our delay", "suite", "outliers"):
-        assert absent not in text

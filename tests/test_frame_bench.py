@@ -51,7 +51,7 @@ from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule
 from vase.errors import ConfigError
 from vase.records import Decision
-from vase.settings import REMOVED, DetectionSettings
+from vase.settings import DetectionSettings
 
 NO_DATA = FrameData(build.DataOptions())
 VISITS = Schedule.of([("a", 100), ("b", 50), ("a", 50)]).segments
@@ -391,26 +391,10 @@ def test_run_lengths_of_several_seeds_are_pooled() -> None:
         {"asked": 100.0, "alarms": 3, "blocks": 600},
         {"asked": 1e4, "alarms": 0, "blocks": 600},
     ]
-    record = {"scenario": "null", "seed": 0, "run_lengths": {"rule": {"AR": rates}}}
+    record = {"scenario": "null", "seed": 0, "run_lengths": {"blocks": {"AR": rates}}}
     text = frame_page.markdown([record, {**record, "seed": 1}])
-    assert "| rule | AR | 100 | 6 | 200 | 2.00 |" in text
-    assert "| rule | AR | 10,000 | 0 | over 1,200 | over 0.12 |" in text
-
-
-def test_of_a_rule_that_was_removed_the_page_says_nothing(tmp_path: Path) -> None:
-    removed = next(iter(REMOVED))
-    record = {
-        "detectors": {name: {} for name in ("blocks", removed, "never")},
-        "run_lengths": {"blocks": {}, removed: {}},
-        "ours": ["blocks", removed],
-    }
-    (tmp_path / "toy-seed-0.json").write_text(json.dumps(record))
-    (read,) = frame_page.read(tmp_path)
-    assert read == {
-        "detectors": {"blocks": {}, "never": {}},
-        "run_lengths": {"blocks": {}},
-        "ours": ["blocks"],
-    }
+    assert "| blocks | AR | 100 | 6 | 200 | 2.00 |" in text
+    assert "| blocks | AR | 10,000 | 0 | over 1,200 | over 0.12 |" in text
 
 
 def test_names_that_are_not_known_are_refused() -> None:

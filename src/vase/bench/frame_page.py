@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vase.bench.frame_detectors import OURS
 from vase.bench.frame_scores import DUMMIES, ORACLE, frame_pooled
 from vase.bench.page import (
     COLOURS,
@@ -32,7 +33,6 @@ from vase.bench.page import (
     table,
 )
 from vase.report import style
-from vase.settings import REMOVED
 from vase.training.folder import read_json
 
 ALARMS_DRAWN = (ORACLE, *DUMMIES)  # have no row in the figure
@@ -42,6 +42,7 @@ HEAD = (
     "in correlation times", "returns known again", "environments at the end", "covering",
     "beats the dummies", "frames/s",
 )  # fmt: skip
+BY_STREAM = f"By stream: {OURS}"
 ERRORS = "By stream, every detector: missed + false"  # too wide for a terminal
 NOT_IN_A_TERMINAL = (
     "per 100,000 frames", "in correlation times", "frames/s", "batches held back",
@@ -55,22 +56,9 @@ STREAM_HEAD = (
 
 
 def read(folder: Path) -> list[Record]:
-    """Return the records in a folder, ordered by file name, its numbers as numbers.
-
-    What they say of rules that were removed is left out.
-    """
+    """Return the records in a folder, ordered by file name, its numbers as numbers."""
     paths = sorted(folder.glob("*-seed-*.json"), key=lambda path: _natural(path.name))
-    return [_without_removed(read_json(path)) for path in paths]
-
-
-def _without_removed(record: Record) -> Record:
-    found = dict(record)
-    for key in ("detectors", "run_lengths"):
-        if key in record:
-            found[key] = {name: each for name, each in record[key].items() if name not in REMOVED}
-    if "ours" in record:
-        found["ours"] = [name for name in record["ours"] if name not in REMOVED]
-    return found
+    return [read_json(path) for path in paths]
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
@@ -105,15 +93,8 @@ def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
         for name in dict.fromkeys(record["scenario"] for record in own):
             of_stream = [record for record in own if record["scenario"] == name]
             shown.append((f"{group}, `{name}`: every detector", detector_table(of_stream)))
-    for rule in dict.fromkeys(rule for record in changing for rule in record["ours"]):
-        shown.append(
-            (
-                f"By stream: {rule}",
-                stream_table([r for r in changing if rule in r["detectors"]], rule),
-            )
-        )
     if changing:
-        shown.append((ERRORS, error_table(changing)))
+        shown += [(BY_STREAM, stream_table(changing)), (ERRORS, error_table(changing))]
     if hostile := [record for record in records if record.get("expected")]:
         shown.append(("What happens to cameras", hostile_table(hostile)))
     if nulls := [record for record in records if "run_lengths" in record]:
@@ -151,13 +132,13 @@ def watched_by_all(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if len(record["detectors"]) == most]
 
 
-def stream_table(records: Sequence[Record], rule: str) -> str:
-    """Return one row per stream for one of our detectors, its seeds pooled."""
+def stream_table(records: Sequence[Record]) -> str:
+    """Return one row per stream for our detector, its seeds pooled."""
     rows = []
     for name in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == name]
-        all_ = pooled(own, rule)
-        found = [record["detectors"][rule] for record in own]
+        all_ = pooled(own, OURS)
+        found = [record["detectors"][OURS] for record in own]
         times = numbers([record["correlation_times"] for record in own])
         spans = [
             f"{domain} {cell(float(np.mean([each[domain] for each in times])), '{:,.0f}')}"
@@ -196,39 +177,35 @@ def error_table(records: Sequence[Record]) -> str:
 
 def hostile_table(records: Sequence[Record]) -> str:
     """Return what should happen on every hostile stream, and on how many seeds it did."""
-    rules = records[0]["ours"]
-    others = [
-        name for name in detector_names(records) if name not in rules and name not in ALARMS_DRAWN
-    ]
+    others = [name for name in detector_names(records) if name not in (OURS, *ALARMS_DRAWN)]
     rows = []
     for name in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == name]
-        verdicts = [[record["detectors"][rule]["as_expected"] for record in own] for rule in rules]
+        right = [record["detectors"][OURS]["as_expected"] for record in own]
         rows.append([
             f"`{name}`: {own[0]['why']}",
             own[0]["expected"],
-            *(f"{sum(each)} of {len(each)}" for each in verdicts),
+            f"{sum(right)} of {len(right)}",
             *(_alarms(own, other) for other in others),
         ])  # fmt: skip
-    head = ("stream", "what should happen", *(f"**{rule}**: did it" for rule in rules))
+    head = ("stream", "what should happen", f"**{OURS}**: did it")
     return table((*head, *(f"{other}: alarms" for other in others)), rows)
 
 
 def null_table(records: Sequence[Record]) -> str:
     """Return measured and asked run lengths, the seeds pooled: one row per stream and rate."""
-    pooled_rates: dict[tuple[str, str, float], list[Record]] = {}
+    pooled_rates: dict[tuple[str, float], list[Record]] = {}
     for record in records:
-        for rule, streams in record["run_lengths"].items():
-            for name, rates in streams.items():
-                for rate in rates:
-                    pooled_rates.setdefault((rule, name, rate["asked"]), []).append(rate)
+        for name, rates in record["run_lengths"][OURS].items():
+            for rate in rates:
+                pooled_rates.setdefault((name, rate["asked"]), []).append(rate)
     rows = []
-    for (rule, name, asked), rates in pooled_rates.items():
+    for (name, asked), rates in pooled_rates.items():
         alarms = sum(rate["alarms"] for rate in rates)
         blocks = sum(rate["blocks"] for rate in rates)
         measured = blocks / max(alarms, 1)
         rows.append([
-            rule, name, f"{asked:,.0f}", f"{alarms:,}",
+            OURS, name, f"{asked:,.0f}", f"{alarms:,}",
             f"{measured:,.0f}" if alarms else f"over {blocks:,.0f}",
             f"{measured / asked:.2f}" if alarms else f"over {blocks / asked:.2f}",
         ])  # fmt: skip
@@ -301,7 +278,7 @@ def _draw(axes: Axes, record: Record) -> None:
         bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
     for row, name in enumerate(_shown(record), start=1):
         alarms: Sequence[Any] = record["detectors"][name]["alarms"]
-        if name not in record["ours"]:
+        if name != OURS:
             steps = [step for step, _ in alarms]
             axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.6)
             continue

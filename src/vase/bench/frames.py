@@ -172,8 +172,6 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
         "batch_size": scenario.batch_size,
         "visits": [asdict(visit) for visit in visits],
         "correlation_times": times,
-        "dummies": list(idle),
-        "ours": [OURS],
         "detectors": detectors,
     }
 

@@ -14,9 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vase.bench.scores import pooled
+from vase.bench.scores import pooled as pooled_scores
 from vase.report import style
-from vase.settings import REMOVED
 from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
@@ -33,22 +32,14 @@ LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 def read(folder: Path) -> list[Record]:
     """Return the records of a folder, ordered by file name."""
     found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    return [named(record) for record in found if "detectors" in record]
+    return [_named(record) for record in found if "detectors" in record]
 
 
-def named(record: Record) -> Record:
-    """Return a record in which our detector is called that.
-
-    Of one with a rule that was removed, what the other detectors did is left.
-    """
-    found = {
-        OURS if name == record.get("rule") else name: each
-        for name, each in record["detectors"].items()
-        if name not in REMOVED
-    }
-    left_out = () if OURS in found else ("events", "forgetting", "unharmed")
-    kept = {key: value for key, value in record.items() if key not in left_out}
-    return {**kept, "detectors": found}
+def _named(record: Record) -> Record:
+    """Return a record in which our detector, if it ran, is called that."""
+    rule = record.get("rule")
+    found = {OURS if name == rule else name: each for name, each in record["detectors"].items()}
+    return {**record, "detectors": found}
 
 
 def markdown(jobs: Sequence[Record]) -> str:
@@ -86,8 +77,7 @@ def detector_table(records: Sequence[Record]) -> str:
     """Return a table with one row per detector, over all streams."""
     rows = []
     for name in detector_names(records):
-        seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
-        rows.append([NAMES.get(name, name), *_cells(pooled(numbers(seen)))])
+        rows.append([NAMES.get(name, name), *_cells(pooled(records, name))])
     return table(ALL_HEAD, rows)
 
 
@@ -109,11 +99,7 @@ def scenario_table(records: Sequence[Record]) -> str:
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == scenario]
-        seen = {
-            name: [r["detectors"][name]["scores"] for r in own if name in r["detectors"]]
-            for name in names
-        }
-        every = {name: pooled(numbers(scores)) for name, scores in seen.items() if scores}
+        every = {name: pooled(own, name) for name in detector_names(own) if name in names}
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
@@ -168,7 +154,7 @@ def suite_table(records: Sequence[Record]) -> str:
 
 def suite_sentence(records: Sequence[Record]) -> str:
     """Return a summary of the suite over all seeds."""
-    all_ = pooled(numbers([r["detectors"][OURS]["scores"] for r in records]))
+    all_ = pooled(records, OURS)
     domains = {visit["domain"] for record in records for visit in record["visits"]}
     change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
     return (
@@ -295,6 +281,12 @@ def owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[in
 def detector_names(records: Sequence[Record]) -> list[str]:
     """Return the detectors of all records, in order."""
     return list(dict.fromkeys(name for record in records for name in record["detectors"]))
+
+
+def pooled(records: Sequence[Record], name: str) -> dict[str, float]:
+    """Return the pooled scores of a detector on the streams that it watched."""
+    seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
+    return pooled_scores(numbers(seen))
 
 
 def numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
