@@ -11,16 +11,13 @@ from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds, spread
 from vase.bench import disentanglement, frame_page, page
 from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
-from vase.bench.frame_scores import DUMMIES, ORACLE
-from vase.bench.page import OURS, read, returns_known, table
+from vase.bench.page import NO_RIVALS, OURS, read, returns_known, table
 
 START, END = (
     "<!-- results: written by `python benchmarks/results.py page` -->",
     "<!-- end of results -->",
 )
 
-
-NO_RIVALS = (ORACLE, *DUMMIES)
 GROUPS = {CLIPS: "frames of real clips", LAMP: "a walk, lamp on and off"}
 DETECTION = (
     "detection of changes",

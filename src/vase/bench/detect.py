@@ -160,15 +160,22 @@ def write_records(
     return records
 
 
-def write_page(out: Path) -> tuple[Path, Path]:
-    """The tables and the picture of all raw files in a folder."""
+def write_page(out: Path) -> list[Path]:
+    """Write the tables and the picture of all raw files in a folder."""
     jobs = page.read(out)
+    return write_tables(out, page.markdown(jobs), page.drawn(jobs), (page.OURS, "published"))
+
+
+def write_tables(
+    out: Path, text: str, drawn: Sequence[page.Record], naming: Sequence[str]
+) -> list[Path]:
+    """Write tables, and the picture of records, if there are any. naming: see `page.figure`."""
     tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (page.markdown(jobs) + "\n").encode())
-    if jobs:
-        seed = min(record["seed"] for record in jobs)
-        write_bytes(picture, style.png(page.figure(jobs, seed)))
-    return tables, picture
+    write_bytes(tables, (text + "\n").encode())
+    if not drawn:
+        return [tables]
+    write_bytes(picture, style.png(page.figure(drawn, naming)))
+    return [tables, picture]
 
 
 def defined(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Results of the benchmark on consecutive frames: tables in Markdown, and a figure.
+"""Results of the benchmark on consecutive frames: tables in Markdown.
 
 Everything is computed from the raw records; each job has written one.
 """
@@ -8,35 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from vase.bench.frame_detectors import OURS
 from vase.bench.frame_scores import DUMMIES, ORACLE, frame_pooled
-from vase.bench.page import (
-    COLOURS,
-    GAP,
-    LEFT,
-    ROW,
-    TITLE,
-    Record,
-    bar,
-    cell,
-    detector_names,
-    numbers,
-    owners,
-    rows_of,
-    stretches,
-    table,
-)
-from vase.report import style
+from vase.bench.page import NO_RIVALS, Record, cell, detector_names, numbers, rows_of, table
 from vase.training.folder import read_json
 
-ALARMS_DRAWN = (ORACLE, *DUMMIES)  # have no row in the figure
-UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain
 HEAD = (
     "detector", "changes", "missed", "false", "per 100,000 frames", "delay, frames: median / worst",
     "in correlation times", "returns known again", "environments at the end", "covering",
@@ -84,10 +63,14 @@ def terminal(records: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     return found
 
 
+def with_changes(records: Sequence[Record]) -> list[Record]:
+    """Return the records of streams on which the question is which changes are noticed."""
+    return [record for record in records if record.get("expected", "") is None]
+
+
 def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Return a title and a table each: by stream and detector, by stream, hostile, null."""
-    changing = [record for record in records if record.get("expected", "") is None]
-    shown = []
+    changing, shown = with_changes(records), []
     for group in dict.fromkeys(record["group"] for record in changing):
         own = watched_by_all([record for record in changing if record["group"] == group])
         for name in dict.fromkeys(record["scenario"] for record in own):
@@ -177,7 +160,7 @@ def error_table(records: Sequence[Record]) -> str:
 
 def hostile_table(records: Sequence[Record]) -> str:
     """Return what should happen on every hostile stream, and on how many seeds it did."""
-    others = [name for name in detector_names(records) if name not in (OURS, *ALARMS_DRAWN)]
+    others = [name for name in detector_names(records) if name not in (OURS, *NO_RIVALS)]
     rows = []
     for name in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == name]
@@ -238,55 +221,3 @@ def _alarms(records: Sequence[Record], name: str) -> str:
         return "–"
     scores = [each["scores"] for each in found if each]
     return f"{sum(s['false'] + s['switches'] - s['missed'] for s in scores):,}"
-
-
-# ---- the picture ---------------------------------------------------------------------------------
-
-
-def drawn(records: Sequence[Record]) -> list[Record]:
-    """Return the records that the figure shows: those with changes, of the first seed."""
-    changing = [record for record in records if record.get("expected", "") is None]
-    seed = min((record["seed"] for record in changing), default=0)
-    return [record for record in changing if record["seed"] == seed]
-
-
-@style.styled
-def figure(records: Sequence[Record]) -> Figure:
-    """Draw, per stream, the truth, what our detectors infer, and the alarms of the others."""
-    heights = [ROW * (1 + len(_shown(record))) for record in records]
-    height = sum(heights) + (GAP + ROW) * len(records) + 0.75
-    picture = Figure(figsize=(style.FULL, height))
-    picture.text(0.008, 1 - 0.2 / height, TITLE, va="center", color=style.QUIET)
-    top = 0.42
-    for record, tall in zip(records, heights, strict=True):
-        picture.text(0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold")
-        top += ROW
-        _draw(style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall)), record)
-        top += tall + GAP
-    return picture
-
-
-def _shown(record: Record) -> list[str]:
-    return [name for name in record["detectors"] if name not in ALARMS_DRAWN]
-
-
-def _draw(axes: Axes, record: Record) -> None:
-    visits, end = record["visits"], record["visits"][-1]["end"]
-    names = dict.fromkeys(visit["domain"] for visit in visits)
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
-    for visit in visits:
-        bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
-    for row, name in enumerate(_shown(record), start=1):
-        alarms: Sequence[Any] = record["detectors"][name]["alarms"]
-        if name != OURS:
-            steps = [step for step, _ in alarms]
-            axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.6)
-            continue
-        owner = owners(alarms, visits)
-        for start, stop, index in stretches(alarms, end):
-            bar(axes, start, stop, row, colours.get(owner.get(index, ""), UNKNOWN))
-    labels = ["truth", *_shown(record)]
-    axes.set(xlim=(0, end), ylim=(len(labels), 0), yticks=np.arange(len(labels)) + 0.5, xticks=[])
-    axes.set_yticklabels(labels, fontsize=6.5)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from vase import build
-from vase.bench import frame_page, provenance
-from vase.bench.detect import write_records
+from vase.bench import frame_page, page, provenance
+from vase.bench.detect import write_records, write_tables
 from vase.bench.frame_detectors import (
     OURS,
     FrameDetector,
@@ -55,9 +55,7 @@ from vase.bench.frame_scores import (
 from vase.bench.scores import Alarm, oracle
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
-from vase.report import style
 from vase.settings import DetectionSettings
-from vase.training.checkpoint import write_bytes
 
 KINDS = ("ours", "all")
 SHOWN = 500  # alarms of a detector that a raw file lists, evenly thinned; the scores are of all
@@ -220,12 +218,8 @@ def run(
 def write_page(out: Path) -> list[Path]:
     """Write the tables of all raw files in a folder, and the picture of those with changes."""
     records = frame_page.read(out)
-    tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (frame_page.markdown(records) + "\n").encode())
-    if not (drawn := frame_page.drawn(records)):
-        return [tables]
-    write_bytes(picture, style.png(frame_page.figure(drawn)))
-    return [tables, picture]
+    drawn = page.drawn(frame_page.with_changes(records))
+    return write_tables(out, frame_page.markdown(records), drawn, (OURS,))
 
 
 def sentence(record: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vase.bench.frame_scores import DUMMIES, ORACLE
 from vase.bench.scores import pooled as pooled_scores
 from vase.report import style
 from vase.training.folder import read_json
@@ -21,12 +22,14 @@ from vase.training.folder import read_json
 Record = Mapping[str, Any]
 
 OURS = "ours"  # what the detector of this package is called in a record that was read
-NAMES = {OURS: "**ours**", "oracle": "oracle", "published": "published rule"}
+NAMES = {OURS: "**ours**", "published": "published rule"}
 ALL_HEAD = (
     "detector", "switches", "missed", "false", "false per 100,000 batches",
     "delay, batches: median", "95 %", "worst", "returns re-identified",
 )  # fmt: skip
+NO_RIVALS = (ORACLE, *DUMMIES)  # one is told the truth, the others look at nothing
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
+UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain
 
 
 def read(folder: Path) -> list[Record]:
@@ -94,7 +97,7 @@ def _cells(all_: Mapping[str, float]) -> list[str]:
 
 def scenario_table(records: Sequence[Record]) -> str:
     """Return one row per stream: missed + false for every detector, and details of ours, if any."""
-    names = [name for name in detector_names(records) if name != "oracle"]
+    names = [name for name in detector_names(records) if name != ORACLE]
     ours = OURS in names
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
@@ -188,23 +191,30 @@ def returns_known(records: Sequence[Record]) -> int:
 # ---- the picture -------------------------------------------------------------------------------
 
 
-@style.styled
-def figure(records: Sequence[Record], seed: int) -> Figure:
-    """Draw, per stream of one seed, the truth, our inference, and the alarms of other detectors."""
+def drawn(records: Sequence[Record]) -> list[Record]:
+    """Return the records that the figure shows: those of the first seed, the long suite first."""
+    seed = min((record["seed"] for record in records), default=0)
     shown = [record for record in records if record["seed"] == seed]
-    shown.sort(key=lambda record: "forgetting" not in record)  # the long suite first
-    heights = [_rows(record) * ROW for record in shown]
-    height = sum(heights) + GAP * len(shown) + 0.75
+    return sorted(shown, key=lambda record: "forgetting" not in record)
+
+
+@style.styled
+def figure(records: Sequence[Record], naming: Sequence[str]) -> Figure:
+    """Draw, per stream, the truth, what some detectors infer, and the alarms of the others.
+
+    naming: the detectors that name environments.
+    """
+    heights = [ROW * (1 + len(_shown(record))) for record in records]
+    height = sum(heights) + (GAP + ROW) * len(records) + 0.75
     picture = Figure(figsize=(style.FULL, height))
-    top = 0.42
-    for record, tall in zip(shown, heights, strict=True):
-        axes = style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall))
-        _draw(axes, record)
-        picture.text(
-            0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold", va="center"
-        )
-        top += tall + GAP
     picture.text(0.008, 1 - 0.2 / height, TITLE, va="center", color=style.QUIET)
+    top = 0.42
+    for record, tall in zip(records, heights, strict=True):
+        picture.text(0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold")
+        top += ROW
+        axes = style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall))
+        _draw(axes, record, naming)
+        top += tall + GAP
     return picture
 
 
@@ -214,32 +224,28 @@ TITLE = (
 )
 
 
-def _rows(record: Record) -> int:
-    return 1 + len(set(record["detectors"]) - {"oracle"})
+def _shown(record: Record) -> list[str]:
+    return [name for name in record["detectors"] if name not in NO_RIVALS]
 
 
-def _draw(axes: Axes, record: Record) -> None:
+def _draw(axes: Axes, record: Record, naming: Sequence[str]) -> None:
     visits, end = record["visits"], record["visits"][-1]["end"]
     names = dict.fromkeys(visit["domain"] for visit in visits)
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
-    others = [name for name in record["detectors"] if name not in ("oracle", OURS, "published")]
-    bands = [name for name in (OURS, "published") if name in record["detectors"]]
-    labels = [
-        "truth",
-        *({OURS: "ours", "published": "published rule"}[b] for b in bands),
-        *others,
-    ]
     for visit in visits:
-        bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
-    for row, name in enumerate(bands, start=1):
-        for start, stop, index in stretches(record["detectors"][name]["alarms"], end):
-            owner = owners(record["detectors"][name]["alarms"], visits).get(index)
-            bar(axes, start, stop, row, colours[owner] if owner else "#9aa1a9")
-    for row, name in enumerate(others, start=1 + len(bands)):
-        steps = [step for step, _ in record["detectors"][name]["alarms"]]
-        axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.8)
+        _bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
+    for row, name in enumerate(_shown(record), start=1):
+        alarms: Sequence[Any] = record["detectors"][name]["alarms"]
+        if name not in naming:
+            steps = [step for step, _ in alarms]
+            axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.6)
+            continue
+        owner = _owners(alarms, visits)
+        for start, stop, index in _stretches(alarms, end):
+            _bar(axes, start, stop, row, colours.get(owner.get(index, ""), UNKNOWN))
+    labels = ["truth", *(NAMES.get(name, name).strip("*") for name in _shown(record))]
     axes.set(xlim=(0, end), ylim=(len(labels), 0), yticks=np.arange(len(labels)) + 0.5, xticks=[])
-    axes.set_yticklabels(labels, fontsize=7)
+    axes.set_yticklabels(labels, fontsize=6.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -250,24 +256,24 @@ COLOURS = (
 )  # fmt: skip
 
 
-def bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
+def _bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
     """Draw the stretch [start, stop) of a row."""
     axes.barh(row + 0.5, stop - start, left=start, height=0.86, color=colour, linewidth=0)
 
 
-def stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
+def _stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
     """Return (start, stop, inferred index) from the alarms."""
     moves = [(0, 0), *((step, index) for step, index in alarms)]
     stops = [*(step for step, _ in moves[1:]), end]
     return [(start, stop, index) for (start, index), stop in zip(moves, stops, strict=True)]
 
 
-def owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
+def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
     """Return the domain of every inferred index: the domain whose first visit ended with it."""
     owners: dict[int, str] = {}
     seen: set[str] = set()
     for visit in visits:
-        belief = [index for start, _, index in stretches(alarms, visit["end"])
+        belief = [index for start, _, index in _stretches(alarms, visit["end"])
                   if start < visit["end"]][-1]  # fmt: skip
         if visit["domain"] not in seen:
             seen.add(visit["domain"])
