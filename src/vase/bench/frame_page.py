@@ -13,7 +13,7 @@ import numpy as np
 
 from vase.bench.frame_detectors import OURS
 from vase.bench.frame_scores import DUMMIES, ORACLE, frame_pooled
-from vase.bench.page import NO_RIVALS, Record, cell, detector_names, numbers, rows_of, table
+from vase.bench.page import NO_RIVALS, Record, cell, detector_names, narrow, numbers, table, titled
 from vase.training.folder import read_json
 
 HEAD = (
@@ -22,9 +22,9 @@ HEAD = (
     "beats the dummies", "frames/s",
 )  # fmt: skip
 BY_STREAM = f"By stream: {OURS}"
-ERRORS = "By stream, every detector: missed + false"  # too wide for a terminal
+ERRORS = "By stream, every detector: missed + false"
 NOT_IN_A_TERMINAL = (
-    "per 100,000 frames", "in correlation times", "frames/s", "batches held back",
+    ERRORS, "per 100,000 frames", "in correlation times", "frames/s", "batches held back",
     "correlation times, frames",
 )  # fmt: skip
 STREAM_HEAD = (
@@ -48,19 +48,12 @@ def _natural(name: str) -> list[tuple[float, str]]:
 
 def markdown(records: Sequence[Record]) -> str:
     """Return all tables."""
-    return "\n\n".join(f"### {title}\n\n{shown}" for title, shown in tables(records))
+    return titled(tables(records))
 
 
 def terminal(records: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     """Return the tables that fit a terminal: a title and rows of cells, the header first."""
-    found = []
-    for title, shown in tables(records):
-        if title == ERRORS:
-            continue
-        rows = rows_of(shown)
-        fits = [k for k, head in enumerate(rows[0]) if head not in NOT_IN_A_TERMINAL]
-        found.append((title, [[row[k] for k in fits] for row in rows]))
-    return found
+    return narrow(tables(records), NOT_IN_A_TERMINAL)
 
 
 def with_changes(records: Sequence[Record]) -> list[Record]:

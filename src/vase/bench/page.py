@@ -28,6 +28,7 @@ ALL_HEAD = (
     "delay, batches: median", "95 %", "worst", "returns re-identified",
 )  # fmt: skip
 NO_RIVALS = (ORACLE, *DUMMIES)  # one is told the truth, the others look at nothing
+BY_STREAM, OUTLIERS = NOT_IN_A_TERMINAL = ("By stream", "Effect of outliers")
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain
 
@@ -47,33 +48,25 @@ def _named(record: Record) -> Record:
 
 def markdown(jobs: Sequence[Record]) -> str:
     """Return all tables."""
-    suite = [record for record in jobs if "forgetting" in record]
-    others = [record for record in jobs if "forgetting" not in record]
-    parts = []
-    if suite:
-        parts += ["### The long suite", suite_table(suite), suite_sentence(suite)]
-    if others:
-        parts += ["### Every detector, over all streams", detector_table(others)]
-        parts += ["### By stream", scenario_table(others)]
-    if harmed := [record for record in jobs if "unharmed" in record]:
-        parts += ["### Effect of outliers", outlier_table(harmed)]
-    return "\n\n".join(parts)
+    return titled(tables(jobs))
 
 
 def terminal(jobs: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     """Return the tables that fit a terminal: a title and rows of cells, the header first."""
+    return narrow(tables(jobs), NOT_IN_A_TERMINAL)
+
+
+def tables(jobs: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return a title and a table each: the long suite, every detector, by stream, outliers."""
     shown = []
     if suite := [record for record in jobs if "forgetting" in record]:
-        shown.append(("The long suite", suite_table(suite)))
+        shown.append(("The long suite", f"{suite_table(suite)}\n\n{suite_sentence(suite)}"))
     if others := [record for record in jobs if "forgetting" not in record]:
         shown.append(("Every detector, over all streams", detector_table(others)))
-    return [(title, rows_of(cells)) for title, cells in shown]
-
-
-def rows_of(markdown: str) -> list[list[str]]:
-    """Return the cells of a Markdown table, without the line below its header."""
-    lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
-    return [[cell.replace("*", "") for cell in line] for line in [lines[0], *lines[2:]]]
+        shown.append((BY_STREAM, scenario_table(others)))
+    if harmed := [record for record in jobs if "unharmed" in record]:
+        shown.append((OUTLIERS, outlier_table(harmed)))
+    return shown
 
 
 def detector_table(records: Sequence[Record]) -> str:
@@ -287,6 +280,32 @@ def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[i
 def detector_names(records: Sequence[Record]) -> list[str]:
     """Return the detectors of all records, in order."""
     return list(dict.fromkeys(name for record in records for name in record["detectors"]))
+
+
+def titled(tables: Sequence[tuple[str, str]]) -> str:
+    """Return tables below their titles."""
+    return "\n\n".join(f"### {title}\n\n{shown}" for title, shown in tables)
+
+
+def narrow(
+    tables: Sequence[tuple[str, str]], left_out: Sequence[str]
+) -> list[tuple[str, list[list[str]]]]:
+    """Return titles and rows of cells, without the tables and columns of some names."""
+    found = []
+    for title, rows in ((title, rows_of(shown)) for title, shown in tables):
+        fits = [k for k, head in enumerate(rows[0]) if head not in left_out]
+        if title not in left_out:
+            found.append((title, [[row[k] for k in fits] for row in rows]))
+    return found
+
+
+def rows_of(markdown: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, without the line below its header."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.replace("*", "").strip() for cell in line.strip("|").split("|")] for line in lines
+    ]
+    return [*rows[:1], *rows[2:]]
 
 
 def pooled(records: Sequence[Record], name: str) -> dict[str, float]:
