@@ -20,13 +20,12 @@ from preset_page import (
     results,
     rule_of,
     seeds,
-    spread,
 )
 
 from vase.bench import ablation_page, disentanglement, sharing
 from vase.bench.ablation import CONDITIONS, OBJECTIVES, SCALES
 from vase.bench.ablation_page import FORGETTING_MEASURES, FULL_METHOD, HEADLINE_MEASURES
-from vase.bench.page import rows_of
+from vase.bench.page import rows_of, spread
 from vase.probes.ambiguity import CONTEXT_IMAGES
 from vase.training.folder import read_json
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds, spread
+from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds
 
 from vase.bench import disentanglement, frame_page, page
 from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
-from vase.bench.page import NO_RIVALS, OURS, read, returns_known, table
+from vase.bench.page import NO_RIVALS, OURS, read, returns_known, spread, table
 
 START, END = (
     "<!-- results: written by `python benchmarks/results.py page` -->",
@@ -70,12 +70,12 @@ def _learning(found: list[Result]) -> list[str]:
     """Cells of a preset: identity, position, switches, minutes."""
     summary = [result.probes["summary"] for result in found]
     return [
-        spread((s["identity"]["mlp"]["max"] for s in summary), 100),
-        spread((s["identity"]["mlp"]["change"] for s in summary), 100),
-        spread((s["position_mse"]["mlp"]["min"] for s in summary), 1e4),
-        spread((s["position_mse"]["mlp"]["change"] for s in summary), 1e4),
+        spread((s["identity"]["mlp"]["max"] for s in summary), scale=100),
+        spread((s["identity"]["mlp"]["change"] for s in summary), scale=100),
+        spread((s["position_mse"]["mlp"]["min"] for s in summary), scale=1e4),
+        spread((s["position_mse"]["mlp"]["change"] for s in summary), scale=1e4),
         *map(str, noticed(found)),
-        spread((result.cost["training_minutes"] for result in found), 1, 0),
+        spread((result.cost["training_minutes"] for result in found), 0),
     ]
 
 
@@ -143,6 +143,6 @@ def _disentangled(folder: Path) -> str:
     records, _ = disentanglement.read_records(folder)
     then = [record["domains"]["dsprites"]["then"] for record in records]
     said = ", ".join(
-        f"{name} {spread((each[key] for each in then), 1, 2)}" for name, key in METRICS.items()
+        f"{name} {spread((each[key] for each in then), 2)}" for name, key in METRICS.items()
     )
     return f"dSprites without labels, {seeds(len(records))}: {said}."

@@ -10,7 +10,7 @@ from typing import Any
 import findings
 import findings_streams
 from one_latent import MONOTONE, OTHERS
-from preset_page import section, spread
+from preset_page import section
 from step import BATCH
 
 from vase import config
@@ -27,7 +27,7 @@ from vase.bench import (
 )
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
-from vase.bench.page import table
+from vase.bench.page import spread, table
 from vase.bench.suite import MAX_ENVIRONMENTS
 from vase.nets import Architecture
 from vase.probes.ambiguity import CONTEXT_IMAGES, WIDTH
@@ -237,8 +237,8 @@ def in_time(folder: Path) -> list[str]:
         rows.append(
             [
                 name,
-                spread(first, 1, 2),
-                spread(second, 1, 2),
+                spread(first, 2),
+                spread(second, 2),
                 ablation_page.interval_cell(ablation_page.interval(apart), 2),
             ]
         )

@@ -332,7 +332,13 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Return mean and standard deviation over seeds, or the value if there is only one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+def spread(values: Iterable[float | None], digits: int = 1, *, scale: float = 1) -> str:
+    """Return mean and standard deviation over seeds, or the value if there is only one.
+
+    What is undefined, None or nan, is left out; a dash if everything is.
+    """
+    known = [scale * value for value in values if value is not None and not math.isnan(value)]
+    if not known:
+        return "–"
+    mean = f"{np.mean(known):.{digits}f}"
+    return f"{mean} ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else mean
