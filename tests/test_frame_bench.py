@@ -23,7 +23,7 @@ from vase.bench.frame_detectors import (
     watch,
 )
 from vase.bench.frame_hostile import BEGINS, BURST, COVERED, DISTURBANCES, STUCK, as_expected
-from vase.bench.frame_null import NULLS, measured_run_length
+from vase.bench.frame_null import NULLS, features_of, measured_run_length
 from vase.bench.frame_scenarios import (
     BOUNCING,
     SCENARIOS,
@@ -330,7 +330,7 @@ def test_an_environment_that_is_discarded_gives_its_number_to_no_other() -> None
 def test_the_run_length_of_independent_vectors_is_what_is_asked_for() -> None:
     domain = AutoregressiveDomain("ar", 0.0)
     stream = FrameStream(Schedule.of([("ar", 48_000)]), {"ar": domain}, 0)
-    (found,) = measured_run_length(batches(stream, 8), [20.0], warmup=6400)
+    (found,) = measured_run_length(features_of(batches(stream, 8)), [20.0], warmup=6400)
     assert found["block_frames"] == 64
     assert found["blocks"] == (48_000 - 6400) // 64
     assert 0.8 <= found["blocks"] / found["alarms"] / 20 <= 2.5

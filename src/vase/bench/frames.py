@@ -28,19 +28,12 @@ from vase.bench.frame_detectors import (
     watch,
 )
 from vase.bench.frame_hostile import as_expected
-from vase.bench.frame_null import (
-    AT_ONCE,
-    NULLS,
-    NullScenario,
-    features_run_length,
-    measured_run_length,
-)
+from vase.bench.frame_null import NULLS, NullScenario, measured_run_length
 from vase.bench.frame_scenarios import (
     SCENARIOS,
     FrameData,
     Frames,
     FrameScenario,
-    FrameStream,
     batches,
 )
 from vase.bench.frame_scores import (
@@ -124,17 +117,11 @@ def work(job: FrameJob) -> dict[str, Any]:
 def null_record(job: FrameJob) -> dict[str, Any]:
     """Return the run lengths of our detector on streams without a change."""
     scenario = NULLS[job.scenario]
-
-    def measured(stream: FrameStream) -> list[dict[str, float]]:
-        if scenario.phi is not None:
-            return features_run_length(scenario.phi, job.seed)
-        return measured_run_length(batches(stream, AT_ONCE))
-
-    streams = scenario.streams(job.seed, job.data)
-    return {
-        "why": scenario.why,
-        "run_lengths": {OURS: {name: measured(stream) for name, stream in streams.items()}},
+    found = {
+        name: measured_run_length(features, warmup=scenario.warmup)
+        for name, features in scenario.streams(job.seed, job.data).items()
     }
+    return {"why": scenario.why, "run_lengths": {OURS: found}}
 
 
 def stream_record(job: FrameJob) -> dict[str, Any]:
