@@ -30,6 +30,7 @@ from vase.bench.frame_detectors import (
 from vase.bench.frame_hostile import as_expected
 from vase.bench.frame_null import NULLS, NullScenario, measured_run_length
 from vase.bench.frame_scenarios import (
+    RUN_LENGTH,
     SCENARIOS,
     FrameData,
     Frames,
@@ -129,7 +130,7 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
     scenario = SCENARIOS[job.scenario]
     stream = scenario.stream(job.seed, job.data)
     visits, shape = stream.visits, stream.frames(0, 1).shape[1:]
-    ours = RuleDetector(DetectionSettings(rule=OURS, **scenario.settings), shape)
+    ours = RuleDetector(DetectionSettings(rule=OURS, target_arl=RUN_LENGTH), shape)
     beside = rivals() if job.detectors == "all" and scenario.beside else {}
     seen, coarse = seen_by({OURS: ours, **beside}, stream, scenario.batch_size)
     times = correlation_times(visits, coarse)
