@@ -68,7 +68,7 @@ def render_page(run: RunRecords, record: Record, album: ReportFigures) -> str:
         colours=style.domain_colours(run.domains),
         album=album,
         shared=page_text.shared_sentence(record),
-        events=page_text.event_rows(run.events),
+        reason=page_text.reason,
         translated=page_text.translation_rows(run.translation),
         chance=page_text.chance_sentence(probes.get("summary", {})),
         summary=page_text.summary_rows(probes.get("summary", {})),
