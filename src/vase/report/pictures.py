@@ -99,33 +99,17 @@ def _report_figure(name: str, figure: Figure, alt: str) -> ReportFigure:
 
 
 def _timeline_figure(run: RunRecords, train: Stream, record: Record) -> tuple[ReportFigure, ...]:
-    order = [row.latent for row in latents.latent_rows(record)]
-    visible = timeline.visible_latents(
-        order, timeline.atypicality_over_time(run.metrics), run.config.masks.threshold
+    order = timeline.visible_latents(
+        [row.latent for row in latents.latent_rows(record)],
+        timeline.atypicality_over_time(run.metrics),
+        run.config.masks.threshold,
     )
-    figure = timeline.plot_timeline(
-        timeline.Timeline(
-            segments=run.segments,
-            bands=run.bands,
-            metrics=run.metrics,
-            events=run.events,
-            end=run.steps,
-            strip=timeline.sample_strip(train, run.steps),
-            order=tuple(visible),
-            hidden=run.networks.architecture.latents - len(visible),
-            matched={name: place.index for name, place in run.matched_environments.items()},
-            masked={
-                known.index: np.flatnonzero(~known.mask).tolist() for known in run.environments
-            },
-            atypical=run.config.masks.threshold,
-            alarm=run.config.detection.threshold,
-            batch_size=run.config.stream.batch_size,
-        )
-    )
-    domains = page_text.listed(_segments(run))
+    figure = timeline.plot_timeline(run, timeline.sample_strip(train, run.steps), order)
+    domains = [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
+    beliefs = [f"{band.index} from step {band.start:,}" for band in run.bands]
     alt = (
-        f"Time runs from step 0 to {run.steps:,}. The domain was {domains}. "
-        f"The learner believed to be in environment {_beliefs(run)}."
+        f"Time runs from step 0 to {run.steps:,}. The domain was {page_text.listed(domains)}. "
+        f"The learner believed to be in environment {page_text.listed(beliefs)}."
     )
     return (_report_figure("timeline", figure, alt),)
 
@@ -140,14 +124,6 @@ def _evidence_figure(run: RunRecords) -> tuple[ReportFigure, ...]:
     steps = page_text.listed([evidence.decision_label(event) for event in told])
     alt = f"Distances of the held images from every known environment, at {steps}."
     return (_report_figure("evidence", evidence.plot_decision_distances(told, colours), alt),)
-
-
-def _segments(run: RunRecords) -> list[str]:
-    return [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
-
-
-def _beliefs(run: RunRecords) -> str:
-    return page_text.listed([f"{band.index} from step {band.start:,}" for band in run.bands])
 
 
 def _matrix_figure(record: Record) -> tuple[ReportFigure, ...]:
