@@ -6,7 +6,7 @@ visits; afterwards readouts of every domain seen by then are fitted and scored o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -39,13 +39,9 @@ class Journey:
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        return alarms_of(self.events)
-
-
-def alarms_of(events: Iterable[Event]) -> tuple[Alarm, ...]:
-    """The events at which a learner went to another environment, as alarms."""
-    moves = (event for event in events if event.kind in MOVES and event.step > 0)
-    return tuple(Alarm(event.step, event.environment) for event in moves)
+        """The events at which the learner went to another environment."""
+        moves = (event for event in self.events if event.kind in MOVES and event.step > 0)
+        return tuple(Alarm(event.step, event.environment) for event in moves)
 
 
 def travel(
