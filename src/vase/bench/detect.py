@@ -15,9 +15,9 @@ import torch
 
 from vase import build
 from vase.bench import engine, page, provenance, suite
-from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
+from vase.bench.detectors import RIVER, river, trace
 from vase.bench.scenarios import SCENARIOS
-from vase.bench.scores import score
+from vase.bench.scores import Alarm, oracle, score
 from vase.detection import detector_class
 from vase.errors import ConfigError
 from vase.report import style
@@ -91,24 +91,21 @@ def work(job: Job) -> dict[str, Any]:
     """Run one job: the raw record of it."""
     torch.set_num_threads(1)
     scenario, began = SCENARIOS[job.scenario], perf_counter()
-    visits = scenario.visits(job.seed)
+    visits, long = scenario.visits(job.seed), job.scenario == LONG
     record: dict[str, Any] = {}
-    outcomes: dict[str, Outcome] = {"oracle": Oracle().watch(scenario, job.seed, job.data)}
-    if job.scenario == LONG:
-        journey = suite.travel(scenario, job.seed, job.data, job.rule)
+    journey = suite.travel(scenario, job.seed, job.data, job.rule, whole=long)
+    alarms: dict[str, tuple[Alarm, ...]] = {"oracle": oracle(visits), job.rule: journey.alarms}
+    if long:
         record["training_minutes"] = (perf_counter() - began) / 60
         record["step_ratio"] = suite.step_ratio(journey, visits)
         record["forgetting"] = suite.forgetting(scenario, job.seed, job.data, journey)
-        outcomes[job.rule] = Outcome(journey.alarms, journey.events)
-    else:
-        outcomes[job.rule] = Learning(job.rule).watch(scenario, job.seed, job.data)
     if job.scenario == OUTLIERS:
         record["unharmed"] = suite.unharmed(scenario, job.seed, job.data, job.rule)
     if job.detectors != "ours":
-        outcomes["published"] = Learning("published").watch(scenario, job.seed, job.data)
+        alarms["published"] = suite.travel(scenario, job.seed, job.data, "published").alarms
     if job.detectors == "all":
         seen = trace(scenario, job.seed, job.data)
-        outcomes |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
+        alarms |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
     steps = visits[-1].end
     return {
         "scenario": job.scenario,
@@ -118,12 +115,12 @@ def work(job: Job) -> dict[str, Any]:
         "visits": [asdict(visit) for visit in visits],
         "detectors": {
             name: {
-                "scores": score(visits, outcome.alarms, steps),
-                "alarms": [[alarm.step, alarm.index] for alarm in outcome.alarms],
+                "scores": score(visits, raised, steps),
+                "alarms": [[alarm.step, alarm.index] for alarm in raised],
             }
-            for name, outcome in outcomes.items()
+            for name, raised in alarms.items()
         },
-        "events": [event.to_json() for event in outcomes[job.rule].events],
+        "events": [event.to_json() for event in journey.events],
         "minutes": (perf_counter() - began) / 60,
         "versions": provenance.versions(),
         **record,
@@ -163,14 +160,20 @@ def write_records(
 
 
 def write_page(out: Path) -> list[Path]:
-    """Write the tables and, where there are any jobs, the picture of all raw files in a folder."""
+    """Write the tables and the picture of all raw files in a folder."""
     jobs = page.read(out)
+    return write_tables(out, page.markdown(jobs), page.drawn(jobs), (page.OURS, "published"))
+
+
+def write_tables(
+    out: Path, text: str, drawn: Sequence[page.Record], naming: Sequence[str]
+) -> list[Path]:
+    """Write tables, and the picture of records, if there are any. naming: see `page.figure`."""
     tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (page.markdown(jobs) + "\n").encode())
-    if not jobs:
+    write_bytes(tables, (text + "\n").encode())
+    if not drawn:
         return [tables]
-    seed = min(record["seed"] for record in jobs)
-    write_bytes(picture, style.png(page.figure(jobs, seed)))
+    write_bytes(picture, style.png(page.figure(drawn, naming)))
     return [tables, picture]
 
 

@@ -74,8 +74,7 @@ def _keep(path: Path, found: list[dict[str, Any]]) -> None:
 def _table(found: list[dict[str, Any]]) -> Table:
     shown = Table("from", "to", "factor", "translated", "real", "shuffled", box=None)
     for row in page_text.translation_rows(found):
-        cells = (row.source, row.target, row.factor, row.translated, row.real, row.shuffled)
-        shown.add_row(*cells)
+        shown.add_row(*row)
     return shown
 
 
