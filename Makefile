@@ -42,7 +42,7 @@ env: $(VENV)/dev.stamp ## the environment alone, for tests, benchmarks and pages
 
 test: $(VENV)/dev.stamp lint typecheck ## ruff, mypy and the tests (CI runs this)
 	@echo "==> Tests"
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/dev.stamp ## the long tests only
 	@echo "==> Slow tests"

@@ -109,13 +109,24 @@ def left(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbs: what it leaves behind, its operations on files, its seconds."""
+
+    work: Path  # a folder for the others
+    expected: dict[str, bytes]
+    operations: int
+    seconds: float
+
+
 @contextmanager
-def undisturbed() -> Iterator[tuple[Path, dict[str, bytes]]]:
-    """A folder to work in, and what a run that nobody disturbs leaves behind."""
+def undisturbed() -> Iterator[Undisturbed]:
+    """Let a run come to its end in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as name:
-        whole = Path(name) / "whole"
-        assert ended(begun(whole)) == FINISHED
-        yield Path(name), left(whole)
+        whole, count, began = Path(name) / "whole", Path(name) / "count", time.perf_counter()
+        assert ended(begun(whole, tell=count)) == FINISHED
+        seconds = time.perf_counter() - began
+        yield Undisturbed(Path(name), left(whole), int(count.read_text()), seconds)
 
 
 # ---- faults inside of writes -------------------------------------------------------------------
@@ -206,56 +217,51 @@ class Tally:
     speechless: int = 0
 
 
-def kills_at_random(wanted: int, seed: int = 0) -> Tally:
+def kills_at_random(whole: Undisturbed, wanted: int, seed: int = 0) -> Tally:
     """Kill runs after random times until `wanted` kills have struck; go on with each to its end."""
     tally, rng = Tally("killed at a random instant"), random.Random(seed)
-    with undisturbed() as (work, expected):
-        began = time.perf_counter()
-        assert ended(begun(work / "timed")) == FINISHED
-        longest = time.perf_counter() - began
-        while tally.struck < wanted:
-            folder, code = work / f"run-{tally.tried}", -1
-            while code != FINISHED:
-                child = begun(folder)
-                time.sleep(rng.uniform(0, 1.1 * longest))
-                if tally.struck < wanted:
-                    os.kill(child, signal.SIGKILL)
-                code = ended(child)
-                tally.tried += 1
-                tally.struck += code == -signal.SIGKILL
-                tally.speechless += code not in (FINISHED, -signal.SIGKILL)
-            tally.lost += left(folder) != expected
-            shutil.rmtree(folder)
+    while tally.struck < wanted:
+        folder, code = whole.work / f"run-{tally.tried}", -1
+        while code != FINISHED:
+            child = begun(folder)
+            time.sleep(rng.uniform(0, 1.1 * whole.seconds))
+            if tally.struck < wanted:
+                os.kill(child, signal.SIGKILL)
+            code = ended(child)
+            tally.tried += 1
+            tally.struck += code == -signal.SIGKILL
+            tally.speechless += code not in (FINISHED, -signal.SIGKILL)
+        tally.lost += left(folder) != whole.expected
+        shutil.rmtree(folder)
     return tally
 
 
-def in_every_write(name: str, fault: Fault, every: int = 1) -> Tally:
+def in_every_write(whole: Undisturbed, name: str, fault: Fault, every: int = 1) -> Tally:
     """Let a fault happen in each operation on a file in turn, and go on with the run afterwards.
 
     every: only each so-manieth operation.
     """
     tally = Tally(name)
-    with undisturbed() as (work, expected):
-        assert ended(begun(work / "counted", tell=work / "count")) == FINISHED
-        for at in range(0, int((work / "count").read_text()), every):
-            folder = work / f"run-{at}"
-            code = ended(begun(folder, fault, at))
-            tally.tried += 1
-            tally.struck += code != FINISHED
-            tally.speechless += code not in (FINISHED, SENTENCE, -signal.SIGKILL)
-            tally.lost += ended(begun(folder)) != FINISHED or left(folder) != expected
-            shutil.rmtree(folder)
+    for at in range(0, whole.operations, every):
+        folder = whole.work / f"run-{at}"
+        code = ended(begun(folder, fault, at))
+        tally.tried += 1
+        tally.struck += code != FINISHED
+        tally.speechless += code not in (FINISHED, SENTENCE, -signal.SIGKILL)
+        tally.lost += ended(begun(folder)) != FINISHED or left(folder) != whole.expected
+        shutil.rmtree(folder)
     return tally
 
 
 def everything(kills: int, every: int = 1) -> list[Tally]:
     """All trials; a sample of them, with one kind of disk, where `every` is more than 1."""
     faults = FAULTS if every == 1 else {"full disk": FAULTS["full disk"]}
-    return [
-        kills_at_random(kills),
-        in_every_write("killed inside a write", killed, every),
-        *(in_every_write(name, failing(number), every) for name, number in faults.items()),
-    ]
+    with undisturbed() as whole:
+        return [
+            kills_at_random(whole, kills),
+            in_every_write(whole, "killed inside a write", killed, every),
+            *(in_every_write(whole, name, failing(n), every) for name, n in faults.items()),
+        ]
 
 
 def main() -> None:

@@ -1,8 +1,11 @@
 """Commands of the program, run in this process."""
 
+import io
 import sys
+from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from vase.cli import main
@@ -27,6 +30,19 @@ TINY = (
         for setting in ("side=8", "count=200")
     ),
 )
+
+
+def leave_unpainted(patch: pytest.MonkeyPatch) -> None:
+    """Let figures be drawn, but let one pixel stand for each: painting them takes seconds."""
+    from vase.report import style
+
+    @style.styled
+    def drawn(figure: Any) -> bytes:
+        figure.draw_without_rendering()
+        Image.new("L", (1, 1)).save(pixel := io.BytesIO(), "PNG")
+        return pixel.getvalue()
+
+    patch.setattr(style, "png", drawn)
 
 
 def vase(*arguments: str) -> str:

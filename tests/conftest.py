@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 import torch
+from commands import leave_unpainted
 from hypothesis import settings
 from tiny_datasets import mirror, program, setting  # noqa: F401, fixtures
 
@@ -30,3 +31,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(own, "cache_folder", lambda: folder)
     return folder
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that do not look at the pixels of figures."""
+    leave_unpainted(monkeypatch)

@@ -12,6 +12,7 @@ from vase.lifelong.environments import Environment, Environments
 from vase.nets import Architecture, Networks
 from vase.objective.capacity import Capacity
 from vase.objective.moments import Moments
+from vase.probes.encode import Code
 from vase.report import readouts
 from vase.training import checkpoint
 from vase.training.folder import RunFolder, append_lines, create, write_json
@@ -42,10 +43,28 @@ def settings(**changes: Any) -> config.Config:
     return config.parse({**values, **changes}, "test")
 
 
-def environment(index: int, masked: tuple[int, ...] = ()) -> Environment:
-    mask = np.array([latent not in masked for latent in range(LATENTS)])
-    moments = Moments(np.zeros(LATENTS + 2), np.ones(LATENTS + 2), 8.0)
-    return Environment(index, mask, moments, Capacity(5.0), batches=20)
+def environment(
+    index: int,
+    masked: tuple[int, ...] = (),
+    *,
+    latents: int = LATENTS,
+    mean: Any = 0.0,
+    variance: Any = 1.0,
+    kl: Any = (0.0,),
+) -> Environment:
+    """An environment with these latents masked. mean, variance: of all channels or of each."""
+    mask = np.array([latent not in masked for latent in range(latents)])
+    moments = Moments(*(np.full(latents + 2, each, float) for each in (mean, variance)), 8.0)
+    return Environment(index, mask, moments, Capacity(5.0), batches=20, kl=np.array(kl, float))
+
+
+def code_of(
+    mean: Any, labels: Any = 0, factors: dict[str, Any] | None = None, *, log_variance: Any = 0.0
+) -> Code:
+    """Codes [B, N] of images whose costs nobody asks for. labels: of all images or of each."""
+    means, nothing = np.array(mean, np.float32), np.empty(0, np.float32)
+    spread, each = np.full_like(means, log_variance), np.full(len(means), labels, np.int64)
+    return Code(means, spread, each, factors or {}, nothing, nothing)
 
 
 def metric(step: int, environment: int, **changes: Any) -> dict[str, Any]:

@@ -71,9 +71,9 @@ class Environment:
     def describe(self, chunk: Any) -> tuple[Any, Any]:
         """Mean of a, and of a^2, along every axis."""
         mean, directions, _ = self.axes
-        rows = [np.clip(directions.T @ (frame - mean), -b.MAX_DEVIATION, b.MAX_DEVIATION)
-                for frame in chunk]  # fmt: skip
-        return sum(rows) / len(rows), sum(row * row for row in rows) / len(rows)
+        rows = (np.asarray(chunk) - mean) @ directions
+        rows = np.clip(rows, -b.MAX_DEVIATION, b.MAX_DEVIATION)
+        return rows.mean(0), (rows * rows).mean(0)
 
     def variance(self, moments: tuple[Any, Any]) -> Any:
         return np.array([
@@ -273,7 +273,7 @@ def conformal(blocks: list[Any]) -> list[float]:
     def deviations(among: list[Any]) -> list[float]:
         mean = sum(among) / len(among)
         variance = sum((each - mean) ** 2 for each in among) / len(among) + 1e-6
-        return [float(((each - mean) ** 2 / variance).mean()) for each in blocks]
+        return ((np.array(blocks) - mean) ** 2 / variance).mean(1).tolist()
 
     scores = deviations(blocks)
     if len(blocks) < 20:

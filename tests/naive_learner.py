@@ -26,8 +26,9 @@ with seed * 1_000_003 + step, the step being counted from 0 whether it learns or
 3. A change, which learns nothing: noise [B, N] of a look at the batch through the environment that
    is left, of which the atypicality is shown; then, for every absent environment in the order of
    their indices, but only if there was a snapshot before, randint(1) [M], noise of the latents
-   [M, N] and of the looks [M, N], M = 256; then, for a new environment, noise [P, N] of the look
-   at P pooled images through the environment that is left, and [P, N] of that through the new one.
+   [M, N] and of the looks [M, N], M = drift_images; then, for a new environment, noise [P, N] of
+   the look at P pooled images through the environment that is left, and [P, N] of that through the
+   new one.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Rules:
     encoder_weight: float = 2.0
     decoder_weight: float = 3.0
     distance: str = "kl"
-    drift_images: int = 256
+    drift_images: int = 32
 
 
 @dataclass

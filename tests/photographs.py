@@ -58,13 +58,17 @@ def in_light(light: scenery.Light) -> Frames:
     return np.stack([camera.frame({**pose, "door": door}, 0).copy() for door in (0.0, 1.0)])
 
 
-def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
-    """What actions make of the factors, how episodes begin, and what is said of a second place."""
+def visited(place: scenery.Place, other: scenery.Place) -> tuple[Frames, dict[str, Any]]:
+    """The two poses in a place; what actions make of its factors, and how episodes begin.
+
+    Also what is said of another place.
+    """
     import gymnasium
     from gymnasium.utils.env_checker import check_env
 
     from vase.agent.place import PlaceEnv  # its package registers the environments
 
+    poses = two_poses(place)
     env = gymnasium.make(f"vase/{place.title()}-v0", render_mode="rgb_array").unwrapped
     assert isinstance(env, PlaceEnv)
     check_env(env)
@@ -80,4 +84,4 @@ def visited(place: scenery.Place, other: scenery.Place) -> dict[str, Any]:
         rendered.camera(other)
     except ConfigError as error:
         found["other"] = str(error)
-    return found
+    return poses, found

@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
+from hand_made import code_of, environment
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -37,9 +38,6 @@ from vase.errors import ConfigError, InputError
 from vase.lifelong.environments import Environment, Environments
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
-from vase.probes.encode import Code
 from vase.report import exploration as figures
 from vase.training.folder import RunFolder
 
@@ -296,11 +294,8 @@ def test_one_action_reaches_as_far_as_the_strongest() -> None:
 def known(
     index: int, kl: list[float], masked: tuple[int, ...] = (), resting: tuple[int, ...] = ()
 ) -> Environment:
-    size = len(kl)
-    mask = np.array([latent not in masked for latent in range(size)])
-    variance = np.array([0.2 if latent in resting else 1.0 for latent in range(size + 2)])
-    moments = Moments(np.zeros(size + 2), variance, 64.0)
-    return Environment(index, mask, moments, Capacity(5.0), batches=20, kl=np.array(kl))
+    variance = [0.2 if latent in resting else 1.0 for latent in range(len(kl) + 2)]
+    return environment(index, masked, latents=len(kl), variance=variance, kl=kl)
 
 
 def test_inactive_latents_carry_nothing_here_and_are_active_elsewhere() -> None:
@@ -431,17 +426,15 @@ def test_the_mask_is_that_of_the_inferred_environment() -> None:
     with torch.no_grad():
         seen = made.average.encoder(images)
         believed = made.average.classifier(seen, 2).argmax(1).numpy()
-    code = Code(
-        seen.mean.numpy(), seen.log_variance.numpy(), np.zeros(20), {}, np.zeros(20), np.zeros(20)
-    )  # fmt: skip
+    code = code_of(seen.mean, log_variance=seen.log_variance)
     np.testing.assert_array_equal(inferred_masks(made.average, environments, code), masks[believed])
 
 
 def test_a_latent_encodes_one_coordinate_the_one_it_correlates_with_best() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.random((2, 500))
-    mean = np.stack([x + 0.3 * y, 1.5 * y + x, np.zeros(500)], axis=1).astype(np.float32)
-    code = Code(mean, np.zeros_like(mean), np.zeros(500), {"x": x, "y": y}, x, y)
+    mean = np.stack([x + 0.3 * y, 1.5 * y + x, np.zeros(500)], axis=1)
+    code = code_of(mean, factors={"x": x, "y": y})
     axes = ("x", "y")
     assert _coordinates(code, [0, 1, 2], axes) == {0: 0, 1: 1}
     assert _coordinates(code, [2], axes) == {}
@@ -533,9 +526,9 @@ def test_agents_act_on_what_they_stand_before(policy: str) -> None:
     assert policy == "imagination" or begun.any() == (policy != "nothing")
     moved = any((step.before["x"] != step.after["x"]).any() for step in found)
     assert moved == (policy != "nothing")
-    again = agent_steps(policy)
-    for one, other in zip(found, again, strict=True):
-        np.testing.assert_array_equal(one.frames, other.frames)
+    if policy not in ("oracle", "nothing"):  # whoever draws numbers draws the same ones again
+        for one, other in zip(found, agent_steps(policy), strict=True):
+            np.testing.assert_array_equal(one.frames, other.frames)
 
 
 def test_the_learner_takes_in_one_batch_a_step_once_enough_was_seen() -> None:
@@ -606,8 +599,9 @@ def test_an_environment_of_another_kind_is_explored_too() -> None:
 def test_environments_that_do_not_fit_are_refused(
     name: str, settings: dict[str, Any], error: type[Exception], sentence: str
 ) -> None:
+    architecture = build.architecture(config.parse(SETTINGS, "test"), (1, 16, 16))
     with pytest.raises(error, match=sentence):
-        make_environments(name, 2, learner().architecture, settings)
+        make_environments(name, 2, architecture, settings)
 
 
 @pytest.mark.parametrize(
@@ -626,7 +620,9 @@ def test_impossible_exploration_runs_are_refused(
         ExplorationRun(run, build.DataOptions(), exploration_config)
 
 
-def test_exploring_writes_results_and_does_not_change_the_run(run: RunFolder) -> None:
+def test_exploring_writes_results_and_does_not_change_the_run(
+    run: RunFolder, unpainted: None
+) -> None:
     before = run.checkpoint.read_bytes()
     arguments = ["explore", str(run.path), "--in", "still", "--steps", "130"]
     arguments.append(f"data_dir={run.path / 'somewhere'}")

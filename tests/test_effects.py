@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import environment
 
 from vase import VASE
 from vase.lifelong.effects import (
@@ -19,9 +20,6 @@ from vase.lifelong.effects import (
     measure_effects,
     name_effect,
 )
-from vase.lifelong.environments import Environment
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
 
 SIDE = 32
 ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE] + 0.5
@@ -148,8 +146,7 @@ def test_effects_are_those_of_the_decoder_in_an_environment() -> None:
         parameters=lambda: iter([torch.zeros(1)]),
         architecture=SimpleNamespace(latents=4, of_vectors=False),
     )
-    moments = Moments(np.zeros(6), np.array([9.0, 0.02, 1.0, 1.0, 1.0, 1.0]), 1.0)
-    known = Environment(3, np.array([True, True, True, False]), moments, Capacity())
+    known = environment(3, masked=(3,), latents=4, variance=[9.0, 0.02, 1.0, 1.0, 1.0, 1.0])
     found = measure_effects(networks, known, [0, 1, 2])
     assert [found[n].name for n in range(3)] == ["x position", "brightness", REST]
     assert min(found[0].share, found[1].share) > 0.8

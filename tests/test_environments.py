@@ -4,19 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hand_made import environment
 
 from vase.lifelong.environments import Environment, Environments
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
 
-
-def record(index: int, mask: list[bool], kl: list[float], batches: int = 0) -> Environment:
-    moments = Moments(np.zeros(len(mask) + 2), np.ones(len(mask) + 2), 1.0)
-    return Environment(index, np.array(mask), moments, Capacity(), batches, np.array(kl))
-
-
-BOTH = [True, True]
-RECORDS = Environments().enter(record(1, BOTH, [1, 2])).enter(record(0, BOTH, [0.5]))
+FIRST, SECOND = environment(0, latents=2, kl=[0.5]), environment(1, latents=2, kl=[1, 2])
+RECORDS = Environments().enter(SECOND).enter(FIRST)
 
 
 def test_records_survive_json_and_say_what_is_absent() -> None:
@@ -52,9 +45,9 @@ def test_a_record_is_removed_by_its_id() -> None:
 
 
 def test_the_most_kl_is_of_any_environment_but_one() -> None:
-    first = record(0, [True, True, False], [3.0, 0.4, 9.0])
-    second = record(1, [True] * 3, [1.0, 2.0, 0.0])
-    fresh = Environment(2, np.ones(3, bool), first.moments, Capacity())  # nothing learnt yet
+    first = environment(0, masked=(2,), latents=3, kl=[3.0, 0.4, 9.0])
+    second = environment(1, latents=3, kl=[1.0, 2.0, 0.0])
+    fresh = environment(2, latents=3)  # nothing learnt yet
     environments = Environments.of([first, second, fresh], 2)
     assert environments.most_kl(2).tolist() == [3.0, 2.0, 0.0]
     assert environments.most_kl(1).tolist() == [3.0, 0.0, 0.0]

@@ -329,21 +329,25 @@ def broken(source: list[Any]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("source", "error"),
+    ("source", "error", "words"),
     [
-        (lambda: broken([COLOUR, COLOUR]), RuntimeError),
-        (lambda: [COLOUR, COLOUR[:, :1]], InputError),
-        (lambda: iter([COLOUR, np.full(COLOUR.shape, np.nan)]), InputError),
-        (list, InputError),
-        (lambda: [], InputError),
-        (lambda: "no such folder", DataError),
+        (lambda: broken([COLOUR, COLOUR]), RuntimeError, "the camera is gone"),
+        (lambda: [COLOUR, COLOUR[:, :1]], InputError, r"this batch has .* \(1, 16, 16\)"),
+        (lambda: iter([COLOUR, np.full(COLOUR.shape, np.nan)]), InputError, "15360 values are NaN"),
+        (list, InputError, "the source is empty"),
+        (lambda: "no such folder", DataError, "no file and no folder 'no such folder'"),
+        (lambda: [{"picture": COLOUR}], InputError, "No image among 'picture'"),
+        (lambda: [Image.new("F", (9, 9))], InputError, r"Image 0 has 32 bits a pixel \(mode F\)"),
+        (lambda: [np.zeros((2, 4, 4, 4, 4))], InputError, "Images must have shape"),
     ],
 )
-def test_a_fit_that_fails_leaves_the_model_as_it_was(source: Any, error: type) -> None:
+def test_a_fit_that_fails_leaves_the_model_as_it_was(
+    source: Any, error: type[Exception], words: str
+) -> None:
     learnt, fresh = model().fit(COLOUR), model()
     before, step = learnt.transform(COLOUR), learnt.learner_.step
     for each in (learnt, fresh):
-        with pytest.raises(error):
+        with pytest.raises(error, match=words):
             each.fit(source())
     for bad in (COLOUR[:, :, :9], COLOUR[:, :1], np.full(COLOUR.shape, np.nan)):
         with pytest.raises(InputError):

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import environment
 
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Stream
 from vase.errors import CheckpointError, VaseError
-from vase.lifelong.environments import Environment
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
 from vase.lifelong.learner import Learner
 from vase.lifelong.replay import PastEnvironments, ReplayBatch
@@ -19,8 +19,6 @@ from vase.lifelong.state import averaged_networks, averaged_weights, restore, st
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
 from vase.records import Observation
 from vase.settings import LearnerSettings
 
@@ -44,15 +42,9 @@ def networks(seed: int = 0) -> Networks:
     return Networks(ARCHITECTURE)
 
 
-def environment(index: int, mask: list[bool]) -> Environment:
-    channels = ARCHITECTURE.latents + 2
-    known = Moments(np.linspace(-1, 1, channels), np.linspace(0.1, 1, channels), 64)
-    return Environment(index, np.array(mask), known, Capacity())
-
-
-ALL = environment(0, [True] * 5)
-SOME = environment(1, [True, False, True, False, True])
-
+VARYING = {"latents": 5, "mean": np.linspace(-1, 1, 7), "variance": np.linspace(0.1, 1, 7)}
+ALL = environment(0, **VARYING)
+SOME = environment(1, masked=(1, 3), **VARYING)
 
 SWITCH = 250
 DOMAINS = {

@@ -351,8 +351,7 @@ def test_learner_agrees_with_the_naive_one_on_a_journey(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two changes and a return: two past environments are replayed, each with its own mask."""
-    rules = RULES[name] if name == "own" else replace(RULES[name], drift_images=32)  # to be quick
-    real, naive = pair(rules, monkeypatch)
+    real, naive = pair(RULES[name], monkeypatch)
     followed(real, naive, journey(0.4))
     _, first, second = (record.mask for record in naive.records)
     if naive.rules.masks:  # or else the test would not see masks mixed up
@@ -381,7 +380,7 @@ def test_records_are_averaged_over_twenty_batches(monkeypatch: pytest.MonkeyPatc
 
 def test_drift_is_bounded_and_no_variance_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder that has moved far: variances change by a factor of 4 at most, down to a floor."""
-    real, naive = pair(Rules(drift_images=32), monkeypatch)
+    real, naive = pair(Rules(), monkeypatch)
     first, second, third = (pictures(domain, 8, 40) for domain in range(3))
     followed(real, naive, [(first, New(first)), *stay(0, 2, 41), (second, New(second))])
     followed(real, naive, stay(1, 1, 43))

@@ -71,17 +71,6 @@ def test_files_of_any_size_fill_the_frame(tmp_path: Path) -> None:
     assert (first[:, 5:] == 0).all()
 
 
-def test_a_camera_s_orientation_is_heeded(tmp_path: Path) -> None:
-    bright_above = np.zeros((20, 20), np.uint8)
-    bright_above[:10] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # the camera was upside down
-    Image.fromarray(bright_above).save(tmp_path / "a.png", exif=exif)
-    image = own.load(tmp_path, 20, 1)[0, :, :, 0]
-    assert image[:10].max() == 0
-    assert image[10:].min() == 255
-
-
 def test_a_folder_of_grey_images_is_grey(tmp_path: Path) -> None:
     grey, colour = saved(tmp_path / "grey", 3, 7), saved(tmp_path / "colour", 3, (1, 2, 3))
     assert files.channels([grey]) == 1
@@ -274,7 +263,7 @@ def test_a_path_and_own_images_go_together(domain: str) -> None:
         config.load("toy", [f"stream.domains.mine={domain}"])
 
 
-def test_two_folders_become_a_run_with_a_report(tmp_path: Path) -> None:
+def test_two_folders_become_a_run_with_a_report(tmp_path: Path, unpainted: None) -> None:
     """Of files of many sizes, with the command alone; nothing is claimed of what they show."""
     saved(tmp_path / "in" / "dark", 30, (20, 30, 40), "jpg")
     saved(tmp_path / "in" / "light", 30, (240, 200, 220), "jpg")
@@ -343,21 +332,6 @@ def test_whatever_images_come_in_they_are_the_same_batches(tmp_path: Path) -> No
         found = taken(source)
         assert [len(batch) for batch in found] == [8, 8, 8, 6], name
         np.testing.assert_array_equal(np.concatenate(found), images, err_msg=name)
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ([{"picture": pixels()}], "No image among 'picture'"),
-        ([Image.new("F", (9, 9))], r"Image 0 has 32 bits a pixel \(mode F\)"),
-        ([pixels(shape=(4, 4, 4, 4))], "Images must have shape"),
-    ],
-)
-def test_what_cannot_be_learnt_from_leaves_a_model_as_it_was(source: Any, words: str) -> None:
-    model = VASE(latents=4, options=SMALL).fit(pixels())
-    with pytest.raises(InputError, match=words):
-        model.fit(source)
-    assert model.transform(pixels()).shape == (30, 4)
 
 
 @pytest.fixture

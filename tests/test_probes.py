@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import code_of
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -296,22 +297,20 @@ def test_the_conditions_of_fitting_last_from_the_first_entry_to_the_last_exit() 
 
 
 def test_readouts_that_are_fitted_side_by_side_are_the_same(
-    mlp: Readout, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def code(seed: int) -> Code:
-        examples = blurred(3000, seed)
+        examples = blurred(600, seed)
         assert examples.position is not None
-        spread = np.full_like(examples.code, -4.0)
         factors = dict(zip("xy", examples.position.T, strict=True))
-        nothing = np.zeros(1, np.float32)
-        return Code(examples.code, spread, examples.identity, factors, nothing, nothing)
+        return code_of(examples.code, examples.identity, factors, log_variance=-4.0)
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     pairs = {name: evaluate.DomainCodes(code(1), code(2)) for name in ("a", "b")}
     every = np.ones(code(1).mean.shape[1], dtype=bool)
     frozen: dict[str, Readout] = {}
     found = evaluate._scores_side_by_side(pairs, dict.fromkeys(pairs, every), frozen)
-    expected = mlp.score(blurred(3000, 2))
+    expected = readout.fit_mlp(blurred(600, 1)).score(blurred(600, 2))
     for name in pairs:
         for kind in ("mlp", "frozen"):
             assert found[name]["identity"][kind] == expected.identity
@@ -360,11 +359,9 @@ def code(count: int, seed: int, *, moving: bool) -> Code:
     x, y = (2 * position.T - 1) if moving else (np.full(count, 2.5), np.full(count, 2.5))
     shape = (identity - 2) / 1.4
     mean = np.stack([x + x**3, 2 * y - y**3 / 2, shape, 0.01 * x, 0 * x], axis=1)
-    log_variance = np.tile([SURE, SURE, SURE, 0, 0], (count, 1))
     factors = {"x": position[:, 0], "y": position[:, 1]} if moving else {}
-    nothing = np.empty(0, dtype=np.float32)
     mean += np.array([0, 0, 0, 1e-3, 1e-3]) * generator.normal(size=mean.shape)
-    return Code(np.float32(mean), np.float32(log_variance), identity, factors, nothing, nothing)
+    return code_of(mean, identity, factors, log_variance=[SURE, SURE, SURE, 0, 0])
 
 
 def test_the_mutual_information_gap_is_of_identity_and_position() -> None:

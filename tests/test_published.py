@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import environment
 from scripts import script
 
 from vase import config
 from vase.domains.canvas import CanvasDomain
 from vase.domains.sprites import Sprites
-from vase.lifelong.environments import Environment, Environments
+from vase.lifelong.environments import Environments
 from vase.nets import Architecture, Networks
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
 from vase.records import Posterior
 
 
@@ -181,9 +180,7 @@ class Halves(torch.nn.Module):
 def test_doubt_is_the_variance_in_the_middle_over_that_at_the_ends(
     doubt: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mask = np.array([True, True])
-    moments = Moments(np.zeros(4), np.ones(4), 1.0)
-    known = Environment(0, mask, moments, Capacity(), kl=np.array([3.0, 0.0]))
+    known = environment(0, latents=2, kl=[3.0, 0.0])
     monkeypatch.setattr(doubt, "matched_environment", lambda *_: known)
     networks = SimpleNamespace(
         encoder=Glow(), decoder=Halves(), classifier=lambda q, _: torch.zeros(len(q.mean), 1)

@@ -316,6 +316,16 @@ def test_a_record_that_cannot_be_put_to_use_is_named_by_its_checkpoint(
     assert left(run) == before
 
 
+def test_another_version_is_no_damage_and_nothing_is_put_aside(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = left(run)
+    monkeypatch.setattr(checkpoint, "VERSION", 99)
+    with pytest.raises(CheckpointError, match="this program reads version 99"):
+        recorder.resume(run, learner())
+    assert left(run) == before
+
+
 # ---- lines of a log ----------------------------------------------------------------------------
 
 

@@ -181,7 +181,7 @@ def test_page_comes_out_without_position(unprobed: RunFolder, tmp_path: Path) ->
     assert "Position error" not in text
 
 
-def test_page_comes_out_before_anything_happened(tmp_path: Path) -> None:
+def test_page_comes_out_before_anything_happened(tmp_path: Path, unpainted: None) -> None:
     schedule = {**settings().stream.model_dump(), "schedule": [["still", 100]]}
     folder = write_run(tmp_path / "run", settings(stream=schedule, replay={"enabled": False}), [])
     folder.events.unlink()
@@ -493,7 +493,7 @@ def test_a_storm_is_five_new_environments_within_a_thousand_steps(
 
 
 def test_a_batch_that_was_left_out_has_no_atypicality_and_the_page_comes_out(
-    tmp_path: Path,
+    tmp_path: Path, unpainted: None
 ) -> None:
     metrics = [metric(step, 0) for step in range(0, 100, 5)]
     metrics[4] = metric(20, 0, alpha=[], kl_per_latent=[], learnt=False)

@@ -99,8 +99,13 @@ def graphics() -> None:
 
 
 @pytest.fixture(scope="module")
-def frames(graphics: None) -> dict[str, Frames]:
-    return {place: elsewhere(photographs.two_poses, place) for place in get_args(scenery.Place)}
+def visit(graphics: None) -> tuple[Frames, dict[str, Any]]:
+    return elsewhere(photographs.visited, "room", "hills")
+
+
+@pytest.fixture(scope="module")
+def frames(visit: tuple[Frames, dict[str, Any]]) -> dict[str, Frames]:
+    return {"hills": elsewhere(photographs.two_poses, "hills"), "room": visit[0]}
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +157,8 @@ def test_bearing_is_to_the_left_and_the_rest_of_the_places_differs(
     assert difference[outside].mean() > 20
 
 
-def test_a_place_to_act_in_shows_what_was_done(graphics: None) -> None:
-    found = elsewhere(photographs.visited, "room", "hills")
+def test_a_place_to_act_in_shows_what_was_done(visit: tuple[Frames, dict[str, Any]]) -> None:
+    found = dict(visit[1])
     assert "another process" in found.pop("other")
     begun, shuffled = found.pop("begun"), found.pop("shuffled")
     assert len({truth["hue"] for truth in begun}) == len(begun)  # an object of its own

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vase.detection import (
+    DETECTORS,
     AtypicalityDetector,
     KappaDetector,
     PublishedDetector,
@@ -27,6 +28,7 @@ from vase.objective.atypicality import atypicality
 from vase.objective.moments import Moments
 from vase.records import Decision
 from vase.settings import DetectionSettings, LearnerSettings
+from vase.training.checkpoint import digest
 
 VECTORS = Architecture(channels=3, height=1, width=1, latents=2, hidden=6, environments=1)
 CPU = torch.device("cpu")
@@ -427,15 +429,19 @@ def test_the_oracle_knows_every_switch_at_its_first_batch() -> None:
     assert subject.observe(vectors(0)).decision.reason == "as told"
 
 
-@pytest.mark.parametrize("rule", ["oracle", "none", "published", "kappa", "blocks"])
+@pytest.mark.parametrize("rule", DETECTORS)
 def test_a_rule_goes_on_from_its_state_in_the_middle(rule: str) -> None:
     whole, part = (learner(rule, options={"switches": SWITCHES}) for _ in range(2))
+    assert type(whole.detector) is DETECTORS[rule]
     first = whole.observe(vectors(0)).decision
     assert (first.kind, first.environment) == ("new", 0)
     assert first.reason == "the first images of the stream"
     observe(whole, 5)
     restore(part, *state(whole))
     assert observe(whole, 5) == observe(part, 5)
+    (tensors, record), (others, expected) = state(whole), state(part)
+    assert record == expected
+    assert digest(tensors) == digest(others)
 
 
 def test_a_switch_is_not_missed_where_its_first_batch_is_skipped() -> None:

@@ -1,34 +1,26 @@
 """Split-MNIST: scores with known answers, and a small model scored whole."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hand_made import code_of, environment
 
 from vase.bench import split
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
-from vase.lifelong.environments import Environment, Environments
+from vase.lifelong.environments import Environments
 from vase.nets import Architecture, Networks
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
-from vase.probes.encode import Code, encode
+from vase.probes.encode import encode
 from vase.probes.evaluate import TEST_SEED
 from vase.settings import ProbeSettings
 
 
-def code(mean: list[list[float]], identity: list[int]) -> Code:
-    nothing = np.empty(0, np.float32)
-    means = np.array(mean, np.float32)
-    return Code(means, np.zeros_like(means), np.array(identity), {}, nothing, nothing)
-
-
 def test_neighbours_vote() -> None:
     """Ten training codes at 0 and ten at 1: a test code goes with the nearer ones."""
-    train = code([[0.0]] * 10 + [[1.0]] * 10, [3] * 10 + [7] * 10)
-    test = code([[0.1], [0.2], [0.9], [0.8]], [3, 3, 7, 3])
+    train = code_of([[0.0]] * 10 + [[1.0]] * 10, [3] * 10 + [7] * 10)
+    test = code_of([[0.1], [0.2], [0.9], [0.8]], [3, 3, 7, 3])
     assert split.neighbour_error(train, test) == 0.25
 
 
@@ -61,9 +53,7 @@ def test_the_scores_of_a_model_are_those_of_its_cheapest_environments() -> None:
     networks = Networks(shape)
     with torch.no_grad():
         networks.decoder.environment.weight.normal_(0, 3)
-    known = Moments(np.zeros(5), np.ones(5), 1.0)
-    first = Environment(0, np.ones(3, bool), known, Capacity())
-    environments = Environments.of([first, replace(first, index=1)], 1)
+    environments = Environments.of([environment(k, latents=3) for k in (0, 1)], 1)
     domain = CanvasDomain("all", sprites("solids", 60, 14, 0), 32)
     found = split.scores(networks, environments, domain, domain, ProbeSettings(train=100, test=100))
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from vase import build, config
-from vase.detection import DETECTORS, BlockDetector, ModelView, detector_class
+from vase.detection import BlockDetector, ModelView
 from vase.detection.block_identification import BlockEvidence
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
@@ -544,29 +544,3 @@ def test_a_detector_s_state_survives_json_bit_for_bit() -> None:
     assert other.wait.batches == len(other.wait.chunks) == 1
     batches = [vectors(step, 16) for step in range(40, 60)]
     assert [detector.update(each) for each in batches] == [other.update(each) for each in batches]
-
-
-@pytest.mark.parametrize("rule", DETECTORS)
-def test_every_rule_drives_a_learner_and_goes_on_from_its_state(rule: str) -> None:
-    options = {"switches": [[6, 1], [12, 0]]} if rule == "oracle" else {}
-    settings = LearnerSettings.model_validate(
-        {"detection": {"rule": rule, "options": options}, "replay": {"snapshot_every": 50}}
-    )
-    assert detector_class(rule) is DETECTORS[rule]
-    whole = Learner(VECTORS, settings, seed=0, device=CPU)
-    kinds = []
-    for step in range(10):
-        seen = whole.observe(vectors(step, 8))
-        kinds.append((seen.decision.kind, seen.decision.environment))
-    part = Learner(VECTORS, settings, seed=0, device=CPU)
-    restore(part, *state(whole))
-    for each in (whole, part):
-        for step in range(10, 15):
-            each.observe(vectors(step, 8))
-    assert same(photograph(whole), photograph(part))
-    assert kinds[0] == ("new", 0)
-    if rule in ("none", "blocks"):
-        assert set(kinds[1:]) == {("same", 0)}
-    if rule == "oracle":
-        assert kinds[5:8] == [("same", 0), ("new", 1), ("same", 1)]
-        assert whole.environments.current == 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hand_made import code_of, environment
 from PIL import Image
 
 from vase import VASE, InputError, RunError
@@ -18,8 +19,6 @@ from vase.images import files
 from vase.lifelong.environments import Environment
 from vase.lifelong.translation import translated, translated_latents
 from vase.nets import Architecture, Networks
-from vase.objective.capacity import Capacity
-from vase.objective.moments import Moments
 from vase.probes import factor_predictor
 from vase.probes import translation as probe
 
@@ -34,13 +33,8 @@ SHAPE = Architecture(
 )
 
 
-def environment(index: int, mask: list[bool], mean: list[float]) -> Environment:
-    moments = Moments(np.array([*mean, 0.0, 0.0]), np.ones(6), 8.0)
-    return Environment(index, np.array(mask), moments, Capacity(), kl=np.full(4, 2.0))
-
-
-ONE = environment(0, [True, True, False, False], [9.0, 9.0, 9.0, 9.0])
-OTHER = environment(1, [True, False, True, False], [0.1, 0.2, 0.3, 0.4])
+ONE = environment(0, masked=(2, 3), latents=4, mean=9.0, kl=[2.0] * 4)
+OTHER = environment(1, (1, 3), latents=4, mean=[0.1, 0.2, 0.3, 0.4, 0.0, 0.0], kl=[2.0] * 4)
 
 
 # --- what is carried over -------------------------------------------------------------------
@@ -249,11 +243,8 @@ def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
     """A latent that is the identity knows all of it, one that is noise nothing, a masked one 0."""
     generator = np.random.default_rng(0)
     identity = np.repeat(np.arange(5), 400)
-    mean = np.stack([identity, identity, generator.standard_normal(2000)], 1).astype(np.float32)
-    nothing = np.empty(0, np.float32)
-    code = probe.Code(mean, np.zeros_like(mean), identity, {}, nothing, nothing)
-    home = environment(0, [True, False, True, True], [0.0] * 4)
-    home = replace(home, mask=np.array([True, False, True]))
+    mean = np.stack([identity, identity, generator.standard_normal(2000)], 1)
+    code, home = code_of(mean, identity), environment(0, masked=(1,), latents=3)
     known = probe.normalised_information(code, home, [0, 1, 2])["identity"]
     assert known[0] == pytest.approx(1)
     assert known[1] == 0
@@ -261,11 +252,11 @@ def test_the_homology_of_a_latent_is_its_share_of_a_factors_entropy() -> None:
 
 
 def test_where_nothing_varies_there_is_nothing_to_know() -> None:
-    nothing, mean = np.empty(0, np.float32), np.ones((500, 3), np.float32)
-    code = probe.Code(mean, mean, np.zeros(500, np.int64), {}, nothing, nothing)
-    assert probe.normalised_information(code, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
-    few = probe.Code(mean[:50], mean[:50], np.arange(50) % 10, {}, nothing, nothing)
-    assert probe.normalised_information(few, replace(ONE, mask=np.ones(3, bool)), [0]) == {}
+    home = environment(0, latents=3)
+    alike = code_of(np.ones((500, 3)), log_variance=1.0)
+    assert probe.normalised_information(alike, home, [0]) == {}
+    few = code_of(np.ones((50, 3)), np.arange(50) % 10, log_variance=1.0)
+    assert probe.normalised_information(few, home, [0]) == {}
 
 
 # --- images from files ------------------------------------------------------------------------

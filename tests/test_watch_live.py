@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import vase
 from scripts import script
 from serving import figures, free_port, until
 
@@ -37,9 +38,7 @@ def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
 
             until(lambda: kinds() == ["new"])
             until(lambda: figures(port)["vase_frames_total"] > 800)
-            subprocess.run(
-                [sys.executable, "-m", "vase", "name", str(run), "0", "the palace"], check=True
-            )
+            vase("name", str(run), "0", "the palace")
             told.away.set()
             seen.scene = "flower"
             until(lambda: figures(port)["vase_environment"] == 1)

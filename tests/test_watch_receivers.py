@@ -330,6 +330,7 @@ def test_an_event_is_published_and_its_acknowledgement_waited_for(
     assert re.fullmatch(r"mqtt 127\.0\.0\.1:\d+/home/the door", receiver.name)
     with broker(code=5) as (address, _), pytest.raises(DeliveryError, match="Not authorized"):
         Mqtt(address).send(event())
+    monkeypatch.setattr(receivers, "ANSWER_S", 0.3)
     with broker(acknowledge=False) as (address, _), pytest.raises(DeliveryError, match="in time"):
         Mqtt(address).send(event())
     with pytest.raises(DeliveryError, match="cannot be reached: Connection refused") as error:
