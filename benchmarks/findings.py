@@ -20,12 +20,12 @@ from preset_page import (
     results,
     rule_of,
     seeds,
-    spread,
 )
 
 from vase.bench import ablation_page, disentanglement, sharing
 from vase.bench.ablation import CONDITIONS, OBJECTIVES, SCALES
 from vase.bench.ablation_page import FORGETTING_MEASURES, FULL_METHOD, HEADLINE_MEASURES
+from vase.bench.page import rows_of, spread
 from vase.probes.ambiguity import CONTEXT_IMAGES
 from vase.training.folder import read_json
 
@@ -44,12 +44,8 @@ def bullet(title: str, sentences: Iterable[str]) -> list[str]:
 
 def cells(table: str) -> list[dict[str, str]]:
     """Return the rows of a table in Markdown, each cell by its heading."""
-    rows = [
-        [cell.replace("*", "").strip() for cell in line.strip("|").split("|")]
-        for line in table.splitlines()
-        if line.startswith("|")
-    ]
-    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    rows = rows_of(table)
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
 
 def mean(cell: str) -> float:

@@ -18,7 +18,6 @@ from vase.bench import page as detect
 from vase.bench.ablation import CONDITIONS, OBJECTIVES, SCALES
 from vase.bench.ablation_page import PAPER_TABLE, by_seed, read_ablations
 from vase.bench.detectors import RIVER
-from vase.bench.scores import pooled
 
 EXPLORED = ("explore", "explore-tinted", "explore-rooms")
 ERRORS = ("missed", "false")
@@ -84,7 +83,7 @@ def hard_streams(folder: Path) -> list[str]:
 def _suite(records: Sequence[detect.Record]) -> Iterator[str]:
     """Yield what is noticed and forgotten in the long suite."""
     if records:
-        scores = pooled(detect.numbers([r["detectors"][detect.OURS]["scores"] for r in records]))
+        scores = detect.pooled(records, detect.OURS)
         summaries = [record["forgetting"]["summary"]["identity"] for record in records]
         mlp, frozen = (
             f"{100 * np.mean([each[readout]['change'] for each in summaries]):+.1f}"
@@ -124,7 +123,7 @@ def frames(folder: Path) -> list[str]:
     records = frame_page.read(folder / "frames")
     tables, hostile = dict(frame_page.tables(records)), [r for r in records if r.get("expected")]
     rule = frame_detectors.OURS
-    streams = cells(tables.get(f"By stream: {rule}", ""))
+    streams = cells(tables.get(frame_page.BY_STREAM, ""))
     wrong = [row for row in streams if any(int(row[key].replace(",", "")) for key in ERRORS)]
     right = [record["detectors"][rule]["as_expected"] for record in hostile]
     said = [

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vase.bench import page as detect
 from vase.bench.ablation_page import FULL_METHOD, PAPER_TABLE
-from vase.bench.page import table
+from vase.bench.page import spread, table
 from vase.settings import REMOVED
 from vase.training.folder import read_json, read_lines
 
@@ -56,12 +55,6 @@ def results(preset: Path) -> list[Result]:
         )
         for folder in sorted(preset.glob("seed-*/"))
     ]
-
-
-def spread(values: Iterable[float | None], scale: float = 1, digits: int = 1) -> str:
-    """Mean and standard deviation over seeds, or the value if there is one."""
-    numbers = [value * scale for value in values if value is not None]
-    return detect.spread(numbers, digits) if numbers else "-"
 
 
 def seeds(count: int) -> str:
@@ -122,7 +115,7 @@ def readouts(found: list[Result]) -> str:
     """The headline: identity and position, three readouts, beside the paper."""
 
     def cell(kind: str, readout: str, name: str, scale: float) -> str:
-        return spread((r.probes["summary"][kind][readout][name] for r in found), scale)
+        return spread((r.probes["summary"][kind][readout][name] for r in found), scale=scale)
 
     rows = [
         [readout, *(cell(kind, readout, name, scale) for kind, name, scale in SCORES)]
@@ -141,7 +134,8 @@ def by_domain(found: list[Result]) -> str:
         return spread(ends)
 
     def of(kind: str, name: str, field: str, scale: float) -> str:
-        return spread((s[kind]["mlp"]["domains"].get(name, {}).get(field) for s in summary), scale)
+        every = (s[kind]["mlp"]["domains"].get(name, {}).get(field) for s in summary)
+        return spread(every, scale=scale)
 
     rows = [
         [name, *(of(kind, name, field, scale) for kind, field, scale in SCORES), last(name)]

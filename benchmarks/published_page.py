@@ -94,8 +94,7 @@ def _row(
         return list(by_seed(records, condition, objective).values())
 
     def cells(records: Sequence[Record], names: Sequence[str]) -> list[str]:
-        own = seeds(records)
-        return [spread([MEASURES[name](r) for r in own]) if own else "–" for name in names]
+        return [spread(MEASURES[name](r) for r in seeds(records)) for name in names]
 
     best, change = (paper(objective, name)[condition] for name in columns)
     counts = [str(len(seeds(records))) for records in (published, ours) if records]

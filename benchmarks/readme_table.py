@@ -6,22 +6,18 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds, spread
+from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds
 
-from vase.bench import disentanglement, frame_page
+from vase.bench import disentanglement, frame_page, page
+from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
-from vase.bench.frame_scores import DUMMIES, ORACLE
-from vase.bench.page import OURS, named, numbers, read, returns_known, table
-from vase.bench.scores import pooled
-from vase.training.folder import read_json
+from vase.bench.page import NO_RIVALS, OURS, read, returns_known, spread, table
 
 START, END = (
     "<!-- results: written by `python benchmarks/results.py page` -->",
     "<!-- end of results -->",
 )
 
-
-NO_RIVALS = (ORACLE, *DUMMIES)
 GROUPS = {CLIPS: "frames of real clips", LAMP: "a walk, lamp on and off"}
 DETECTION = (
     "detection of changes",
@@ -74,19 +70,19 @@ def _learning(found: list[Result]) -> list[str]:
     """Cells of a preset: identity, position, switches, minutes."""
     summary = [result.probes["summary"] for result in found]
     return [
-        spread((s["identity"]["mlp"]["max"] for s in summary), 100),
-        spread((s["identity"]["mlp"]["change"] for s in summary), 100),
-        spread((s["position_mse"]["mlp"]["min"] for s in summary), 1e4),
-        spread((s["position_mse"]["mlp"]["change"] for s in summary), 1e4),
+        spread((s["identity"]["mlp"]["max"] for s in summary), scale=100),
+        spread((s["identity"]["mlp"]["change"] for s in summary), scale=100),
+        spread((s["position_mse"]["mlp"]["min"] for s in summary), scale=1e4),
+        spread((s["position_mse"]["mlp"]["change"] for s in summary), scale=1e4),
         *map(str, noticed(found)),
-        spread((result.cost["training_minutes"] for result in found), 1, 0),
+        spread((result.cost["training_minutes"] for result in found), 0),
     ]
 
 
 def _independent(folder: Path) -> list[str]:
     """The long suite: what was noticed, when, and what was re-identified."""
-    suite = [named(read_json(path)) for path in sorted(folder.glob("suite-seed-*.json"))]
-    all_ = pooled(numbers([record["detectors"][OURS]["scores"] for record in suite]))
+    suite = [record for record in read(folder) if "forgetting" in record]
+    all_ = page.pooled(suite, OURS)
     domains = {visit["domain"] for visit in suite[0]["visits"]}
     return [
         f"VASE, independent images of {len(domains)} domains, {seeds(len(suite))}",
@@ -101,7 +97,7 @@ def _hostile(folder: Path) -> list[list[str]]:
     """The short streams: a row for our detector, and one for the other with the fewest errors."""
     records = [record for record in read(folder) if "forgetting" not in record]
     found = {
-        name: pooled(numbers([record["detectors"][name]["scores"] for record in records]))
+        name: page.pooled(records, name)
         for name in records[0]["detectors"]
         if all(name in record["detectors"] for record in records)
     }
@@ -120,13 +116,12 @@ def _consecutive(folder: Path) -> list[list[str]]:
     rows, records = [], frame_page.read(folder)
     for group, label in GROUPS.items():
         own = frame_page.watched_by_all([each for each in records if each.get("group") == group])
-        ours = own[0]["ours"][0]
         found = {name: frame_page.pooled(own, name) for name in own[0]["detectors"]}
-        others = found.keys() - {ours, *NO_RIVALS}
+        others = found.keys() - {BLOCKS, *NO_RIVALS}
         best = max(others, key=lambda name: (found[name]["covering"], name))
         frames = f"{label}, {own[0]['batch_size']} at a time"
         rows += [
-            _scored(f"VASE, {frames}, {seeds(len(own))}", found[ours], "frames"),
+            _scored(f"VASE, {frames}, {seeds(len(own))}", found[BLOCKS], "frames"),
             _scored(f"the best other detector there ({best})", found[best], "frames"),
         ]
     return rows
@@ -148,6 +143,6 @@ def _disentangled(folder: Path) -> str:
     records, _ = disentanglement.read_records(folder)
     then = [record["domains"]["dsprites"]["then"] for record in records]
     said = ", ".join(
-        f"{name} {spread((each[key] for each in then), 1, 2)}" for name, key in METRICS.items()
+        f"{name} {spread((each[key] for each in then), 2)}" for name, key in METRICS.items()
     )
     return f"dSprites without labels, {seeds(len(records))}: {said}."

@@ -10,13 +10,12 @@ from typing import Any
 import findings
 import findings_streams
 from one_latent import MONOTONE, OTHERS
-from preset_page import section, spread
+from preset_page import section
 from step import BATCH
 
 from vase import config
 from vase.bench import (
     ablation_page,
-    detectors,
     disentanglement,
     exploration,
     frame_page,
@@ -28,7 +27,8 @@ from vase.bench import (
 )
 from vase.bench import page as detect
 from vase.bench.ablation import SCALES
-from vase.bench.page import table
+from vase.bench.page import spread, table
+from vase.bench.suite import MAX_ENVIRONMENTS
 from vase.nets import Architecture
 from vase.probes.ambiguity import CONTEXT_IMAGES, WIDTH
 from vase.settings import DetectionSettings
@@ -237,8 +237,8 @@ def in_time(folder: Path) -> list[str]:
         rows.append(
             [
                 name,
-                spread(first, 1, 2),
-                spread(second, 1, 2),
+                spread(first, 2),
+                spread(second, 2),
                 ablation_page.interval_cell(ablation_page.interval(apart), 2),
             ]
         )
@@ -528,7 +528,7 @@ def detection(folder: Path) -> list[str]:
         "Real images, small networks, one thread each. A delay counts the batches of the new "
         "domain before the alarm. `missed + false`: switches without an alarm, and alarms that no "
         "switch explains. The published rule is stopped when it has created "
-        f"more than {detectors.MAX_ENVIRONMENTS} environments, and later switches count as missed; "
+        f"more than {MAX_ENVIRONMENTS} environments, and later switches count as missed; "
         "river's detectors run with their default parameters on the loss or the latents of a plain "
         "model; a dash if they did not run. *Ours* is `blocks`, the default, asked for one false "
         f"alarm in {scenarios.RUN_LENGTH:,.0f} batches. "

@@ -1,12 +1,21 @@
-"""Servers in processes of their own."""
+"""Servers, in this process or one of their own, and who asks them: a scraper, a browser."""
 
 import os
+import shutil
 import socket
+import socketserver
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -36,3 +45,52 @@ def served(command: list[str], host: str, port: int, said: Path) -> Iterator[Non
     finally:
         process.terminate()
         process.wait(30)
+
+
+@contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[int]:
+    """A server in a thread; its port."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait for something to become true, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def figures(port: int, kind: str = "") -> dict[str, float]:
+    """What Prometheus would scrape, of one kind or all, by name and labels."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+    return {
+        " ".join([sample.name, *map(str, sample.labels.values())]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.type == kind or not kind
+    }
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """A browser; the test is skipped where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser here; install one of {', '.join(BROWSERS)}")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=found, args=["--no-sandbox"]) as shown,
+    ):
+        yield shown

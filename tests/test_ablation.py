@@ -5,11 +5,10 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import psutil
 import pytest
 import torch
 from scipy import stats
+from serving import until
 
 from vase import build, config
 from vase.bench import ablation, ablation_page, agreement, engine, provenance
@@ -270,15 +270,6 @@ def test_a_worker_is_a_process_that_does_not_outlive_a_caller_that_was_killed(
     caller.kill()
     caller.wait()
     until(lambda: not alive(int(note.read_text())))
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something to become true, a minute at most."""
-    for _ in range(600):
-        if true():
-            return
-        sleep(0.1)
-    pytest.fail("It did not come true within a minute.")
 
 
 def alive(process: int) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from vase import build
 from vase.bench import detect, page, suite
-from vase.bench.detectors import RIVER, Learning, Trace
+from vase.bench.detectors import RIVER, Trace
 from vase.bench.scenarios import SCENARIOS, SUITE, Scenario, random_order, turns
 from vase.bench.scores import Alarm, beliefs, confusion, delays, identified, pooled, score
 from vase.domains.canvas import CanvasDomain
@@ -21,6 +21,7 @@ from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Segment, Stream
 from vase.errors import ConfigError
 from vase.settings import REMOVED
+from vase.training.folder import defined
 
 # ---- scores ------------------------------------------------------------------------------------
 
@@ -181,7 +182,7 @@ def test_river_s_detectors_find_a_jump_and_name_nothing(detector: object) -> Non
     generator = np.random.default_rng(0)
     jump = 10.0 * (np.arange(600) >= 300)[:, None]
     signals = generator.standard_normal((600, 3)) * 0.1 + jump
-    alarms = detector.on_trace(Trace(signals[:, 0], signals)).alarms  # type: ignore[attr-defined]
+    alarms = detector.on_trace(Trace(signals[:, 0], signals))  # type: ignore[attr-defined]
     assert any(300 <= alarm.step < 400 for alarm in alarms)
     assert all(alarm.index is None for alarm in alarms)
 
@@ -201,7 +202,7 @@ def test_small_and_large_batches_come_to_a_decision(
 ) -> None:
     there_and_back = turns("light", "dark", 2 * dwell, dwell)(0)[:4]
     scenario = replace(toys, batch_size=batch_size, schedule=lambda _: there_and_back)
-    alarms = Learning("blocks").watch(scenario, 0, build.DataOptions()).alarms
+    alarms = suite.travel(scenario, 0, build.DataOptions(), "blocks").alarms
     found = score(scenario.visits(0), alarms, 6 * dwell)
     assert (found["missed"], found["false"]) == (0, 0)
 
@@ -210,7 +211,7 @@ def test_small_and_large_batches_come_to_a_decision(
 
 
 def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
-    record = detect.defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
+    record = defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
     (tmp_path / "toy-seed-0.json").write_text(json.dumps(record, allow_nan=False))
     tables, picture = detect.write_page(tmp_path)
     text = tables.read_text()
@@ -224,12 +225,11 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
 
 
 def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
-    """The same journey as a plain run; readouts of every domain; harmless outliers told apart."""
+    """Readouts of every domain; harmless outliers told apart."""
     few = {**toys.settings, "probes.train": 100, "probes.test": 100}
     scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
     data = build.DataOptions()
     journey = suite.travel(scenario, 0, data, "blocks")
-    assert journey.alarms == Learning("blocks").watch(scenario, 0, data).alarms
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
     told = suite.forgetting(scenario, 0, data, journey)
     assert set(told["timeline"][-1]["domains"]) == {"light", "dark"}
@@ -239,22 +239,3 @@ def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     assert both["with"] != both["without"]
     row = page.outlier_table([{"seed": 0, "unharmed": both}]).splitlines()[-1]
     assert f"{100 * both['without']['identity']:.1f}" in row
-
-
-def test_of_a_rule_that_was_removed_the_page_says_nothing() -> None:
-    removed = next(iter(REMOVED))
-    scores = score(VISITS, RIGHT, 40)
-    made = {
-        "scenario": "toy",
-        "why": "two domains",
-        "visits": [asdict(visit) for visit in VISITS],
-        "detectors": {name: {"scores": scores} for name in ("oracle", removed, "published")},
-        "events": [],
-        "forgetting": {},
-        "unharmed": {},
-    }
-    text = page.markdown([page.named(made)])
-    assert "| published rule | 3 | 0 | 0 |" in text
-    assert "| `toy`: two domains | 3 | 0 + 0 |" in text
-    for absent in (removed, "ours", "our delay", "suite", "outliers"):
-        assert absent not in text

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from vase import build, config
 from vase.domains import downloads, dsprites, package_index
+from vase.domains.cache import cache_folder
 from vase.domains.dsprites import ARCHIVE, BYTES, COUNT, SIDE, SIZES, DSprites
-from vase.domains.local import DATA_VARIABLE, cache_folder
+from vase.domains.local import DATA_VARIABLE, OFFLINE_VARIABLE
 from vase.errors import ConfigError, DataError
 
 Bytes = NDArray[np.uint8]
@@ -95,6 +96,11 @@ def test_without_the_archive_it_says_where_to_put_it(
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     with pytest.raises(DataError, match=rf"offline is set.*Put {ARCHIVE} into"):
         dsprites.load(None, True, None)
+
+    monkeypatch.setenv(OFFLINE_VARIABLE, "1")
+    with pytest.raises(DataError, match="offline is set"):
+        dsprites.load(None, False, None)
+    monkeypatch.delenv(OFFLINE_VARIABLE)
 
     def nothing(*_: object) -> str:
         raise DataError("no answer")

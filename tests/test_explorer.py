@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hand_made import LATENTS, environment, metric, settings, write_probes, write_run
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
-from serving import free_port, served
+from playwright.sync_api import Page, expect
+from serving import browser, free_port, served
 
 from vase import build
 from vase.errors import ConfigError, DataError, RunError
@@ -29,7 +29,6 @@ from vase.report import decode
 from vase.training.folder import RunFolder
 
 DATA = build.DataOptions(offline=True)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # Latent 2 is used in both, 1 and 3 in one each; 0 and 4 are masked in the second; 5 is spare.
 KNOWN = (
@@ -197,11 +196,7 @@ def address(folder: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Page]:
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser here; install one of {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        shown = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+    with browser() as shown:
         opened = shown.new_page(viewport={"width": 1200, "height": 1000})
         complaints: list[str] = []
         opened.on("console", lambda told: told.type == "error" and complaints.append(told.text))
@@ -212,7 +207,6 @@ def page(address: str) -> Iterator[Page]:
         opened.wait_for_function("window.did_handshake")  # before it, nothing is heard
         yield opened
         assert complaints == []
-        shown.close()
 
 
 def _abroad(url: str, address: str) -> list[str]:

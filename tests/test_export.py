@@ -99,7 +99,7 @@ def test_a_missing_package_is_named_with_the_command(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(
-        ConfigError, match=r"onnxscript is not.*pip install 'vase-lifelong\[onnx\]'"
+        ConfigError, match=r"onnxscript, which is not .*pip install 'vase-lifelong\[onnx\]'"
     ):
         model.to_onnx(tmp_path)
 

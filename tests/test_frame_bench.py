@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 
 from vase import build
 from vase.bench import frame_detectors, frame_page, frame_scenarios, frames
-from vase.bench.detect import defined
 from vase.bench.frame_detectors import (
     SHOTS,
     DriftDetector,
     RuleDetector,
     ShotDetector,
-    oracle,
     watch,
 )
 from vase.bench.frame_hostile import BEGINS, BURST, COVERED, DISTURBANCES, STUCK, as_expected
-from vase.bench.frame_null import NULLS, measured_run_length
+from vase.bench.frame_null import NULLS, features_of, measured_run_length
 from vase.bench.frame_scenarios import (
     BOUNCING,
     SCENARIOS,
@@ -45,14 +43,15 @@ from vase.bench.frame_scores import (
     frame_pooled,
     frame_score,
 )
-from vase.bench.scores import Alarm
+from vase.bench.scores import Alarm, oracle
 from vase.domains.autoregressive import AutoregressiveDomain
 from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule
 from vase.errors import ConfigError
 from vase.records import Decision
-from vase.settings import REMOVED, DetectionSettings
+from vase.settings import DetectionSettings
+from vase.training.folder import defined
 
 NO_DATA = FrameData(build.DataOptions())
 VISITS = Schedule.of([("a", 100), ("b", 50), ("a", 50)]).segments
@@ -105,7 +104,7 @@ def test_coarse_pixels_are_means_of_cells() -> None:
 
 
 def test_an_oracle_gets_full_marks() -> None:
-    alarms = oracle([visit.domain for visit in VISITS], [visit.start for visit in VISITS])
+    alarms = oracle(VISITS)
     found = frame_score(VISITS, alarms, TIMES, named=True)
     assert (found["missed"], found["false"], found["delay_worst"], found["times_worst"]) == (0,) * 4
     assert found["covering"] == found["returns_identified"] == 1
@@ -331,7 +330,7 @@ def test_an_environment_that_is_discarded_gives_its_number_to_no_other() -> None
 def test_the_run_length_of_independent_vectors_is_what_is_asked_for() -> None:
     domain = AutoregressiveDomain("ar", 0.0)
     stream = FrameStream(Schedule.of([("ar", 48_000)]), {"ar": domain}, 0)
-    (found,) = measured_run_length(batches(stream, 8), [20.0], warmup=6400)
+    (found,) = measured_run_length(features_of(batches(stream, 8)), [20.0], warmup=6400)
     assert found["block_frames"] == 64
     assert found["blocks"] == (48_000 - 6400) // 64
     assert 0.8 <= found["blocks"] / found["alarms"] / 20 <= 2.5
@@ -392,26 +391,10 @@ def test_run_lengths_of_several_seeds_are_pooled() -> None:
         {"asked": 100.0, "alarms": 3, "blocks": 600},
         {"asked": 1e4, "alarms": 0, "blocks": 600},
     ]
-    record = {"scenario": "null", "seed": 0, "run_lengths": {"rule": {"AR": rates}}}
+    record = {"scenario": "null", "seed": 0, "run_lengths": {"blocks": {"AR": rates}}}
     text = frame_page.markdown([record, {**record, "seed": 1}])
-    assert "| rule | AR | 100 | 6 | 200 | 2.00 |" in text
-    assert "| rule | AR | 10,000 | 0 | over 1,200 | over 0.12 |" in text
-
-
-def test_of_a_rule_that_was_removed_the_page_says_nothing(tmp_path: Path) -> None:
-    removed = next(iter(REMOVED))
-    record = {
-        "detectors": {name: {} for name in ("blocks", removed, "never")},
-        "run_lengths": {"blocks": {}, removed: {}},
-        "ours": ["blocks", removed],
-    }
-    (tmp_path / "toy-seed-0.json").write_text(json.dumps(record))
-    (read,) = frame_page.read(tmp_path)
-    assert read == {
-        "detectors": {"blocks": {}, "never": {}},
-        "run_lengths": {"blocks": {}},
-        "ours": ["blocks"],
-    }
+    assert "| blocks | AR | 100 | 6 | 200 | 2.00 |" in text
+    assert "| blocks | AR | 10,000 | 0 | over 1,200 | over 0.12 |" in text
 
 
 def test_names_that_are_not_known_are_refused() -> None:

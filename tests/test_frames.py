@@ -158,12 +158,6 @@ def test_moving_time_counts_the_frames_that_move(lifetime: int, moves: list[bool
     np.testing.assert_array_equal(found, slow)
 
 
-def test_a_motion_that_cannot_be_is_refused() -> None:
-    for bad in ({"lifetime": 0}, {"speed": -1.0}, {"pause": 1.1}):
-        with pytest.raises(ConfigError, match="lifetime must be at least 1"):
-            Motion(**bad)  # type: ignore[arg-type]
-
-
 # ---- vectors of known correlation ----------------------------------------------------------------
 
 
@@ -294,12 +288,6 @@ def test_processes_share_the_frames_of_a_batch(order: Order) -> None:
                 np.testing.assert_array_equal(part.batch(step)[0], whole[rank::count])
 
 
-def test_a_schedule_says_which_frames_are_of_which_domain() -> None:
-    frames = vectors("consecutive").schedule.in_frames(8)
-    assert [frames.at(number) for number in (0, 47, 48, 79, 80)] == ["a", "a", "b", "b", "a"]
-    assert frames.steps == 128
-
-
 def test_independent_batches_are_what_they_were() -> None:
     """Known pixels: a stream without an order draws as it did before there was one."""
     stream = Stream(Schedule.of([("moving", 3)]), {"moving": MOVING}, 8, 0)
@@ -359,7 +347,10 @@ def test_the_settings_reach_the_domains() -> None:
     ("domain", "said"),
     [
         (('domain="solids"', "lifetime=0"), "lifetime"),
+        (('domain="solids"', "speed=-1.0"), "speed"),
+        (('domain="solids"', "speed=inf"), "speed"),
         (('domain="solids"', "pause=1.5"), "pause"),
+        (('domain="solids"', "channels=2"), "channels"),
         (('domain="solids"', "options={phi=0.5}"), "options are for autoregressive"),
         (('domain="autoregressive"', "moving=true"), "leave out moving"),
         (('domain="autoregressive"', "options={size=4, lag=2}"), "no lag among its options"),

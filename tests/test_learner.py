@@ -14,7 +14,7 @@ from vase.domains.stream import Schedule, Stream
 from vase.errors import CheckpointError, VaseError
 from vase.lifelong.evaluation import batch_moments, reconstruct, to_moments
 from vase.lifelong.learner import Learner
-from vase.lifelong.replay import ReplayBatch, latents
+from vase.lifelong.replay import PastEnvironments, ReplayBatch
 from vase.lifelong.state import averaged_networks, averaged_weights, restore, state
 from vase.lifelong.weights import grown
 from vase.nets import Architecture, Networks
@@ -118,7 +118,7 @@ def resumed(saved: State, **changes: Any) -> Learner:
 def test_replayed_latents_follow_the_environment_s_own_marginals_and_mask() -> None:
     choice = torch.arange(2).repeat_interleave(50_000)
     noise = torch.randn(100_000, 5, generator=torch.Generator().manual_seed(0))
-    z = latents([ALL, SOME], choice, noise, "marginal")
+    z = PastEnvironments.of([ALL, SOME], "marginal", noise.device).latents(choice, noise)
     first, second = z[:50_000], z[50_000:]
     np.testing.assert_allclose(first.mean(0), ALL.moments.mean[:5], atol=0.02)
     np.testing.assert_allclose(first.var(0), ALL.moments.variance[:5], atol=0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import subprocess
@@ -10,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from vase import build, config, malloc
 from vase.bench import engine
@@ -62,6 +60,5 @@ def test_training_and_its_workers_keep_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     engine._begin_worker()
     assert asked == ["keep"]
     two_steps = config.load("toy", ['stream.schedule=[["moving-solids", 2]]'])
-    console = Console(file=io.StringIO())
-    session.train(two_steps, tmp_path / "run", build.DataOptions(), console, report=False)
+    session.train(two_steps, tmp_path / "run", build.DataOptions(), report=False)
     assert asked == ["keep", "keep"]

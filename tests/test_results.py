@@ -41,9 +41,9 @@ def test_the_table_of_the_readme_is_generated_from_the_raw_files() -> None:
 
 
 def test_spreads_are_means_and_standard_deviations(results: ModuleType) -> None:
-    assert results.spread([0.5, 0.7], 100) == "60.0 ± 14.1"
-    assert results.spread([0.5], 100) == "50.0"
-    assert results.spread([None]) == "-"
+    assert results.spread([0.5, 0.7], scale=100) == "60.0 ± 14.1"
+    assert results.spread([0.5, None, float("nan")], scale=100) == "50.0"
+    assert results.spread([None]) == "–"
 
 
 def test_tables_are_markdown(results: ModuleType) -> None:

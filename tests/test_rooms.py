@@ -15,6 +15,7 @@ from vase import ConfigError, DataError, InputError, build, config
 from vase.agent.place import ACTIONS, apply_action
 from vase.domains import rendered, scenery
 from vase.domains.frames import FrameDomain
+from vase.domains.rendered import Scene
 from vase.domains.stream import Schedule, Stream
 from vase.domains.walk import Walk, walked
 from vase.settings import DomainSettings
@@ -201,45 +202,45 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     rendered.frames.cache_clear()
 
 
-def grey(job: Any) -> Iterator[tuple[int, Frames]]:
-    for start in range(0, job.count, 2):
+def grey(scene: Scene) -> Iterator[tuple[int, Frames]]:
+    for start in range(0, scene.count, 2):
         yield start, np.full((2, 64, 64, 3), start, np.uint8)
 
 
 def test_frames_are_rendered_once_and_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(rendered, "_chunks", grey)
-    first = rendered.frames("hills", 6, said.append)
+    first = rendered.frames(Scene("hills", 6), said.append)
     assert first[:, 0, 0, 0].tolist() == [0, 0, 2, 2, 4, 4]
     assert said[-1] == "hills: 6 of 6 frames rendered, once"
     rendered.frames.cache_clear()
     monkeypatch.setattr(rendered, "_chunks", lambda *_: pytest.fail("rendered again"))
-    np.testing.assert_array_equal(rendered.frames("hills", 6, None), first)
+    np.testing.assert_array_equal(rendered.frames(Scene("hills", 6), None), first)
 
 
 def test_what_is_cut_off_leaves_nothing_behind(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(job: Any) -> Iterator[tuple[int, Frames]]:
+    def dies(scene: Scene) -> Iterator[tuple[int, Frames]]:
         yield 0, np.zeros((2, 64, 64, 3), np.uint8)
         raise DataError("the lights went out")
 
     monkeypatch.setattr(rendered, "_chunks", dies)
     with pytest.raises(DataError, match="the lights went out"):
-        rendered.frames("room", 6, None)
+        rendered.frames(Scene("room", 6), None)
     assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", None])
 def test_a_damaged_file_is_refused(cache: Path, content: bytes | None) -> None:
     cache.mkdir()
-    path = cache / f"room-6-{rendered.recipe('room')}.npy"
+    path = cache / f"room-6-{Scene('room', 6).recipe}.npy"
     if content is None:
         np.save(path, np.zeros((3, 64, 64, 3), np.uint8))
     else:
         path.write_bytes(content)
     with pytest.raises(DataError, match="Delete it and run again"):
-        rendered.frames("room", 6, None)
+        rendered.frames(Scene("room", 6), None)
 
 
 def test_without_the_packages_a_sentence_says_what_to_install(
@@ -247,7 +248,7 @@ def test_without_the_packages_a_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(rendered, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[rooms\]'"):
-        rendered.frames("room", 6, None)
+        rendered.frames(Scene("room", 6), None)
 
 
 def test_a_cache_that_cannot_be_written_is_named(
@@ -256,24 +257,35 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setattr(rendered, "_chunks", grey)
     cache.write_text("a file where the folder should be")
     with pytest.raises(DataError, match="rendered cannot be written"):
-        rendered.frames("room", 6, None)
+        rendered.frames(Scene("room", 6), None)
+
+
+def test_what_fails_in_the_renderer_s_process_is_not_blamed_on_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any, **__: Any) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(rendered, "ProcessPoolExecutor", none_left)
+    with pytest.raises(DataError, match=r"'room' cannot be rendered here: .*unavailable"):
+        rendered.frames(Scene("room", 6), None)
 
 
 def test_sets_that_exist_keep_their_names() -> None:
     """Nobody renders again what has not changed."""
-    names = [rendered.recipe(p, at_rest=rest) for p in ("hills", "room") for rest in (False, True)]
+    names = [Scene(p, 6, rest).recipe for p in ("hills", "room") for rest in (False, True)]
     assert names == ["07c470118b1a", "4f1c7729b00b", "08e21f56762a", "f9803899df28"]
 
 
 def test_every_walk_is_a_file_of_its_own() -> None:
     names = {
-        rendered.recipe(place, light=light, walk=walk)
+        Scene(place, walk.count, light=light, walk=walk).recipe
         for place in get_args(scenery.Place)
         for light in get_args(scenery.Light)
         for walk in (rendered.WALK, rendered.TEST_WALK)
     }
     assert len(names) == 12
-    assert rendered.recipe("hills") not in names
+    assert Scene("hills", 6).recipe not in names
 
 
 def test_a_walk_is_a_domain_in_order(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,9 +323,9 @@ def test_a_walk_is_a_domain_in_order(cache: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_another_recipe_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {rendered.recipe("room"), rendered.recipe("hills")}
+    names = {Scene("room", 6).recipe, Scene("hills", 6).recipe}
     monkeypatch.setattr(scenery, "RANGES", {**scenery.RANGES, "pitch": (0.0, 1.0)})
-    assert len(names | {rendered.recipe("room")}) == 3
+    assert len(names | {Scene("room", 6).recipe}) == 3
 
 
 def test_without_graphics_a_sentence_says_what_to_do(
@@ -321,7 +333,7 @@ def test_without_graphics_a_sentence_says_what_to_do(
 ) -> None:
     monkeypatch.setenv("MUJOCO_GL", "nonsense")
     with pytest.raises(DataError, match=r"cannot be rendered here: .*apt-get install libegl1"):
-        rendered.frames("room", 2, None)
+        rendered.frames(Scene("room", 2), None)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_a_missing_tracker_is_named_before_anything_is_made(
     monkeypatch.setitem(sys.modules, "wandb", None)
     settings = config.load("toy", ["training.tracker=wandb"])
     with pytest.raises(ConfigError, match=r"pip install 'vase-lifelong\[wandb\]'"):
-        session.train(settings, tmp_path / "run", build.DataOptions(), None, report=False)  # type: ignore[arg-type]
+        session.train(settings, tmp_path / "run", build.DataOptions(), report=False)
     assert not (tmp_path / "run").exists()
 
 

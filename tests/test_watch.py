@@ -282,6 +282,14 @@ def test_a_watch_goes_on_as_it_was_begun(
         watched(tmp_path / "run", **changes)
 
 
+def test_a_size_is_compared_with_the_width_too(tmp_path: Path) -> None:
+    next(watch("places", out=tmp_path / "run", size=SIDE, learn=False))
+    kept = tmp_path / "run" / "watch.json"
+    kept.write_text(kept.read_text().replace('"width": 16', '"width": 24'))
+    with pytest.raises(ConfigError, match="begun with width 24, not 16"):
+        watched(tmp_path / "run", size=SIDE)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

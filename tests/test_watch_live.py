@@ -5,39 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from commands import vase
-from prometheus_client.parser import text_string_to_metric_families
 from scripts import script
-from serving import free_port
+from serving import figures, free_port, until
 
 pytest.importorskip("av")
 CAMERAS = script("cameras")
-
-
-def wait_for(what: Callable[[], Any], seconds: float = 40.0) -> Any:
-    """What is true at last."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
-
-
-def figures(port: int) -> dict[str, float]:
-    """What Prometheus would scrape, by name and first label."""
-    text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
-    return {
-        " ".join([sample.name, *map(str, sample.labels.values())]): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
@@ -60,25 +36,25 @@ def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
             def undelivered() -> list[float]:
                 return [v for k, v in figures(port).items() if "undelivered" in k]
 
-            wait_for(lambda: kinds() == ["new"])
-            wait_for(lambda: figures(port)["vase_frames_total"] > 800)
+            until(lambda: kinds() == ["new"])
+            until(lambda: figures(port)["vase_frames_total"] > 800)
             vase("name", str(run), "0", "the palace")
             told.away.set()
             seen.scene = "flower"
-            wait_for(lambda: figures(port)["vase_environment"] == 1)
+            until(lambda: figures(port)["vase_environment"] == 1)
             assert undelivered() == [1]
             told.away.clear()
-            wait_for(lambda: kinds() == ["new", "new"])
+            until(lambda: kinds() == ["new", "new"])
             frames = figures(port)["vase_frames_total"]
-            wait_for(lambda: figures(port)["vase_frames_total"] > frames + 400)
+            until(lambda: figures(port)["vase_frames_total"] > frames + 400)
             seen.gone.set()
-            wait_for(lambda: kinds()[-1] == "source_lost")
+            until(lambda: kinds()[-1] == "source_lost")
             seen.gone.clear()
-            wait_for(lambda: kinds()[-1] == "source_back")
+            until(lambda: kinds()[-1] == "source_back")
             seen.scene = "china"
-            wait_for(lambda: kinds()[-1] == "returned")
-            wait_for(lambda: figures(port)["vase_events_total returned"])
-            wait_for(lambda: undelivered() == [0])  # it is here before the sender has counted it
+            until(lambda: kinds()[-1] == "returned")
+            until(lambda: figures(port)["vase_events_total returned"])
+            until(lambda: undelivered() == [0])  # it is here before the sender has counted it
             final = figures(port)
         finally:
             process.send_signal(signal.SIGTERM)

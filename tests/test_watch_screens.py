@@ -4,7 +4,6 @@ import http.client
 import io
 import itertools
 import re
-import shutil
 import socket
 import sys
 import threading
@@ -18,13 +17,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from rich.cells import cell_len
 from rich.console import Console
+from serving import browser
 
 from vase.errors import ConfigError
+from vase.explorer.server import PageServer
 from vase.watching import timeline, words
-from vase.watching.page import PageServer, serve
+from vase.watching.page import serve
 from vase.watching.records import KnownEnvironment, Stay, WatchEvent, WatchStatus
 from vase.watching.terminal import Terminal, event_line, events_table, screen
 
@@ -32,7 +33,6 @@ NOW = datetime(2026, 3, 17, 13, 3, 12, tzinfo=UTC)  # 14:03:12 in Berlin
 HOUR = timedelta(hours=1)
 HOSTILE = "[red]<img src=x onerror=alert(1)>\x1b[2J\n夜 👩‍🔧"
 TAME = "[red]<img src=x onerror=alert(1)> [2J 夜 👩‍🔧"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(autouse=True)
@@ -261,14 +261,9 @@ def test_a_page_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_page_follows_the_watch() -> None:
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        pytest.skip(f"no browser here; install one of {', '.join(BROWSERS)}")
     now = [status()]
-    with closing(open_page(lambda: now[0])) as served, sync_playwright() as playwright:
-        page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page(
-            viewport={"width": 400, "height": 800}
-        )
+    with browser() as shown, closing(open_page(lambda: now[0])) as served:
+        page = shown.new_page(viewport={"width": 400, "height": 800})
         page.goto(served.address)
         expect(page.get_by_text("night, lamp on", exact=True)).to_be_visible()
         expect(page.get_by_text("nats: 1.5").first).to_be_hidden()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from serving import running
 
 from vase.domains import idx, local, sources
 from vase.domains.catalogue import Archive, Dataset, IdxFile, Package, checksum
@@ -143,16 +144,11 @@ def mirror() -> Iterator[Mirror]:
         def log_message(self, format: str, *args: object) -> None:
             """Keep the test output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield state
-    if state.hang is not None:
-        state.hang.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
+        state.url = f"http://127.0.0.1:{port}"
+        yield state
+        if state.hang is not None:
+            state.hang.set()
 
 
 def serve(mirror: Mirror, files: Contents, below: str = "") -> None:

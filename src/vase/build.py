@@ -57,6 +57,10 @@ class DataOptions:
     progress: Callable[[str], None] | None = None
     trust: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process gets: it tells nobody, and what is here is trusted here alone."""
+        return {"folder": self.folder, "offline": self.offline}
+
 
 def stream(config: Config, data: DataOptions, split: Split = "train") -> Stream:
     """The stream of a run. Probes use its domains with the "test" split."""

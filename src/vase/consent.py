@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vase.config import Config
-from vase.domains.local import cache_folder
+from vase.domains.cache import cache_folder
 
 
 def demands(settings: Config, folder: Path, *, training: bool = True) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """What can go wrong, as types. Every message is a sentence: what was wrong, where, what to do."""
 
+from importlib import import_module
 from os import PathLike, fsencode, fspath
+from types import ModuleType
 
 
 class VaseError(Exception):
@@ -34,6 +36,22 @@ def undecodable(path: PathLike[str]) -> str | None:
     except UnicodeEncodeError:
         return fsencode(path).decode("utf-8", "backslashreplace")
     return None
+
+
+def optional_package(
+    name: str, needed: str, extra: str, kind: type[VaseError] = ConfigError
+) -> ModuleType:
+    """Import a module that an extra brings; where it is missing, an error says how to install it.
+
+    needed: the sentence's beginning, up to the package's name: "MQTT needs paho-mqtt".
+    """
+    try:
+        return import_module(name)
+    except ImportError:
+        raise kind(
+            f"{needed}, which is not installed. Install it with: pip install "
+            f"'vase-lifelong[{extra}]'"
+        ) from None
 
 
 def reason(error: Exception) -> str:

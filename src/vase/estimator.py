@@ -24,7 +24,7 @@ from vase.isolation import isolated
 from vase.lifelong.class_priors import class_priors, with_priors
 from vase.lifelong.effects import measure_effects
 from vase.lifelong.learner import Learner
-from vase.lifelong.replay import latents
+from vase.lifelong.replay import decoded, drawn_latents
 from vase.lifelong.translation import translated
 from vase.lifelong.weights import frozen
 from vase.objective import gaussian
@@ -210,11 +210,7 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         count = whole_number(count, "count", least=1)
         index = self._known(environment)
         known = self._learner.environments[index]
-        generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
-        noise = torch.randn(count, self._learner.architecture.latents, generator=generator)
-        choice = torch.zeros(count, dtype=torch.long)
-        z = latents([known], choice, noise, "marginal")
-        return self._decode(z.to(self._learner.device), index)
+        return self._decode(drawn_latents(known, count, whole_number(seed, "seed")), index)
 
     @isolated()
     def predict(self, images: Any, *, context: Any = None) -> NDArray[np.int64]:
@@ -399,12 +395,8 @@ class VASE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
             parts.append((seen.mean, seen.log_variance, *((seen.features,) if read else ())))
         return Posterior(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
-    @torch.no_grad()
     def _decode(self, z: Tensor, index: int) -> Array:
-        environment = torch.full((len(z),), index, device=z.device)
-        return from_batch(
-            torch.sigmoid(self._learner.average.decoder(z, environment)), self.layout_
-        )
+        return from_batch(decoded(self._learner.average, z, index), self.layout_)
 
     def _known(self, environment: int | None) -> int:
         count = len(self._learner.environments)

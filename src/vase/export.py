@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vase.errors import ConfigError, RunError
+from vase.errors import RunError, optional_package
 from vase.lifelong.environments import Environment, Environments
 from vase.nets import Networks
 from vase.records import Posterior
@@ -81,7 +81,8 @@ def to_onnx(networks: Networks, environments: Environments, folder: Path) -> dic
     networks: the averaged ones, on the CPU. A `ConfigError` where the packages are missing, a
     `RunError` where a file does not compute what PyTorch does: then nothing is written.
     """
-    _refuse_without_packages()
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        optional_package(package, f"ONNX files are made with {package}", "onnx")
     parts = {
         "encoder": (Encode(networks), posterior_parts(networks)),
         "decoder": (Decode(networks), ("images",)),
@@ -186,18 +187,6 @@ def difference(content: bytes, module: nn.Module, given: Arrays) -> float:
     expected = module(*given.values())
     expected = expected if isinstance(expected, tuple) else (expected,)
     return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True))
-
-
-def _refuse_without_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"ONNX files are made with onnx, onnxscript and onnxruntime; {error.name} is not "
-            "installed. Install them with: pip install 'vase-lifelong[onnx]'"
-        ) from None
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from vase.errors import ConfigError, InputError, reason
+from vase.errors import InputError, optional_package, reason
 from vase.lifelong.environments import Environment
 from vase.nets import Architecture
 from vase.records import Event
@@ -117,12 +118,6 @@ def _failed(what: str, repo_id: str, error: Exception) -> str:
     )
 
 
-def _package() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise ConfigError(
-            "Models go to and come from the Hub through huggingface_hub, which is not installed. "
-            "Install it with: pip install 'vase-lifelong[hub]'"
-        ) from None
-    return huggingface_hub
+def _package() -> ModuleType:
+    needed = "Models go to and come from the Hub through huggingface_hub"
+    return optional_package("huggingface_hub", needed, "hub")

@@ -35,6 +35,7 @@ from vase.images.values import to_batch
 from vase.lifelong import state
 from vase.lifelong.environments import Environments
 from vase.lifelong.learner import Learner
+from vase.lifelong.replay import decoded
 from vase.probes import evaluate
 from vase.probes.evaluate import POSITION
 from vase.probes.translation import load_last_model
@@ -257,17 +258,15 @@ def gymnasium_environment(
     return CANVAS, {**canvas, **where, **config.settings}
 
 
-@torch.no_grad()
 def decode_goals(learner: Learner, goal: NDArray[np.float64], latents: NDArray[np.bool_]) -> Floats:
     """Return images of goals [K, N] in the present environment, [K, C, H, W].
 
     The imagined latents are not masked: decode( z (used + imagined), s ).
     """
     here = learner.environments.present
-    z = torch.from_numpy(goal * (here.used | latents)).float().to(learner.device)
-    index = torch.full((len(z),), here.index, device=learner.device)
-    drawn: Floats = torch.sigmoid(learner.average.decoder(z, index)).cpu().numpy()
-    return drawn
+    z = torch.from_numpy(goal * (here.used | latents)).float()
+    images: Floats = decoded(learner.average, z, here.index).cpu().numpy()
+    return images
 
 
 def _serializable(value: Any) -> Any:

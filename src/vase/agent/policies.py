@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from vase.agent import dynamics
-from vase.agent.dynamics import Actions, Array, Dynamics
+from vase.agent.dynamics import Actions, Array
 from vase.agent.goal_selection import GoalSelector, ImaginedGoalSelector, NoveltySelector
 from vase.agent.plan import Flags
 from vase.lifelong.learner import Learner
@@ -66,14 +66,16 @@ class PlanningPolicy:
     shuffles = False
 
     def __init__(
-        self, initial: Dynamics, goal_selector: GoalSelector, random_policy: RandomPolicy
+        self,
+        goal_selector: GoalSelector,
+        learner: Learner,
+        actions: int,
+        generator: np.random.Generator,
     ) -> None:
-        self.dynamics, self.goal_selector, self.random_policy = (
-            initial,
-            goal_selector,
-            random_policy,
-        )
-        self.taken = np.zeros(random_policy.agents, dtype=np.int64)
+        agents, self.goal_selector = len(goal_selector.busy), goal_selector
+        self.dynamics = dynamics.no_dynamics(actions, learner.architecture.latents)
+        self.random_policy = RandomPolicy(agents, actions, generator)
+        self.taken = np.zeros(agents, dtype=np.int64)
         self.step = 0
 
     @property
@@ -100,44 +102,15 @@ class PlanningPolicy:
 
 PolicyFactory = Callable[[Learner, int, int, np.random.Generator], Policy]
 
-
-def _imagination(learner: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    return _planning(ImaginedGoalSelector(learner, agents, noise), learner, agents, actions, noise)
-
-
-def _novelty(learner: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    goal_selector = NoveltySelector(agents, learner.architecture.latents, noise)
-    return _planning(goal_selector, learner, agents, actions, noise)
-
-
-def _planning(
-    goal_selector: GoalSelector,
-    learner: Learner,
-    agents: int,
-    actions: int,
-    noise: np.random.Generator,
-) -> Policy:
-    initial = dynamics.no_dynamics(actions, learner.architecture.latents)
-    return PlanningPolicy(initial, goal_selector, RandomPolicy(agents, actions, noise))
-
-
-def _random(_: Learner, agents: int, actions: int, noise: np.random.Generator) -> Policy:
-    return RandomPolicy(agents, actions, noise)
-
-
-def _oracle(_: Learner, agents: int, __: int, noise: np.random.Generator) -> Policy:
-    return RandomPolicy(agents, 1, noise, shuffles=True)
-
-
-def _nothing(_: Learner, agents: int, __: int, noise: np.random.Generator) -> Policy:
-    return RandomPolicy(agents, 1, noise)
-
-
 IMAGINATION, ORACLE = "imagination", "oracle"
 POLICIES: Mapping[str, PolicyFactory] = {
-    IMAGINATION: _imagination,
-    "random": _random,
-    "novelty": _novelty,
-    ORACLE: _oracle,
-    "nothing": _nothing,
+    IMAGINATION: lambda learner, agents, actions, noise: PlanningPolicy(
+        ImaginedGoalSelector(learner, agents, noise), learner, actions, noise
+    ),
+    "random": lambda _, agents, actions, noise: RandomPolicy(agents, actions, noise),
+    "novelty": lambda learner, agents, actions, noise: PlanningPolicy(
+        NoveltySelector(agents, learner.architecture.latents, noise), learner, actions, noise
+    ),
+    ORACLE: lambda _, agents, __, noise: RandomPolicy(agents, 1, noise, shuffles=True),
+    "nothing": lambda _, agents, __, noise: RandomPolicy(agents, 1, noise),
 }

@@ -18,7 +18,7 @@ from vase.agent.dynamics import Array
 from vase.agent.imagine import Imagination
 from vase.domains import rendered
 from vase.domains.canvas import CanvasDomain, Domain
-from vase.domains.rendered import RenderedDomain, Say
+from vase.domains.rendered import RenderedDomain
 from vase.lifelong.environments import Environments
 from vase.nets import Networks
 from vase.probes.encode import Code, Model, encode
@@ -32,6 +32,7 @@ from vase.probes.evaluate import (
     readout_examples,
 )
 from vase.probes.readout import Readout
+from vase.progress import Say
 from vase.records import Posterior
 
 MIN_R2 = 0.5  # R^2 with a coordinate, from which on a latent encodes it

@@ -234,12 +234,9 @@ def run_all(
         return
     _prepare_data([planned for planned, _ in todo], overrides, data)
     out.mkdir(parents=True, exist_ok=True)
-    quiet = build.DataOptions(data.folder, data.offline)
     threads = max(1, torch.get_num_threads() // workers) if address is None else 1
     jobs = [
-        RunJob(
-            planned, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, quiet
-        )
+        RunJob(planned, tuple(overrides), key, code, (out / "runs").absolute(), threads, keep, data)
         for planned, key in todo
     ]
     progress, failed = engine.Progress(len(jobs)), []

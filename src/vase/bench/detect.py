@@ -5,9 +5,8 @@ A job is one scenario with one seed; it writes one raw file. Jobs run side by si
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -16,14 +15,14 @@ import torch
 
 from vase import build
 from vase.bench import engine, page, provenance, suite
-from vase.bench.detectors import RIVER, Learning, Oracle, Outcome, river, trace
+from vase.bench.detectors import RIVER, river, trace
 from vase.bench.scenarios import SCENARIOS
-from vase.bench.scores import score
+from vase.bench.scores import Alarm, oracle, score
 from vase.detection import detector_class
 from vase.errors import ConfigError
 from vase.report import style
 from vase.training.checkpoint import write_bytes
-from vase.training.folder import rounded, write_json
+from vase.training.folder import defined, rounded, write_json
 
 KINDS = ("ours", "published", "all")
 OURS = "blocks"
@@ -78,12 +77,12 @@ def jobs(
     return [Job(name, seed, detectors, data, rule) for name in chosen for seed in seeds]
 
 
-def prepare(todo: Sequence[Job], data: build.DataOptions) -> None:
+def prepare(todo: Sequence[Job]) -> None:
     """Bring the data, and see that every detector is there, before any process is started."""
-    for name in dict.fromkeys(job.scenario for job in todo):
-        build.stream(SCENARIOS[name].config(0), data)
+    for name, job in {job.scenario: job for job in todo}.items():
+        build.stream(SCENARIOS[name].config(0), job.data)
         if name in (LONG, OUTLIERS):
-            build.stream(SCENARIOS[name].config(0), data, "test")
+            build.stream(SCENARIOS[name].config(0), job.data, "test")
     if any(job.detectors == "all" for job in todo):
         river("ADWIN")
 
@@ -92,24 +91,21 @@ def work(job: Job) -> dict[str, Any]:
     """Run one job: the raw record of it."""
     torch.set_num_threads(1)
     scenario, began = SCENARIOS[job.scenario], perf_counter()
-    visits = scenario.visits(job.seed)
+    visits, long = scenario.visits(job.seed), job.scenario == LONG
     record: dict[str, Any] = {}
-    outcomes: dict[str, Outcome] = {"oracle": Oracle().watch(scenario, job.seed, job.data)}
-    if job.scenario == LONG:
-        journey = suite.travel(scenario, job.seed, job.data, job.rule)
+    journey = suite.travel(scenario, job.seed, job.data, job.rule, whole=long)
+    alarms: dict[str, tuple[Alarm, ...]] = {"oracle": oracle(visits), job.rule: journey.alarms}
+    if long:
         record["training_minutes"] = (perf_counter() - began) / 60
         record["step_ratio"] = suite.step_ratio(journey, visits)
         record["forgetting"] = suite.forgetting(scenario, job.seed, job.data, journey)
-        outcomes[job.rule] = Outcome(journey.alarms, journey.events)
-    else:
-        outcomes[job.rule] = Learning(job.rule).watch(scenario, job.seed, job.data)
     if job.scenario == OUTLIERS:
         record["unharmed"] = suite.unharmed(scenario, job.seed, job.data, job.rule)
     if job.detectors != "ours":
-        outcomes["published"] = Learning("published").watch(scenario, job.seed, job.data)
+        alarms["published"] = suite.travel(scenario, job.seed, job.data, "published").alarms
     if job.detectors == "all":
         seen = trace(scenario, job.seed, job.data)
-        outcomes |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
+        alarms |= {f"{drift.name} on {drift.on}": drift.on_trace(seen) for drift in RIVER}
     steps = visits[-1].end
     return {
         "scenario": job.scenario,
@@ -119,12 +115,12 @@ def work(job: Job) -> dict[str, Any]:
         "visits": [asdict(visit) for visit in visits],
         "detectors": {
             name: {
-                "scores": score(visits, outcome.alarms, steps),
-                "alarms": [[alarm.step, alarm.index] for alarm in outcome.alarms],
+                "scores": score(visits, raised, steps),
+                "alarms": [[alarm.step, alarm.index] for alarm in raised],
             }
-            for name, outcome in outcomes.items()
+            for name, raised in alarms.items()
         },
-        "events": [event.to_json() for event in outcomes[job.rule].events],
+        "events": [event.to_json() for event in journey.events],
         "minutes": (perf_counter() - began) / 60,
         "versions": provenance.versions(),
         **record,
@@ -135,7 +131,7 @@ def run(
     todo: Sequence[Job], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
-    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
+    return write_records(work, todo, out, workers, tell, sentence)
 
 
 def write_records(
@@ -163,26 +159,22 @@ def write_records(
     return records
 
 
-def write_page(out: Path) -> tuple[Path, Path]:
-    """The tables and the picture of all raw files in a folder."""
+def write_page(out: Path) -> list[Path]:
+    """Write the tables and the picture of all raw files in a folder."""
     jobs = page.read(out)
+    return write_tables(out, page.markdown(jobs), page.drawn(jobs), (page.OURS, "published"))
+
+
+def write_tables(
+    out: Path, text: str, drawn: Sequence[page.Record], naming: Sequence[str]
+) -> list[Path]:
+    """Write tables, and the picture of records, if there are any. naming: see `page.figure`."""
     tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (page.markdown(jobs) + "\n").encode())
-    if jobs:
-        seed = min(record["seed"] for record in jobs)
-        write_bytes(picture, style.png(page.figure(jobs, seed)))
-    return tables, picture
-
-
-def defined(value: Any) -> Any:
-    """Undefined and infinite figures as null, which JSON has no other word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: defined(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [defined(inner) for inner in value]
-    return value
+    write_bytes(tables, (text + "\n").encode())
+    if not drawn:
+        return [tables]
+    write_bytes(picture, style.png(page.figure(drawn, naming)))
+    return [tables, picture]
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -192,9 +184,3 @@ def sentence(record: Mapping[str, Any]) -> str:
         f"{record['scenario']}, seed {record['seed']}: {own['switches']} switches, "
         f"{own['missed']} missed, {own['false']} false"
     )
-
-
-def _mute(job: Job) -> Job:
-    """A job that can be sent to another process: nobody is told of its downloads."""
-    data = build.DataOptions(job.data.folder, job.data.offline)
-    return replace(job, data=data)

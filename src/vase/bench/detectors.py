@@ -1,17 +1,16 @@
-"""Every detector behind one protocol: a scenario and a seed in, alarms out.
+"""The detectors of river: they raise alarms and name nothing.
 
-`Learning` is a VASE that decides where it is. River's detectors raise alarms and name nothing; they
-watch what a user of a plain model would give them, its loss or its latents, batch by batch, before
-the batch is learnt. `Oracle` knows.
+They watch what a user of a plain model would give them, its loss or its latents, batch by batch,
+before the batch is learnt.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +24,6 @@ from vase.domains.stream import Batches, Schedule
 from vase.errors import ConfigError
 from vase.lifelong.evaluation import evaluate
 from vase.lifelong.learner import Learner
-from vase.records import Event
-
-MOVES = ("new", "returned")
-MAX_ENVIRONMENTS = 20
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a detector made of a stream: alarms, and for a learner its events."""
-
-    alarms: tuple[Alarm, ...]
-    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,58 +32,6 @@ class Trace:
 
     loss: NDArray[np.float64]
     latents: NDArray[np.float64]
-
-
-class Detector(Protocol):
-    """The one method that all have."""
-
-    def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:
-        """Alarms on the scenario's stream for a seed."""
-        ...
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """Knows every switch at its first batch."""
-
-    def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:  # noqa: ARG002
-        environments: dict[str, int] = {}
-        visits = scenario.visits(seed)
-        indices = [environments.setdefault(visit.domain, len(environments)) for visit in visits]
-        alarms = [Alarm(v.start, k) for v, k in zip(visits, indices, strict=True)]
-        return Outcome(tuple(alarms[1:]))
-
-
-@dataclass(frozen=True)
-class Learning:
-    """A VASE with the change detector of one rule, such as "published".
-
-    "published" is stopped beyond `MAX_ENVIRONMENTS` environments; later alarms are not counted.
-    """
-
-    rule: str
-
-    def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:
-        settings = with_rule(scenario.config(seed), self.rule)
-        stream, learner = opened(scenario, settings, data)
-        events: list[Event] = []
-        for images in batches(stream, settings):
-            events += learner.observe(images).events
-            if self.rule == "published" and len(learner.environments) > MAX_ENVIRONMENTS:
-                break
-        return Outcome(alarms_of(events), tuple(events))
-
-
-def with_rule(settings: Config, rule: str) -> Config:
-    """The settings with another change detector."""
-    detection = settings.detection.model_copy(update={"rule": rule})
-    return settings.model_copy(update={"detection": detection})
-
-
-def alarms_of(events: Iterable[Event]) -> tuple[Alarm, ...]:
-    """The events at which a learner went to another environment, as alarms."""
-    moves = (event for event in events if event.kind in MOVES and event.step > 0)
-    return tuple(Alarm(event.step, event.environment) for event in moves)
 
 
 @dataclass(frozen=True)
@@ -109,10 +44,7 @@ class Drift:
     name: str
     on: str
 
-    def watch(self, scenario: Scenario, seed: int, data: build.DataOptions) -> Outcome:
-        return self.on_trace(trace(scenario, seed, data))
-
-    def on_trace(self, seen: Trace) -> Outcome:
+    def on_trace(self, seen: Trace) -> tuple[Alarm, ...]:
         """Alarms on a trace."""
         signals = seen.loss[:, None] if self.on == "loss" else seen.latents
         detectors = [river(self.name) for _ in range(signals.shape[1])]
@@ -122,7 +54,7 @@ class Drift:
                 detector.update(float(value))
             if any(detector.drift_detected for detector in detectors):
                 alarms.append(Alarm(step))
-        return Outcome(tuple(alarms))
+        return tuple(alarms)
 
 
 RIVER = tuple(

@@ -185,8 +185,8 @@ def markdown(records: Sequence[Mapping[str, Any]], udr: Mapping[str, Sequence[fl
     for name, first in records[0]["domains"].items():
         for when in ("then", "now"):
             found = [record["domains"][name][when] for record in records]
-            cells = [_spread([each[column] for each in found]) for column in COLUMNS]
-            agreed = _spread(udr.get(name, [])) if when == "now" else "–"
+            cells = [spread((each[column] for each in found), 2) for column in COLUMNS]
+            agreed = spread(udr.get(name, []), 2) if when == "now" else "–"
             rows.append([f"{name} ({', '.join(first['factors'])})", when, *cells, agreed])
     return table(("domain (factors)", "when", *COLUMNS, "UDR"), rows)
 
@@ -201,12 +201,7 @@ def by_factor(records: Sequence[Mapping[str, Any]]) -> str:
         dict.fromkeys(f for each in records[0]["domains"].values() for f in each["factors"])
     )
     rows = [
-        [name, *(_spread([each.get(f"MIG of {factor}") for each in found]) for factor in factors)]
+        [name, *(spread((each.get(f"MIG of {factor}") for each in found), 2) for factor in factors)]
         for name, found in domains.items()
     ]
     return table(("domain", *factors), rows)
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    numbers = [value for value in values if value is not None]
-    return spread(numbers, 2) if numbers else "–"

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from vase import malloc
-from vase.errors import ConfigError
+from vase.errors import ConfigError, optional_package
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -59,15 +59,9 @@ def _watch(sentinel: int) -> None:
 
 
 def _client(address: str) -> Any:
+    dask = optional_package("distributed", "A cluster needs Dask", "cluster")
     try:
-        from distributed import Client
-    except ImportError:
-        raise ConfigError(
-            "A cluster needs Dask, which is not installed. "
-            "Install it with: pip install 'vase-lifelong[cluster]'"
-        ) from None
-    try:
-        return Client(address, timeout=SCHEDULER_TIMEOUT)  # type: ignore[no-untyped-call]
+        return dask.Client(address, timeout=SCHEDULER_TIMEOUT)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"There is no Dask scheduler at '{address}': {error}. "

@@ -179,10 +179,10 @@ def _policy(record: Record, name: str) -> Record:
 def _zero_shot_cells(records: Sequence[Record], policy: str, domain: str, entry: int) -> list[str]:
     scores = [_policy(record, policy)["zero_shot"][entry]["domains"][domain] for record in records]
     return [
-        spread([1e4 * each["position_mse"] for each in scores]),
-        spread([1e4 * each["masked_position_mse"] for each in scores]),
-        spread([100 * (each["identity"] or math.nan) for each in scores]),
-        spread([each["reconstruction_nats"] for each in scores], 0),
+        spread((each["position_mse"] for each in scores), scale=1e4),
+        spread((each["masked_position_mse"] for each in scores), scale=1e4),
+        spread((each["identity"] for each in scores), scale=100),
+        spread((each["reconstruction_nats"] for each in scores), 0),
     ]
 
 

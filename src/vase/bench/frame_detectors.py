@@ -8,7 +8,7 @@ alarms and name nothing. The published rule asks a model that learns: it is not 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from time import perf_counter
@@ -191,10 +191,3 @@ def watch(batches: Iterable[Floats], detectors: Mapping[str, FrameDetector]) -> 
             seconds[name] += perf_counter() - began
         seen += len(images)
     return {name: Watched(tuple(alarms[name]), seconds[name]) for name in detectors}
-
-
-def oracle(domains: Sequence[str], starts: Sequence[int]) -> tuple[Alarm, ...]:
-    """Return the alarms of one who knows: each visit's domain, at the visit's first frame."""
-    known: dict[str, int] = {}
-    indices = [known.setdefault(domain, len(known)) for domain in domains]
-    return tuple(map(Alarm, starts, indices))[1:]

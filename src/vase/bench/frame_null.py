@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vase import build
 from vase.bench import block_null
 from vase.bench.frame_scenarios import (
     LIFETIMES,
     FrameData,
     FrameStream,
+    batches,
     clip_domains,
     frames_of,
     sprites,
@@ -28,9 +27,9 @@ from vase.bench.frame_scenarios import (
 from vase.detection.blocks import CHUNK
 from vase.detection.features import random_features
 from vase.domains.canvas import Floats
+from vase.domains.frames import FrameDomain
 from vase.domains.stream import Schedule
 from vase.nets import Architecture
-from vase.settings import DomainSettings
 
 RATES = (100.0, 1_000.0, 10_000.0)  # blocks between two alarms, as asked for
 FRAMES = 320_000  # of a null stream; of one of sprites, which never repeats itself, more
@@ -41,38 +40,29 @@ AT_ONCE = 256  # frames that are drawn
 PHIS = (0.0, 0.5, 0.9, 0.99)
 
 
+Features = Iterable[NDArray[np.float64]]
+
+
 def measured_run_length(
-    batches: Iterable[Floats], asked: Sequence[float] = RATES, warmup: int = WARMUP
+    features: Features, asked: Sequence[float] = RATES, warmup: int = WARMUP
 ) -> list[dict[str, float]]:
     """Return, for every rate asked for, `asked`, `alarms` and the `blocks` they were counted in.
 
-    batches: of one domain, [B, C, H, W] each, in order. warmup: frames before anything is counted.
+    features: of one domain, [n, F] each, in order. warmup: frames before anything is counted.
     """
-    extractor: torch.nn.Module | None = None
-
-    def features() -> Iterator[NDArray[np.float64]]:
-        nonlocal extractor
-        for images in batches:
-            channels, height, width = images.shape[1:]
-            shape = Architecture(channels=channels, height=height, width=width)
-            extractor = extractor or random_features(shape)
-            yield extractor(torch.from_numpy(images)).double().numpy()
-
-    return _counted(block_null.chunks_of(features()), asked, warmup)
-
-
-def _counted(
-    chunks: Iterator[NDArray[np.float64]], asked: Sequence[float], warmup: int
-) -> list[dict[str, float]]:
-    found, known = block_null.run_lengths(chunks, asked, ALARMS, warmup)
+    found, known = block_null.run_lengths(block_null.chunks_of(features), asked, ALARMS, warmup)
     shared = {"block_frames": known.block * CHUNK, "correlation_time": known.correlation_time}
     return [{**asdict(each), **shared} for each in found]
 
 
-def features_run_length(phi: float, seed: int) -> list[dict[str, float]]:
-    """Count the false alarms on AR(1) features, from the first frame on."""
-    features = block_null.autoregressive(phi, SIZE, seed)
-    return _counted(block_null.chunks_of(features), RATES, warmup=0)
+def features_of(batches: Iterable[Floats]) -> Iterator[NDArray[np.float64]]:
+    """Yield the features of batches of images [B, C, H, W]."""
+    extractor: torch.nn.Module | None = None
+    for images in batches:
+        channels, height, width = images.shape[1:]
+        shape = Architecture(channels=channels, height=height, width=width)
+        extractor = extractor or random_features(shape)
+        yield extractor(torch.from_numpy(images)).double().numpy()
 
 
 # ---- the streams ---------------------------------------------------------------------------------
@@ -80,41 +70,42 @@ def features_run_length(phi: float, seed: int) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class NullScenario:
-    """Streams without any change, by name, for a seed.
+    """Streams without any change, by name, for a seed: what the detector sees, their features.
 
-    phi: of AR(1) features, which the detector is shown in place of images.
+    warmup: frames before anything is counted.
     """
 
     name: str
     why: str
-    streams: Callable[[int, FrameData], Mapping[str, FrameStream]]
+    streams: Callable[[int, FrameData], Mapping[str, Features]]
     clips: bool = False
-    phi: float | None = None
+    warmup: int = WARMUP
 
 
-def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, FrameStream]:
-    """Return AR(1) vectors."""
-    settings = DomainSettings(domain="autoregressive", options={"phi": phi})
-    name = f"AR(1), phi = {phi:g}"
-    return _staying({name: build.domain(name, settings, 1, data.options, "train")}, seed)
+def autoregressive(phi: float, seed: int, data: FrameData) -> dict[str, Features]:  # noqa: ARG001
+    """Return AR(1) features."""
+    return {f"AR(1), phi = {phi:g}": block_null.autoregressive(phi, SIZE, seed)}
 
 
-def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, FrameStream]:
+def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, Features]:
     """Return moving clothes that live `lifetime` frames each."""
     name = f"bouncing, life {lifetime:,}"
     return _staying({name: sprites("moving-fashion", lifetime, data)}, seed, SPRITE_FRAMES)
 
 
-def looped(seed: int, data: FrameData) -> dict[str, FrameStream]:
+def looped(seed: int, data: FrameData) -> dict[str, Features]:
     """Return every clip by itself, back and forth without end."""
     return _staying(clip_domains(data), seed)
 
 
-def _staying(domains: Mapping[str, Any], seed: int, frames: int = FRAMES) -> dict[str, FrameStream]:
-    return {
+def _staying(
+    domains: Mapping[str, FrameDomain], seed: int, frames: int = FRAMES
+) -> dict[str, Features]:
+    streams = {
         name: FrameStream(Schedule.of([(name, frames)]), {name: domain}, seed)
         for name, domain in domains.items()
     }
+    return {name: features_of(batches(stream, AT_ONCE)) for name, stream in streams.items()}
 
 
 NULLS: Mapping[str, NullScenario] = {
@@ -125,7 +116,7 @@ NULLS: Mapping[str, NullScenario] = {
                 f"null-ar-{phi:g}",
                 f"no change: AR(1) with phi = {phi:g}",
                 partial(autoregressive, phi),
-                phi=phi,
+                warmup=0,
             )
             for phi in PHIS
         ),

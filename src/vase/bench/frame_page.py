@@ -1,4 +1,4 @@
-"""Results of the benchmark on consecutive frames: tables in Markdown, and a figure.
+"""Results of the benchmark on consecutive frames: tables in Markdown.
 
 Everything is computed from the raw records; each job has written one.
 """
@@ -8,43 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from vase.bench.frame_detectors import OURS
 from vase.bench.frame_scores import DUMMIES, ORACLE, frame_pooled
-from vase.bench.page import (
-    COLOURS,
-    GAP,
-    LEFT,
-    ROW,
-    TITLE,
-    Record,
-    bar,
-    cell,
-    detector_names,
-    numbers,
-    owners,
-    rows_of,
-    stretches,
-    table,
-)
-from vase.report import style
-from vase.settings import REMOVED
+from vase.bench.page import NO_RIVALS, Record, cell, detector_names, narrow, numbers, table, titled
 from vase.training.folder import read_json
 
-ALARMS_DRAWN = (ORACLE, *DUMMIES)  # have no row in the figure
-UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain
 HEAD = (
     "detector", "changes", "missed", "false", "per 100,000 frames", "delay, frames: median / worst",
     "in correlation times", "returns known again", "environments at the end", "covering",
     "beats the dummies", "frames/s",
 )  # fmt: skip
-ERRORS = "By stream, every detector: missed + false"  # too wide for a terminal
+BY_STREAM = f"By stream: {OURS}"
+ERRORS = "By stream, every detector: missed + false"
 NOT_IN_A_TERMINAL = (
-    "per 100,000 frames", "in correlation times", "frames/s", "batches held back",
+    ERRORS, "per 100,000 frames", "in correlation times", "frames/s", "batches held back",
     "correlation times, frames",
 )  # fmt: skip
 STREAM_HEAD = (
@@ -55,22 +35,9 @@ STREAM_HEAD = (
 
 
 def read(folder: Path) -> list[Record]:
-    """Return the records in a folder, ordered by file name, its numbers as numbers.
-
-    What they say of rules that were removed is left out.
-    """
+    """Return the records in a folder, ordered by file name, its numbers as numbers."""
     paths = sorted(folder.glob("*-seed-*.json"), key=lambda path: _natural(path.name))
-    return [_without_removed(read_json(path)) for path in paths]
-
-
-def _without_removed(record: Record) -> Record:
-    found = dict(record)
-    for key in ("detectors", "run_lengths"):
-        if key in record:
-            found[key] = {name: each for name, each in record[key].items() if name not in REMOVED}
-    if "ours" in record:
-        found["ours"] = [name for name in record["ours"] if name not in REMOVED]
-    return found
+    return [read_json(path) for path in paths]
 
 
 def _natural(name: str) -> list[tuple[float, str]]:
@@ -81,39 +48,29 @@ def _natural(name: str) -> list[tuple[float, str]]:
 
 def markdown(records: Sequence[Record]) -> str:
     """Return all tables."""
-    return "\n\n".join(f"### {title}\n\n{shown}" for title, shown in tables(records))
+    return titled(tables(records))
 
 
 def terminal(records: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     """Return the tables that fit a terminal: a title and rows of cells, the header first."""
-    found = []
-    for title, shown in tables(records):
-        if title == ERRORS:
-            continue
-        rows = rows_of(shown)
-        fits = [k for k, head in enumerate(rows[0]) if head not in NOT_IN_A_TERMINAL]
-        found.append((title, [[row[k] for k in fits] for row in rows]))
-    return found
+    return narrow(tables(records), NOT_IN_A_TERMINAL)
+
+
+def with_changes(records: Sequence[Record]) -> list[Record]:
+    """Return the records of streams on which the question is which changes are noticed."""
+    return [record for record in records if record.get("expected", "") is None]
 
 
 def tables(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Return a title and a table each: by stream and detector, by stream, hostile, null."""
-    changing = [record for record in records if record.get("expected", "") is None]
-    shown = []
+    changing, shown = with_changes(records), []
     for group in dict.fromkeys(record["group"] for record in changing):
         own = watched_by_all([record for record in changing if record["group"] == group])
         for name in dict.fromkeys(record["scenario"] for record in own):
             of_stream = [record for record in own if record["scenario"] == name]
             shown.append((f"{group}, `{name}`: every detector", detector_table(of_stream)))
-    for rule in dict.fromkeys(rule for record in changing for rule in record["ours"]):
-        shown.append(
-            (
-                f"By stream: {rule}",
-                stream_table([r for r in changing if rule in r["detectors"]], rule),
-            )
-        )
     if changing:
-        shown.append((ERRORS, error_table(changing)))
+        shown += [(BY_STREAM, stream_table(changing)), (ERRORS, error_table(changing))]
     if hostile := [record for record in records if record.get("expected")]:
         shown.append(("What happens to cameras", hostile_table(hostile)))
     if nulls := [record for record in records if "run_lengths" in record]:
@@ -151,13 +108,13 @@ def watched_by_all(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if len(record["detectors"]) == most]
 
 
-def stream_table(records: Sequence[Record], rule: str) -> str:
-    """Return one row per stream for one of our detectors, its seeds pooled."""
+def stream_table(records: Sequence[Record]) -> str:
+    """Return one row per stream for our detector, its seeds pooled."""
     rows = []
     for name in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == name]
-        all_ = pooled(own, rule)
-        found = [record["detectors"][rule] for record in own]
+        all_ = pooled(own, OURS)
+        found = [record["detectors"][OURS] for record in own]
         times = numbers([record["correlation_times"] for record in own])
         spans = [
             f"{domain} {cell(float(np.mean([each[domain] for each in times])), '{:,.0f}')}"
@@ -196,39 +153,35 @@ def error_table(records: Sequence[Record]) -> str:
 
 def hostile_table(records: Sequence[Record]) -> str:
     """Return what should happen on every hostile stream, and on how many seeds it did."""
-    rules = records[0]["ours"]
-    others = [
-        name for name in detector_names(records) if name not in rules and name not in ALARMS_DRAWN
-    ]
+    others = [name for name in detector_names(records) if name not in (OURS, *NO_RIVALS)]
     rows = []
     for name in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == name]
-        verdicts = [[record["detectors"][rule]["as_expected"] for record in own] for rule in rules]
+        right = [record["detectors"][OURS]["as_expected"] for record in own]
         rows.append([
             f"`{name}`: {own[0]['why']}",
             own[0]["expected"],
-            *(f"{sum(each)} of {len(each)}" for each in verdicts),
+            f"{sum(right)} of {len(right)}",
             *(_alarms(own, other) for other in others),
         ])  # fmt: skip
-    head = ("stream", "what should happen", *(f"**{rule}**: did it" for rule in rules))
+    head = ("stream", "what should happen", f"**{OURS}**: did it")
     return table((*head, *(f"{other}: alarms" for other in others)), rows)
 
 
 def null_table(records: Sequence[Record]) -> str:
     """Return measured and asked run lengths, the seeds pooled: one row per stream and rate."""
-    pooled_rates: dict[tuple[str, str, float], list[Record]] = {}
+    pooled_rates: dict[tuple[str, float], list[Record]] = {}
     for record in records:
-        for rule, streams in record["run_lengths"].items():
-            for name, rates in streams.items():
-                for rate in rates:
-                    pooled_rates.setdefault((rule, name, rate["asked"]), []).append(rate)
+        for name, rates in record["run_lengths"][OURS].items():
+            for rate in rates:
+                pooled_rates.setdefault((name, rate["asked"]), []).append(rate)
     rows = []
-    for (rule, name, asked), rates in pooled_rates.items():
+    for (name, asked), rates in pooled_rates.items():
         alarms = sum(rate["alarms"] for rate in rates)
         blocks = sum(rate["blocks"] for rate in rates)
         measured = blocks / max(alarms, 1)
         rows.append([
-            rule, name, f"{asked:,.0f}", f"{alarms:,}",
+            OURS, name, f"{asked:,.0f}", f"{alarms:,}",
             f"{measured:,.0f}" if alarms else f"over {blocks:,.0f}",
             f"{measured / asked:.2f}" if alarms else f"over {blocks / asked:.2f}",
         ])  # fmt: skip
@@ -261,55 +214,3 @@ def _alarms(records: Sequence[Record], name: str) -> str:
         return "–"
     scores = [each["scores"] for each in found if each]
     return f"{sum(s['false'] + s['switches'] - s['missed'] for s in scores):,}"
-
-
-# ---- the picture ---------------------------------------------------------------------------------
-
-
-def drawn(records: Sequence[Record]) -> list[Record]:
-    """Return the records that the figure shows: those with changes, of the first seed."""
-    changing = [record for record in records if record.get("expected", "") is None]
-    seed = min((record["seed"] for record in changing), default=0)
-    return [record for record in changing if record["seed"] == seed]
-
-
-@style.styled
-def figure(records: Sequence[Record]) -> Figure:
-    """Draw, per stream, the truth, what our detectors infer, and the alarms of the others."""
-    heights = [ROW * (1 + len(_shown(record))) for record in records]
-    height = sum(heights) + (GAP + ROW) * len(records) + 0.75
-    picture = Figure(figsize=(style.FULL, height))
-    picture.text(0.008, 1 - 0.2 / height, TITLE, va="center", color=style.QUIET)
-    top = 0.42
-    for record, tall in zip(records, heights, strict=True):
-        picture.text(0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold")
-        top += ROW
-        _draw(style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall)), record)
-        top += tall + GAP
-    return picture
-
-
-def _shown(record: Record) -> list[str]:
-    return [name for name in record["detectors"] if name not in ALARMS_DRAWN]
-
-
-def _draw(axes: Axes, record: Record) -> None:
-    visits, end = record["visits"], record["visits"][-1]["end"]
-    names = dict.fromkeys(visit["domain"] for visit in visits)
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
-    for visit in visits:
-        bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
-    for row, name in enumerate(_shown(record), start=1):
-        alarms: Sequence[Any] = record["detectors"][name]["alarms"]
-        if name not in record["ours"]:
-            steps = [step for step, _ in alarms]
-            axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.6)
-            continue
-        owner = owners(alarms, visits)
-        for start, stop, index in stretches(alarms, end):
-            bar(axes, start, stop, row, colours.get(owner.get(index, ""), UNKNOWN))
-    labels = ["truth", *_shown(record)]
-    axes.set(xlim=(0, end), ylim=(len(labels), 0), yticks=np.arange(len(labels)) + 0.5, xticks=[])
-    axes.set_yticklabels(labels, fontsize=6.5)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)

@@ -7,10 +7,10 @@ wherever they fall: a change may be in the middle of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -100,8 +100,7 @@ class FrameScenario:
     why: what makes it hard, in a sentence. group: the table that it is in. stream: made for a seed.
     beside: whether detectors of other packages see it too; they take frames one at a time, so that
     once is enough for streams that differ in batches alone. clips: whether it needs the videos.
-    disturbance: what happens in it, where the question is not which changes are noticed. settings:
-    of detection, by name.
+    disturbance: what happens in it, where the question is not which changes are noticed.
     """
 
     name: str
@@ -112,7 +111,6 @@ class FrameScenario:
     beside: bool = True
     clips: bool = False
     disturbance: Disturbance | None = None
-    settings: Mapping[str, Any] = field(default_factory=lambda: {"target_arl": RUN_LENGTH})
 
 
 def stays(

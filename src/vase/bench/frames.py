@@ -7,7 +7,7 @@ ask the networks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -16,32 +16,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from vase import build
-from vase.bench import frame_page, provenance
-from vase.bench.detect import write_records
+from vase.bench import frame_page, page, provenance
+from vase.bench.detect import write_records, write_tables
 from vase.bench.frame_detectors import (
     OURS,
     FrameDetector,
     RuleDetector,
     Watched,
-    oracle,
     rivals,
     watch,
 )
 from vase.bench.frame_hostile import as_expected
-from vase.bench.frame_null import (
-    AT_ONCE,
-    NULLS,
-    NullScenario,
-    features_run_length,
-    measured_run_length,
-)
+from vase.bench.frame_null import NULLS, NullScenario, measured_run_length
 from vase.bench.frame_scenarios import (
+    RUN_LENGTH,
     SCENARIOS,
     FrameData,
     Frames,
     FrameScenario,
-    FrameStream,
     batches,
 )
 from vase.bench.frame_scores import (
@@ -53,12 +45,10 @@ from vase.bench.frame_scores import (
     dummies,
     frame_score,
 )
-from vase.bench.scores import Alarm
+from vase.bench.scores import Alarm, oracle
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
-from vase.report import style
 from vase.settings import DetectionSettings
-from vase.training.checkpoint import write_bytes
 
 KINDS = ("ours", "all")
 SHOWN = 500  # alarms of a detector that a raw file lists, evenly thinned; the scores are of all
@@ -127,17 +117,11 @@ def work(job: FrameJob) -> dict[str, Any]:
 def null_record(job: FrameJob) -> dict[str, Any]:
     """Return the run lengths of our detector on streams without a change."""
     scenario = NULLS[job.scenario]
-
-    def measured(stream: FrameStream) -> list[dict[str, float]]:
-        if scenario.phi is not None:
-            return features_run_length(scenario.phi, job.seed)
-        return measured_run_length(batches(stream, AT_ONCE))
-
-    streams = scenario.streams(job.seed, job.data)
-    return {
-        "why": scenario.why,
-        "run_lengths": {OURS: {name: measured(stream) for name, stream in streams.items()}},
+    found = {
+        name: measured_run_length(features, warmup=scenario.warmup)
+        for name, features in scenario.streams(job.seed, job.data).items()
     }
+    return {"why": scenario.why, "run_lengths": {OURS: found}}
 
 
 def stream_record(job: FrameJob) -> dict[str, Any]:
@@ -145,14 +129,13 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
     scenario = SCENARIOS[job.scenario]
     stream = scenario.stream(job.seed, job.data)
     visits, shape = stream.visits, stream.frames(0, 1).shape[1:]
-    ours = RuleDetector(DetectionSettings(rule=OURS, **scenario.settings), shape)
+    ours = RuleDetector(DetectionSettings(rule=OURS, target_arl=RUN_LENGTH), shape)
     beside = rivals() if job.detectors == "all" and scenario.beside else {}
     seen, coarse = seen_by({OURS: ours, **beside}, stream, scenario.batch_size)
     times = correlation_times(visits, coarse)
     idle = dummies(visits)
-    starts = [visit.start for visit in visits]
     alarms = {
-        ORACLE: oracle([visit.domain for visit in visits], starts),
+        ORACLE: oracle(visits),
         **{name: each.alarms for name, each in seen.items()},
         **{name: tuple(each) for name, each in idle.items()},
     }
@@ -174,8 +157,6 @@ def stream_record(job: FrameJob) -> dict[str, Any]:
         "batch_size": scenario.batch_size,
         "visits": [asdict(visit) for visit in visits],
         "correlation_times": times,
-        "dummies": list(idle),
-        "ours": [OURS],
         "detectors": detectors,
     }
 
@@ -218,18 +199,14 @@ def run(
     todo: Sequence[FrameJob], out: Path, workers: int, tell: Callable[[str], None]
 ) -> list[Mapping[str, Any]]:
     """Run jobs side by side, write each raw file as it is done, and say how far it is."""
-    return write_records(work, [_mute(job) for job in todo], out, workers, tell, sentence)
+    return write_records(work, todo, out, workers, tell, sentence)
 
 
 def write_page(out: Path) -> list[Path]:
     """Write the tables of all raw files in a folder, and the picture of those with changes."""
     records = frame_page.read(out)
-    tables, picture = out / "tables.md", out / "timeline.png"
-    write_bytes(tables, (frame_page.markdown(records) + "\n").encode())
-    if not (drawn := frame_page.drawn(records)):
-        return [tables]
-    write_bytes(picture, style.png(frame_page.figure(drawn)))
-    return [tables, picture]
+    drawn = page.drawn(frame_page.with_changes(records))
+    return write_tables(out, frame_page.markdown(records), drawn, (OURS,))
 
 
 def sentence(record: Mapping[str, Any]) -> str:
@@ -244,9 +221,3 @@ def sentence(record: Mapping[str, Any]) -> str:
     if own["as_expected"] is not None:
         return f"{what}: {'as expected' if own['as_expected'] else 'not as expected'}"
     return f"{what}: {told['switches']} changes, {told['missed']} missed, {told['false']} false"
-
-
-def _mute(job: FrameJob) -> FrameJob:
-    """A job that can be sent to another process: nobody is told of its downloads."""
-    options = build.DataOptions(job.data.options.folder, job.data.options.offline)
-    return replace(job, data=FrameData(options, job.data.clips))

@@ -14,80 +14,66 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vase.bench.scores import pooled
+from vase.bench.frame_scores import DUMMIES, ORACLE
+from vase.bench.scores import pooled as pooled_scores
 from vase.report import style
-from vase.settings import REMOVED
 from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
 
 OURS = "ours"  # what the detector of this package is called in a record that was read
-NAMES = {OURS: "**ours**", "oracle": "oracle", "published": "published rule"}
+NAMES = {OURS: "**ours**", "published": "published rule"}
 ALL_HEAD = (
     "detector", "switches", "missed", "false", "false per 100,000 batches",
     "delay, batches: median", "95 %", "worst", "returns re-identified",
 )  # fmt: skip
+NO_RIVALS = (ORACLE, *DUMMIES)  # one is told the truth, the others look at nothing
+BY_STREAM, OUTLIERS = NOT_IN_A_TERMINAL = ("By stream", "Effect of outliers")
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
+UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain
 
 
 def read(folder: Path) -> list[Record]:
     """Return the records of a folder, ordered by file name."""
     found: list[Record] = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    return [named(record) for record in found if "detectors" in record]
+    return [_named(record) for record in found if "detectors" in record]
 
 
-def named(record: Record) -> Record:
-    """Return a record in which our detector is called that.
-
-    Of one with a rule that was removed, what the other detectors did is left.
-    """
-    found = {
-        OURS if name == record.get("rule") else name: each
-        for name, each in record["detectors"].items()
-        if name not in REMOVED
-    }
-    left_out = () if OURS in found else ("events", "forgetting", "unharmed")
-    kept = {key: value for key, value in record.items() if key not in left_out}
-    return {**kept, "detectors": found}
+def _named(record: Record) -> Record:
+    """Return a record in which our detector, if it ran, is called that."""
+    rule = record.get("rule")
+    found = {OURS if name == rule else name: each for name, each in record["detectors"].items()}
+    return {**record, "detectors": found}
 
 
 def markdown(jobs: Sequence[Record]) -> str:
     """Return all tables."""
-    suite = [record for record in jobs if "forgetting" in record]
-    others = [record for record in jobs if "forgetting" not in record]
-    parts = []
-    if suite:
-        parts += ["### The long suite", suite_table(suite), suite_sentence(suite)]
-    if others:
-        parts += ["### Every detector, over all streams", detector_table(others)]
-        parts += ["### By stream", scenario_table(others)]
-    if harmed := [record for record in jobs if "unharmed" in record]:
-        parts += ["### Effect of outliers", outlier_table(harmed)]
-    return "\n\n".join(parts)
+    return titled(tables(jobs))
 
 
 def terminal(jobs: Sequence[Record]) -> list[tuple[str, list[list[str]]]]:
     """Return the tables that fit a terminal: a title and rows of cells, the header first."""
+    return narrow(tables(jobs), NOT_IN_A_TERMINAL)
+
+
+def tables(jobs: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return a title and a table each: the long suite, every detector, by stream, outliers."""
     shown = []
     if suite := [record for record in jobs if "forgetting" in record]:
-        shown.append(("The long suite", suite_table(suite)))
+        shown.append(("The long suite", f"{suite_table(suite)}\n\n{suite_sentence(suite)}"))
     if others := [record for record in jobs if "forgetting" not in record]:
         shown.append(("Every detector, over all streams", detector_table(others)))
-    return [(title, rows_of(cells)) for title, cells in shown]
-
-
-def rows_of(markdown: str) -> list[list[str]]:
-    """Return the cells of a Markdown table, without the line below its header."""
-    lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
-    return [[cell.replace("*", "") for cell in line] for line in [lines[0], *lines[2:]]]
+        shown.append((BY_STREAM, scenario_table(others)))
+    if harmed := [record for record in jobs if "unharmed" in record]:
+        shown.append((OUTLIERS, outlier_table(harmed)))
+    return shown
 
 
 def detector_table(records: Sequence[Record]) -> str:
     """Return a table with one row per detector, over all streams."""
     rows = []
     for name in detector_names(records):
-        seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
-        rows.append([NAMES.get(name, name), *_cells(pooled(numbers(seen)))])
+        rows.append([NAMES.get(name, name), *_cells(pooled(records, name))])
     return table(ALL_HEAD, rows)
 
 
@@ -104,16 +90,12 @@ def _cells(all_: Mapping[str, float]) -> list[str]:
 
 def scenario_table(records: Sequence[Record]) -> str:
     """Return one row per stream: missed + false for every detector, and details of ours, if any."""
-    names = [name for name in detector_names(records) if name != "oracle"]
+    names = [name for name in detector_names(records) if name != ORACLE]
     ours = OURS in names
     rows = []
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         own = [record for record in records if record["scenario"] == scenario]
-        seen = {
-            name: [r["detectors"][name]["scores"] for r in own if name in r["detectors"]]
-            for name in names
-        }
-        every = {name: pooled(numbers(scores)) for name, scores in seen.items() if scores}
+        every = {name: pooled(own, name) for name in detector_names(own) if name in names}
         rows.append(
             [
                 f"`{scenario}`: {own[0]['why']}",
@@ -168,7 +150,7 @@ def suite_table(records: Sequence[Record]) -> str:
 
 def suite_sentence(records: Sequence[Record]) -> str:
     """Return a summary of the suite over all seeds."""
-    all_ = pooled(numbers([r["detectors"][OURS]["scores"] for r in records]))
+    all_ = pooled(records, OURS)
     domains = {visit["domain"] for record in records for visit in record["visits"]}
     change = [100 * r["forgetting"]["summary"]["identity"]["mlp"]["change"] for r in records]
     return (
@@ -202,23 +184,30 @@ def returns_known(records: Sequence[Record]) -> int:
 # ---- the picture -------------------------------------------------------------------------------
 
 
-@style.styled
-def figure(records: Sequence[Record], seed: int) -> Figure:
-    """Draw, per stream of one seed, the truth, our inference, and the alarms of other detectors."""
+def drawn(records: Sequence[Record]) -> list[Record]:
+    """Return the records that the figure shows: those of the first seed, the long suite first."""
+    seed = min((record["seed"] for record in records), default=0)
     shown = [record for record in records if record["seed"] == seed]
-    shown.sort(key=lambda record: "forgetting" not in record)  # the long suite first
-    heights = [_rows(record) * ROW for record in shown]
-    height = sum(heights) + GAP * len(shown) + 0.75
+    return sorted(shown, key=lambda record: "forgetting" not in record)
+
+
+@style.styled
+def figure(records: Sequence[Record], naming: Sequence[str]) -> Figure:
+    """Draw, per stream, the truth, what some detectors infer, and the alarms of the others.
+
+    naming: the detectors that name environments.
+    """
+    heights = [ROW * (1 + len(_shown(record))) for record in records]
+    height = sum(heights) + (GAP + ROW) * len(records) + 0.75
     picture = Figure(figsize=(style.FULL, height))
-    top = 0.42
-    for record, tall in zip(shown, heights, strict=True):
-        axes = style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall))
-        _draw(axes, record)
-        picture.text(
-            0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold", va="center"
-        )
-        top += tall + GAP
     picture.text(0.008, 1 - 0.2 / height, TITLE, va="center", color=style.QUIET)
+    top = 0.42
+    for record, tall in zip(records, heights, strict=True):
+        picture.text(0.008, 1 - (top + 0.5 * ROW) / height, record["scenario"], weight="bold")
+        top += ROW
+        axes = style.inch_axes(picture, (LEFT, top, style.FULL - LEFT - 0.15, tall))
+        _draw(axes, record, naming)
+        top += tall + GAP
     return picture
 
 
@@ -228,32 +217,28 @@ TITLE = (
 )
 
 
-def _rows(record: Record) -> int:
-    return 1 + len(set(record["detectors"]) - {"oracle"})
+def _shown(record: Record) -> list[str]:
+    return [name for name in record["detectors"] if name not in NO_RIVALS]
 
 
-def _draw(axes: Axes, record: Record) -> None:
+def _draw(axes: Axes, record: Record, naming: Sequence[str]) -> None:
     visits, end = record["visits"], record["visits"][-1]["end"]
     names = dict.fromkeys(visit["domain"] for visit in visits)
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(names)}
-    others = [name for name in record["detectors"] if name not in ("oracle", OURS, "published")]
-    bands = [name for name in (OURS, "published") if name in record["detectors"]]
-    labels = [
-        "truth",
-        *({OURS: "ours", "published": "published rule"}[b] for b in bands),
-        *others,
-    ]
     for visit in visits:
-        bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
-    for row, name in enumerate(bands, start=1):
-        for start, stop, index in stretches(record["detectors"][name]["alarms"], end):
-            owner = owners(record["detectors"][name]["alarms"], visits).get(index)
-            bar(axes, start, stop, row, colours[owner] if owner else "#9aa1a9")
-    for row, name in enumerate(others, start=1 + len(bands)):
-        steps = [step for step, _ in record["detectors"][name]["alarms"]]
-        axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.8)
+        _bar(axes, visit["start"], visit["end"], 0, colours[visit["domain"]])
+    for row, name in enumerate(_shown(record), start=1):
+        alarms: Sequence[Any] = record["detectors"][name]["alarms"]
+        if name not in naming:
+            steps = [step for step, _ in alarms]
+            axes.vlines(steps, row + 0.12, row + 0.88, color=style.INK, linewidth=0.6)
+            continue
+        owner = _owners(alarms, visits)
+        for start, stop, index in _stretches(alarms, end):
+            _bar(axes, start, stop, row, colours.get(owner.get(index, ""), UNKNOWN))
+    labels = ["truth", *(NAMES.get(name, name).strip("*") for name in _shown(record))]
     axes.set(xlim=(0, end), ylim=(len(labels), 0), yticks=np.arange(len(labels)) + 0.5, xticks=[])
-    axes.set_yticklabels(labels, fontsize=7)
+    axes.set_yticklabels(labels, fontsize=6.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -264,24 +249,24 @@ COLOURS = (
 )  # fmt: skip
 
 
-def bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
+def _bar(axes: Axes, start: int, stop: int, row: int, colour: str) -> None:
     """Draw the stretch [start, stop) of a row."""
     axes.barh(row + 0.5, stop - start, left=start, height=0.86, color=colour, linewidth=0)
 
 
-def stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
+def _stretches(alarms: Sequence[Sequence[int]], end: int) -> list[tuple[int, int, int]]:
     """Return (start, stop, inferred index) from the alarms."""
     moves = [(0, 0), *((step, index) for step, index in alarms)]
     stops = [*(step for step, _ in moves[1:]), end]
     return [(start, stop, index) for (start, index), stop in zip(moves, stops, strict=True)]
 
 
-def owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
+def _owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[int, str]:
     """Return the domain of every inferred index: the domain whose first visit ended with it."""
     owners: dict[int, str] = {}
     seen: set[str] = set()
     for visit in visits:
-        belief = [index for start, _, index in stretches(alarms, visit["end"])
+        belief = [index for start, _, index in _stretches(alarms, visit["end"])
                   if start < visit["end"]][-1]  # fmt: skip
         if visit["domain"] not in seen:
             seen.add(visit["domain"])
@@ -295,6 +280,38 @@ def owners(alarms: Sequence[Sequence[int]], visits: Sequence[Record]) -> dict[in
 def detector_names(records: Sequence[Record]) -> list[str]:
     """Return the detectors of all records, in order."""
     return list(dict.fromkeys(name for record in records for name in record["detectors"]))
+
+
+def titled(tables: Sequence[tuple[str, str]]) -> str:
+    """Return tables below their titles."""
+    return "\n\n".join(f"### {title}\n\n{shown}" for title, shown in tables)
+
+
+def narrow(
+    tables: Sequence[tuple[str, str]], left_out: Sequence[str]
+) -> list[tuple[str, list[list[str]]]]:
+    """Return titles and rows of cells, without the tables and columns of some names."""
+    found = []
+    for title, rows in ((title, rows_of(shown)) for title, shown in tables):
+        fits = [k for k, head in enumerate(rows[0]) if head not in left_out]
+        if title not in left_out:
+            found.append((title, [[row[k] for k in fits] for row in rows]))
+    return found
+
+
+def rows_of(markdown: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, without the line below its header."""
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.replace("*", "").strip() for cell in line.strip("|").split("|")] for line in lines
+    ]
+    return [*rows[:1], *rows[2:]]
+
+
+def pooled(records: Sequence[Record], name: str) -> dict[str, float]:
+    """Return the pooled scores of a detector on the streams that it watched."""
+    seen = [r["detectors"][name]["scores"] for r in records if name in r["detectors"]]
+    return pooled_scores(numbers(seen))
 
 
 def numbers(scores: Sequence[Record]) -> list[dict[str, Any]]:
@@ -315,7 +332,13 @@ def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Return mean and standard deviation over seeds, or the value if there is only one."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+def spread(values: Iterable[float | None], digits: int = 1, *, scale: float = 1) -> str:
+    """Return mean and standard deviation over seeds, or the value if there is only one.
+
+    What is undefined, None or nan, is left out; a dash if everything is.
+    """
+    known = [scale * value for value in values if value is not None and not math.isnan(value)]
+    if not known:
+        return "–"
+    mean = f"{np.mean(known):.{digits}f}"
+    return f"{mean} ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else mean

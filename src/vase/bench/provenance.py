@@ -33,7 +33,7 @@ def code(home: Path | None = None) -> str:
 
 
 def modules(home: Path) -> dict[str, str]:
-    """Return the paper of `ROOTS` and of every package module that they import, by name."""
+    """Return the source of `ROOTS` and of every package module that they import, by name."""
     found: dict[str, str] = {}
     waiting = list(ROOTS)
     while waiting:

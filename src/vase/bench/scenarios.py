@@ -110,15 +110,11 @@ class Scenario:
         return segments.segments
 
 
-def turns(first: str, second: str, learn: int = 300, dwell: int = 150) -> Callable[[int], Schedule]:
-    """Return a schedule of two domains in turn: each learned once, then twice each again."""
-    schedule = ((first, learn), (second, learn), *(((first, dwell), (second, dwell)) * 2))
-    return lambda _: schedule
-
-
-def alternating(first: str, second: str, dwell: int, times: int) -> Callable[[int], Schedule]:
-    """Return a schedule of two domains, learned once each, then alternating quickly."""
-    schedule = ((first, 300), (second, 300), *(((first, dwell), (second, dwell)) * times))
+def turns(
+    first: str, second: str, learn: int = 300, dwell: int = 150, times: int = 2
+) -> Callable[[int], Schedule]:
+    """Return a schedule of two domains in turn: each learned once, then `times` each again."""
+    schedule = ((first, learn), (second, learn), *(((first, dwell), (second, dwell)) * times))
     return lambda _: schedule
 
 
@@ -209,7 +205,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario(
             "alternation",
             "five batches here, five there, twenty times",
-            alternating("moving-fashion", "mnist", 5, 20),
+            turns("moving-fashion", "mnist", dwell=5, times=20),
         ),
         Scenario(
             "glitches",
@@ -247,7 +243,6 @@ SCENARIOS: Mapping[str, Scenario] = {
             "suite",
             "twelve domains, 64 visits in random order",
             random_order(SUITE, 64, 400, (80, 160)),
-            settings={"objective.c_increment": 0.03},
         ),
     )
 }

@@ -145,7 +145,7 @@ def factor_table(by_objective: Mapping[str, Sequence[Record]]) -> str:
         for factor in factors:
             scores = [_scores(own, ends, factor, "translated") for own in by_objective.values()]
             scores += [_scores(every, ends, factor, name) for name in ("real", "shuffled")]
-            rows.append([*ends, factor, *(_spread(each, 3) for each in scores)])
+            rows.append([*ends, factor, *(spread(each, 3) for each in scores)])
     return table(("from", "to", "read", *by_objective, "real images", "shuffled"), rows)
 
 
@@ -164,8 +164,8 @@ def shared_latent_table(by_objective: Mapping[str, Sequence[Record]]) -> str:
             for own in by_objective.values()
         ]
         cells = [
-            f"{_spread([len(each['shared']) for each in own])} of "
-            f"{_spread([len(each['either']) for each in own])}"
+            f"{spread([len(each['shared']) for each in own])} of "
+            f"{spread([len(each['either']) for each in own])}"
             for own in found
         ]
         rows.append([*ends, *cells])
@@ -189,10 +189,10 @@ def equality_table(by_objective: Mapping[str, Sequence[Record]]) -> str:
                 [
                     objective,
                     morph,
-                    _spread([each["equality"]["mean"] for each in alone], 3),
-                    _spread([each["width"]["median"] for each in alone], 3),
-                    _spread([each["width"]["upper quartile"] for each in alone], 3),
-                    *(_spread(each, 3) for each in (around[0], around[-1])),
+                    spread([each["equality"]["mean"] for each in alone], 3),
+                    spread([each["width"]["median"] for each in alone], 3),
+                    spread([each["width"]["upper quartile"] for each in alone], 3),
+                    *(spread(each, 3) for each in (around[0], around[-1])),
                 ]
             )
     head = (
@@ -208,7 +208,7 @@ def variance_table(by_objective: Mapping[str, Sequence[Record]]) -> str:
     for objective, own in by_objective.items():
         for morph in own[0]["ambiguity"]["morphs"] if own else ():
             found = [record["ambiguity"]["morphs"][morph]["variance"]["ratios"] for record in own]
-            ratios = [_spread([each[end] for each in found if each], 2) for end in (0, 1)]
+            ratios = [spread([each[end] for each in found if each], 2) for end in (0, 1)]
             rows.append([objective, morph, *ratios])
     return table(("", "morph", "variance over that of the first", "of the second"), rows)
 
@@ -226,7 +226,3 @@ def _pair_record(record: Record, ends: tuple[str, str]) -> Record:
         pair for pair in record["translation"] if (pair["source"], pair["target"]) == ends
     )
     return found
-
-
-def _spread(values: Sequence[float], digits: int = 1) -> str:
-    return spread(values, digits) if values else "–"

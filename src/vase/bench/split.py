@@ -3,10 +3,10 @@
 It reports how many environments the model creates, and how good the final model is for all ten
 digits together, on images of the test split:
 
-- the error of 10 nearest neighbours among codes of training images; - the purity of clusters; the
-cluster of an image is the environment with the fewest nats for it; - bits per dimension: those
-nats, plus log S to name the environment, over 784 pixels. Pixels are grey
-  values, taken as expected values of Bernoulli draws; the border of the canvas counts too.
+- the error of 10 nearest neighbours among codes of training images;
+- the purity of clusters; the cluster of an image is the environment with the fewest nats for it;
+- bits per dimension: those nats, plus log S to name the environment, over 784 pixels. Pixels are
+  grey values, taken as expected values of Bernoulli draws; the border of the canvas counts too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The long suite: detection, and beside it what it costs and what is forgotten, in one run.
+"""A learner on a stream: its alarms, and for the long suite what it costs and what is forgotten.
 
-Twelve domains and 64 visits, the learner as it is. Along the way the averaged encoder is kept every
-few visits; afterwards readouts of every domain seen by then are fitted and scored on each of them.
+The suite has twelve domains and 64 visits. Along the way the averaged encoder is kept every few
+visits; afterwards readouts of every domain seen by then are fitted and scored on each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vase import build
-from vase.bench.detectors import alarms_of, batches, opened, with_rule
+from vase.bench.detectors import batches, opened
 from vase.bench.scenarios import Scenario, as_it_is
 from vase.bench.scores import Alarm, beliefs
 from vase.domains.stream import Segment
@@ -25,11 +25,13 @@ from vase.probes.forgetting import summarise_forgetting
 from vase.records import Event
 
 EVERY = 8  # visits between two milestones
+MAX_ENVIRONMENTS = 20  # of the published rule, which opens one after the other
+MOVES = ("new", "returned")
 
 
 @dataclass(frozen=True, eq=False)
 class Journey:
-    """What a run of the suite left behind. seconds: per step, those that learnt alone."""
+    """What a learner left behind. seconds: per step, those that learnt alone."""
 
     events: tuple[Event, ...]
     milestones: tuple[Model, ...]
@@ -37,12 +39,22 @@ class Journey:
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
-        return alarms_of(self.events)
+        """The events at which the learner went to another environment."""
+        moves = (event for event in self.events if event.kind in MOVES and event.step > 0)
+        return tuple(Alarm(event.step, event.environment) for event in moves)
 
 
-def travel(scenario: Scenario, seed: int, data: build.DataOptions, rule: str) -> Journey:
-    """Learn the stream to its end with the change detector of a rule."""
-    settings = with_rule(scenario.config(seed), rule)
+def travel(
+    scenario: Scenario, seed: int, data: build.DataOptions, rule: str, *, whole: bool = False
+) -> Journey:
+    """Learn the stream with the change detector of a rule.
+
+    whole: to its end in any case. If not, "published" is stopped beyond `MAX_ENVIRONMENTS`
+    environments; later alarms are not counted.
+    """
+    settings = scenario.config(seed)
+    detection = settings.detection.model_copy(update={"rule": rule})
+    settings = settings.model_copy(update={"detection": detection})
     stream, learner = opened(scenario, settings, data)
     visits = scenario.visits(seed)
     ends = {visit.end for visit in [*visits[EVERY - 1 :: EVERY], visits[-1]]}
@@ -57,6 +69,8 @@ def travel(scenario: Scenario, seed: int, data: build.DataOptions, rule: str) ->
         events += observation.events
         if learner.step in ends:
             milestones.append(Model(learner.step, frozen(learner.average), learner.environments))
+        if rule == "published" and not whole and len(learner.environments) > MAX_ENVIRONMENTS:
+            break
     return Journey(tuple(events), tuple(milestones), seconds)
 
 
@@ -98,7 +112,8 @@ def unharmed(scenario: Scenario, seed: int, data: build.DataOptions, rule: str) 
     """Readouts at the end of a stream with its outliers, and of the same one without any."""
     found = {}
     for name, what in (("with", scenario), ("without", replace(scenario, wrap=as_it_is))):
-        summaries = forgetting(what, seed, data, travel(what, seed, data, rule))["summary"]
+        journey = travel(what, seed, data, rule, whole=True)
+        summaries = forgetting(what, seed, data, journey)["summary"]
         found[name] = {
             "identity": summaries["identity"]["mlp"]["end"],
             "position_mse": summaries["position_mse"]["mlp"]["end"],

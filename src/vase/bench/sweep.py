@@ -7,7 +7,6 @@ and configuration: an interrupted sweep resumes, and a finished run is not repea
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -164,8 +163,6 @@ def _preferred(agreement: Mapping[int, float]) -> str:
 
 def _row(group: Group, found: Sequence[Record]) -> list[str]:
     cells = [group[0], ", ".join(group[1:]) or "-", str(len(found))]
-    for measure in HEADLINE_MEASURES.values():
-        values = [value for record in found if not math.isnan(value := measure(record))]
-        cells.append(spread(values) if values else "-")
-    cells.append(spread([record["detection"]["environments"] for record in found]))
-    return [*cells, spread([record["minutes"]["training"] for record in found])]
+    cells += [spread(map(measure, found)) for measure in HEADLINE_MEASURES.values()]
+    cells.append(spread(record["detection"]["environments"] for record in found))
+    return [*cells, spread(record["minutes"]["training"] for record in found)]

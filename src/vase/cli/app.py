@@ -22,6 +22,7 @@ from vase.cli.options import (
     TrustPaths,
     console,
     data_options,
+    say,
 )
 from vase.version import __version__
 
@@ -63,7 +64,7 @@ def train(
     name = given.pop(0) if given and session.is_source(given[0]) else "quick"
     folder = out or Path("runs") / Path(name).resolve().stem
     settings = session.configured(name, given)
-    session.train(settings, folder, data_options(data_dir, offline), console, report)
+    session.train(settings, folder, data_options(data_dir, offline), report)
 
 
 @app.command()
@@ -79,7 +80,7 @@ def resume(
     """Go on with a run exactly where it stopped."""
     from vase.cli import session
 
-    session.resume(run, data_options(data_dir, offline, trust_paths), console, report)
+    session.resume(run, data_options(data_dir, offline, trust_paths), report)
 
 
 @app.command()
@@ -92,7 +93,7 @@ def probe(
     """Measure a run on held-out data: readouts, detection, forgetting -> RUN/probes.json."""
     from vase.cli import session
 
-    session.probe(run, data_options(data_dir, offline, trust_paths), console)
+    session.probe(run, data_options(data_dir, offline, trust_paths))
 
 
 @app.command()
@@ -105,7 +106,7 @@ def report(
     """Write RUN/report.html and RUN/figures/*.png."""
     from vase.cli import session
 
-    session.report(run, data_options(data_dir, offline, trust_paths), console)
+    session.report(run, data_options(data_dir, offline, trust_paths))
 
 
 @app.command()
@@ -130,9 +131,7 @@ def translate(
     """
     from vase.cli import sharing
 
-    sharing.translate(
-        run, source, target, images, data_options(data_dir, offline, trust_paths), console
-    )
+    sharing.translate(run, source, target, images, data_options(data_dir, offline, trust_paths))
 
 
 @app.command()
@@ -150,7 +149,7 @@ def ambiguity(
     """
     from vase.cli import sharing
 
-    sharing.ambiguity(run, first, second, data_options(data_dir, offline, trust_paths), console)
+    sharing.ambiguity(run, first, second, data_options(data_dir, offline, trust_paths))
 
 
 @app.command()
@@ -184,15 +183,15 @@ def explore(
     from vase.cli import exploration
 
     options = data_options(data_dir, offline, trust_paths)
-    exploration.explore(run, place, settings or [], policy, steps, seed, options, console)
+    exploration.explore(run, place, settings or [], policy, steps, seed, options)
 
 
 @app.command("check")
 def check_run(run: Run) -> None:
     """Verify settings, weights and logs of a run; say what looks wrong in it. Changes nothing."""
-    from vase.cli import checking
+    from vase.cli import session
 
-    if not checking.check(run, console):
+    if not session.check(run):
         raise typer.Exit(1)
 
 
@@ -217,17 +216,16 @@ def serve(
     trust_paths: TrustPaths = False,
 ) -> None:
     """Explore what was learnt in the browser: drag latents, drop an image, scrub through a run."""
-    from vase.cli import watching
     from vase.explorer.server import serve_explored
 
     serve_explored(
         run,
-        watching.explored(run, data_options(data_dir, offline, trust_paths)),
+        watch.explored(run, data_options(data_dir, offline, trust_paths)),
         host=host,
         port=port,
         allow=allow_host or (),
         show=show,
-        say=lambda text: console.print(text, soft_wrap=True, highlight=False),
+        say=say,
     )
 
 
@@ -240,7 +238,7 @@ def export(
     """Write a run's model as ONNX: encoder, decoder, belief over environments, and their sizes."""
     from vase.cli import session
 
-    session.export(run, onnx, trust_paths, console)
+    session.export(run, onnx, trust_paths)
 
 
 @app.command()
@@ -256,9 +254,9 @@ def presets() -> None:
     added = Table("part", "what it changes", box=None, pad_edge=False)
     for name, path in config.parts().items():
         added.add_row(Text(name, "bold"), config.described(path))
-    console.print("\nParts, to be laid over a preset with a +, as in quick+sd+entangled:\n")
+    say("\nParts, to be laid over a preset with a +, as in quick+sd+entangled:\n")
     console.print(added)
-    console.print("\nTrain one with: vase train PRESET --out RUN")
+    say("\nTrain one with: vase train PRESET --out RUN")
 
 
 @app.command()
@@ -302,7 +300,6 @@ def ablate(
         overrides or [],
         out or Path("runs/ablate") / f"{scale}{'-published' * published}",
         data_options(data_dir, offline),
-        console,
         workers=jobs,
         address=address,
         keep=keep,
@@ -339,7 +336,7 @@ def sweep(
     settings = [each for each in arguments if not session.is_source(each)]
     wanted = sweep_runs(presets, settings, range(seeds))
     options = data_options(data_dir, offline)
-    session.sweep(wanted, out, options, console, workers=jobs, address=address, keep=keep)
+    session.sweep(wanted, out, options, workers=jobs, address=address, keep=keep)
 
 
 def _listed(text: str) -> list[str]:
@@ -357,9 +354,9 @@ def fetch(data_dir: DataDir = None, offline: Offline = False) -> None:
     """Bring all data sets into the cache."""
     from vase.domains import sources
 
-    paths = sources.fetch(data_dir=data_dir, offline=offline, progress=console.print)
+    paths = sources.fetch(data_dir=data_dir, offline=offline, progress=say)
     for path in paths:
-        console.print(f"ready  {path}", soft_wrap=True, highlight=False)
+        say(f"ready  {path}")
 
 
 @data_app.command("check")
@@ -372,9 +369,9 @@ def check(data_dir: DataDir = None) -> None:
         colour = {"ok": "green", "wrong": "red"}.get(status.state, "yellow")
         where = f"{status.where}: {status.path}" if status.path else "not found"
         told = f"{status.dataset:14}{status.file:26}{where}"
-        console.print(Text(f"{status.state:8}", colour) + told, soft_wrap=True)
+        say(Text(f"{status.state:8}", colour) + told)
     if any(status.state != "ok" for status in statuses):
-        console.print("Bring the missing ones with: vase data fetch")
+        say("Bring the missing ones with: vase data fetch")
         raise typer.Exit(1)
 
 
@@ -386,7 +383,7 @@ app.command("events")(watch.list_events)
 
 def _version(asked: bool) -> None:
     if asked:
-        console.print(f"vase {__version__}", highlight=False)
+        say(f"vase {__version__}")
         raise typer.Exit
 
 

@@ -18,6 +18,7 @@ from vase.cli.options import (
     Tables,
     console,
     data_options,
+    say,
 )
 
 Clips = Annotated[
@@ -69,15 +70,20 @@ def detect(
     """Measure change detection on hard streams -> tables.md, timeline.png and raw files."""
     from vase.cli import session
 
-    options = data_options(data_dir, offline)
+    data, names = data_options(data_dir, offline), scenarios or []
     if frames:
-        folder = out or Path("runs/detect-frames")
-        session.detect_frames(
-            scenarios or [], range(seeds), detectors, jobs, folder, options, clips, console
-        )
-        return
-    folder = out or Path("runs/detect")
-    session.detect(scenarios or [], range(seeds), detectors, rule, jobs, folder, options, console)
+        from vase.bench import frame_page
+        from vase.bench import frames as frame_bench
+        from vase.bench.frame_scenarios import FrameData
+
+        todo = frame_bench.jobs(names, range(seeds), detectors, FrameData(data, clips))
+        session.detect(frame_bench, frame_page, todo, jobs, out or Path("runs/detect-frames"))
+    else:
+        from vase.bench import detect as bench
+        from vase.bench import page
+
+        wanted = bench.jobs(names, range(seeds), detectors, data, rule)
+        session.detect(bench, page, wanted, jobs, out or Path("runs/detect"))
 
 
 @bench_app.command("split")
@@ -94,9 +100,7 @@ def split(
     from vase.cli import session
 
     data = data_options(data_dir, offline)
-    session.every_seed(
-        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
-    )
+    session.every_seed(bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data)
 
 
 @bench_app.command("disentangle")
@@ -113,9 +117,7 @@ def disentangle(
     from vase.cli import session
 
     data = data_options(data_dir, offline)
-    session.every_seed(
-        bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data, console
-    )
+    session.every_seed(bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data)
 
 
 @bench_app.command("share")
@@ -138,7 +140,7 @@ def share(
     data = data_options(data_dir, offline)
     folder = out or Path("runs/share") / domains
     presets = bench.objective_presets(domains)
-    session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data, console)
+    session.every_seed(bench, presets, overrides or [], range(seeds), jobs, folder, data)
 
 
 @bench_app.command("explore")
@@ -166,7 +168,7 @@ def explore(
     data = data_options(data_dir, offline)
     folder = out or Path("runs/explore-bench") / domains
     bench.prepare(domains, overrides or [], data)
-    session.every_seed(bench, [domains], overrides or [], range(seeds), jobs, folder, data, console)
+    session.every_seed(bench, [domains], overrides or [], range(seeds), jobs, folder, data)
 
 
 @bench_app.command("list")
@@ -181,11 +183,11 @@ def list_scenarios() -> None:
         steps = sum(steps for _, steps in scenario.schedule(0))
         table.add_row(Text(scenario.name, "bold"), f"{steps:,}", scenario.why)
     console.print(table)
-    console.print("\nRun some with: vase bench detect STREAM ... --out FOLDER\n")
+    say("\nRun some with: vase bench detect STREAM ... --out FOLDER\n")
     listed = Table("consecutive frames", "what makes it hard", box=None, pad_edge=False)
     for each in FRAME_SCENARIOS.values():
         listed.add_row(Text(each.name, "bold"), each.why)
     for null in NULLS.values():
         listed.add_row(Text(null.name, "bold"), null.why)
     console.print(listed)
-    console.print("\nRun some with: vase bench detect --frames STREAM ... --out FOLDER")
+    say("\nRun some with: vase bench detect --frames STREAM ... --out FOLDER")

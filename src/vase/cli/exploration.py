@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vase import build, config, integrity
+from vase.cli.options import console, say
 from vase.cli.progress import describe
-from vase.errors import ConfigError, RunError
+from vase.errors import RunError, optional_package
 from vase.lifelong import state
 from vase.training import checkpoint
 from vase.training.checkpoint import write_bytes
@@ -32,7 +31,6 @@ def explore(
     steps: int,
     seed: int,
     data: build.DataOptions,
-    console: Console,
 ) -> None:
     """Explore an environment with the model of a run; the run itself does not change."""
     refuse_without_gymnasium()
@@ -48,7 +46,7 @@ def explore(
         run = ExplorationRun(
             folder, data, ExplorationConfig(place, given, policy, steps, seed=seed)
         )
-    _watch(run, steps, console)
+    _watch(run, steps)
     record = rounded(run.record())
     for name in OUTPUT_FILES:
         (out / name).unlink(missing_ok=True)
@@ -65,7 +63,7 @@ def explore(
             console.print(table)
     for name in OUTPUT_FILES:
         if (out / name).is_file():
-            console.print(str(out / name), soft_wrap=True, highlight=False)
+            say(str(out / name))
 
 
 def _folder(folder: RunFolder, name: str) -> Path:
@@ -80,14 +78,10 @@ def _folder(folder: RunFolder, name: str) -> Path:
 
 def refuse_without_gymnasium() -> None:
     """Raise a `ConfigError` if Gymnasium is not installed."""
-    if find_spec("gymnasium") is None:
-        raise ConfigError(
-            "Exploring needs Gymnasium, which is not installed. "
-            "Install it with: pip install 'vase-lifelong[explore]'"
-        )
+    optional_package("gymnasium", "Exploring needs Gymnasium", "explore")
 
 
-def _watch(run: Any, steps: int, console: Console) -> None:
+def _watch(run: Any, steps: int) -> None:
     """Explore, with a progress bar and a line for every event of the model."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -96,8 +90,7 @@ def _watch(run: Any, steps: int, console: Console) -> None:
             progress.advance(task)
             for event in step.observation.events if step.observation else ():
                 if event.kind != "snapshot":
-                    message = describe(replace(event, step=step.step))
-                    progress.console.print(message, soft_wrap=True, highlight=False)
+                    say(describe(replace(event, step=step.step)))
 
 
 def _goals(record: dict[str, Any]) -> Table:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 if TYPE_CHECKING:
     from vase.build import DataOptions
 
 # Paths and names are printed as they are: nothing in them is markup, a number or an emoji.
 console = Console(markup=False, highlight=False, emoji=False)
-
 
 Run = Annotated[Path, typer.Argument(help="The run's folder.", metavar="RUN")]
 Changes = Annotated[
@@ -41,4 +41,9 @@ def data_options(folder: Path | None, offline: bool, trust: bool = False) -> Dat
     """Where data is looked for."""
     from vase.build import DataOptions
 
-    return DataOptions(folder, offline, lambda text: console.print(text, soft_wrap=True), trust)
+    return DataOptions(folder, offline, say, trust)
+
+
+def say(text: str | Text, style: str | None = None) -> None:
+    """Print text that the terminal wraps, so that a path can be copied whole."""
+    console.print(text, style=style, soft_wrap=True)

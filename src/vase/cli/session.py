@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from vase import build, config, consent, integrity, malloc
+from vase.cli.options import console, say
 from vase.cli.progress import watch
 from vase.cli.signals import stop_request
 from vase.config import Config
@@ -33,6 +33,7 @@ from vase.training.loop import observe
 if TYPE_CHECKING:
     from vase.bench import ablation
     from vase.bench import sweep as sweeps
+    from vase.bench.detect import HasFile
     from vase.bench.seeds import SeedBenchmark
 
 
@@ -55,12 +56,10 @@ def configured(name: str, overrides: Sequence[str]) -> Config:
     return build.own_images(path, overrides, parts) if images else config.load(name, overrides)
 
 
-def train(
-    settings: Config, out: Path, data: build.DataOptions, console: Console, report: bool
-) -> None:
+def train(settings: Config, out: Path, data: build.DataOptions, report: bool) -> None:
     """Start a run in a new folder, once all that it needs is there."""
     if follows(settings.training.devices):
-        _follow(settings, RunFolder(out), data, console)
+        _follow(settings, RunFolder(out), data)
         return
     folders.refuse_existing(out)
     tracker.package(settings.training.tracker)
@@ -78,17 +77,17 @@ def train(
     if consent.demands(settings, out):
         consent.remember(folder.config.read_bytes())  # they were chosen here
     with folders.sole_writer(folder):
-        _go_on(folder, settings, stream, learner, on, console)
+        _go_on(folder, settings, stream, learner, on)
     if report:
-        _look(folder, data, console)
+        _look(folder, data)
 
 
-def resume(path: Path, data: build.DataOptions, console: Console, report: bool) -> None:
+def resume(path: Path, data: build.DataOptions, report: bool) -> None:
     """Go on with a run from its checkpoint, or from its start if it has none yet."""
     folder = integrity.open_run(path, trust=data.trust, training=True)
     settings = config.load(str(folder.config))
     if follows(settings.training.devices):
-        _follow(settings, folder, data, console)
+        _follow(settings, folder, data)
         return
     settings = _with_threads(settings)
     stream, on = build.stream(settings, data), build.devices(settings)
@@ -96,29 +95,28 @@ def resume(path: Path, data: build.DataOptions, console: Console, report: bool) 
     with folders.sole_writer(folder):
         message = recorder.resume(folder, learner)
         if message:
-            console.print(message, soft_wrap=True, style="yellow")
+            say(message, "yellow")
         if learner.step >= stream.schedule.steps:
-            text = f"{path} has been trained to its end, step {learner.step}."
-            console.print(text, soft_wrap=True)
+            say(f"{path} has been trained to its end, step {learner.step}.")
         else:
-            console.print(f"Going on with {path} at step {learner.step}.", soft_wrap=True)
-            _go_on(folder, settings, stream, learner, on, console)
+            say(f"Going on with {path} at step {learner.step}.")
+            _go_on(folder, settings, stream, learner, on)
     if report:
-        _look(folder, data, console)
+        _look(folder, data)
 
 
-def probe(path: Path, data: build.DataOptions, console: Console) -> None:
+def probe(path: Path, data: build.DataOptions) -> None:
     """Measure a run."""
     from vase import probes
 
     folder = integrity.open_run(path, trust=data.trust)
-    console.print("Probing every milestone on held-out images: a minute or two.")
+    say("Probing every milestone on held-out images: a minute or two.")
     with console.status("Probing") as status:
         probes.evaluate_run(folder, data, progress=lambda text: status.update(Text(text)))
-    console.print(f"Probes: {folder.probes}", soft_wrap=True)
+    say(f"Probes: {folder.probes}")
 
 
-def report(path: Path, data: build.DataOptions, console: Console) -> None:
+def report(path: Path, data: build.DataOptions) -> None:
     """Write a run's report."""
     from vase import report as pages
 
@@ -127,10 +125,31 @@ def report(path: Path, data: build.DataOptions, console: Console) -> None:
         raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
     with console.status("Drawing") as status:
         page = pages.write_report(folder, data, progress=lambda text: status.update(Text(text)))
-    console.print(f"Report: {page}", soft_wrap=True)
+    say(f"Report: {page}")
 
 
-def export(path: Path, out: Path, trust: bool, console: Console) -> None:
+def check(path: Path) -> bool:
+    """Say whether a run is whole, what it wants of this machine, and what looks wrong in it."""
+    from vase.report import diagnostics
+    from vase.report.run import read_run
+
+    folder = folders.open_run(path)
+    findings = integrity.examine(folder)
+    for each in findings:
+        state = Text("whole", "green") if each.whole else Text("wrong", "red")
+        say(state + f"  {each.file:40}  {each.message}")
+    if not all(each.whole for each in findings):
+        return False
+    settings = config.load(str(folder.config))
+    for demand in consent.demands(settings, path):
+        say(Text("asks", "yellow") + f"    to {demand}")
+    if folder.checkpoint.is_file() and not consent.own_code(settings):
+        for complaint in diagnostics.diagnose(read_run(folder)):
+            say(Text("note", "yellow") + f"   {complaint}")
+    return True
+
+
+def export(path: Path, out: Path, trust: bool) -> None:
     """Write a run's model as ONNX."""
     from vase.export import to_onnx
     from vase.report.run import load_networks
@@ -140,59 +159,20 @@ def export(path: Path, out: Path, trust: bool, console: Console) -> None:
     with console.status("Exporting, and comparing with PyTorch"):
         differences = to_onnx(networks, memory, out)
     for name, value in differences.items():
-        line = f"{out / f'{name}.onnx'}  differs from PyTorch by {value:.0e} at most"
-        console.print(line, soft_wrap=True, highlight=False)
+        say(f"{out / f'{name}.onnx'}  differs from PyTorch by {value:.0e} at most")
 
 
 def detect(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    detectors: str,
-    rule: str,
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    console: Console,
+    bench: ModuleType, page: ModuleType, todo: Sequence[HasFile], workers: int, out: Path
 ) -> None:
-    """Run the detection benchmark, and write its tables and figure."""
-    from vase.bench import detect as bench
-    from vase.bench import page
-
-    tell = _teller(console)
-    todo = bench.jobs(names, seeds, detectors, data, rule)
-    bench.prepare(todo, data)
-    bench.run(todo, out, workers, tell)
-    tables, picture = bench.write_page(out)
-    for title, table in page.terminal(page.read(out)):
-        console.print(Text(f"\n{title}", "bold"))
-        _show(table, console)
-    tell(f"\nTables: {tables}\nFigure: {picture}")
-
-
-def detect_frames(
-    names: Sequence[str],
-    seeds: Sequence[int],
-    detectors: str,
-    workers: int,
-    out: Path,
-    data: build.DataOptions,
-    clips: Path | None,
-    console: Console,
-) -> None:
-    """Run the detection benchmark on consecutive frames, and write its tables and figure."""
-    from vase.bench import frame_page
-    from vase.bench import frames as bench
-    from vase.bench.frame_scenarios import FrameData
-
-    tell = _teller(console)
-    todo = bench.jobs(names, seeds, detectors, FrameData(data, clips))
+    """Run a detection benchmark, and write and show its tables and figure."""
     bench.prepare(todo)
-    bench.run(todo, out, workers, tell)
+    bench.run(todo, out, workers, say)
     written = bench.write_page(out)
-    for title, table in frame_page.terminal(frame_page.read(out)):
-        console.print(Text(f"\n{title}", "bold"))
-        _show(table, console)
-    tell("\n" + "\n".join(f"Written: {path}" for path in written))
+    for title, table in page.terminal(page.read(out)):
+        say(f"\n{title}", "bold")
+        _show(table)
+    say("\n" + "\n".join(f"Written: {path}" for path in written))
 
 
 def ablate(
@@ -200,7 +180,6 @@ def ablate(
     overrides: Sequence[str],
     out: Path,
     data: build.DataOptions,
-    console: Console,
     *,
     workers: int,
     address: str | None,
@@ -210,24 +189,22 @@ def ablate(
     from vase.bench import ablation, ablation_page, provenance
     from vase.report import style
 
-    tell = _teller(console)
     try:
         ablation.run_all(
-            grid, overrides, out, data, tell, workers=workers, address=address, keep=keep
+            grid, overrides, out, data, say, workers=workers, address=address, keep=keep
         )
     finally:
         records = ablation_page.read_ablations(out, provenance.code())
         if records:
             write_bytes(out / "tables.md", (ablation_page.markdown(records) + "\n").encode())
             write_bytes(out / "forgetting.png", style.png(ablation_page.figure(records)))
-            tell(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
+            say(f"Tables: {out / 'tables.md'}\nFigure: {out / 'forgetting.png'}")
 
 
 def sweep(
     wanted: Sequence[sweeps.SweepRun],
     out: Path,
     data: build.DataOptions,
-    console: Console,
     *,
     workers: int,
     address: str | None,
@@ -237,17 +214,16 @@ def sweep(
     from vase.bench import ablation, page, provenance
     from vase.bench import sweep as sweeps
 
-    tell = _teller(console)
     try:
-        ablation.run_all(wanted, (), out, data, tell, workers=workers, address=address, keep=keep)
+        ablation.run_all(wanted, (), out, data, say, workers=workers, address=address, keep=keep)
     finally:
         records = sweeps.finished_records(out, wanted, provenance.code())
         if records:
             agreement = sweeps.agreement_of(out, records)
             head, *rows = sweeps.table_rows(records, agreement)
             write_bytes(out / "table.md", (page.table(head, rows) + "\n").encode())
-            _show([head, *rows], console)
-            tell(f"\nTable: {out / 'table.md'}")
+            _show([head, *rows])
+            say(f"\nTable: {out / 'table.md'}")
 
 
 def every_seed(
@@ -258,7 +234,6 @@ def every_seed(
     workers: int,
     out: Path,
     data: build.DataOptions,
-    console: Console,
 ) -> None:
     """Run a benchmark for each seed of the presets, in parallel, and write its tables.
 
@@ -271,9 +246,8 @@ def every_seed(
         for split in ("train", "test"):
             build.stream(config.load(preset, overrides), data, split)
     out.mkdir(parents=True, exist_ok=True)
-    quiet = build.DataOptions(data.folder, data.offline)
     jobs = [
-        SeedJob(preset, seed, tuple(overrides), out.absolute(), quiet)
+        SeedJob(preset, seed, tuple(overrides), out.absolute(), data)
         for seed in seeds
         for preset in presets
     ]
@@ -283,19 +257,12 @@ def every_seed(
             if isinstance(outcome, Exception):
                 raise outcome
             bench.write_record(outcome, out)
-            console.print(
-                progress.step(f"{job.preset}, seed {job.seed}"), soft_wrap=True, highlight=False
-            )
+            say(progress.step(f"{job.preset}, seed {job.seed}"))
     write_bytes(out / "tables.md", (bench.render_tables(out) + "\n").encode())
-    console.print(f"Tables: {out / 'tables.md'}", soft_wrap=True)
+    say(f"Tables: {out / 'tables.md'}")
 
 
-def _teller(console: Console) -> Callable[[str], None]:
-    """What prints a line as it is."""
-    return partial(console.print, soft_wrap=True, highlight=False)
-
-
-def _show(table: Sequence[Sequence[str]], console: Console) -> None:
+def _show(table: Sequence[Sequence[str]]) -> None:
     """A table, its head first, on the terminal."""
     shown = Table(*table[0], box=None, pad_edge=False)
     for row in table[1:]:
@@ -303,11 +270,11 @@ def _show(table: Sequence[Sequence[str]], console: Console) -> None:
     console.print(shown)
 
 
-def _look(folder: RunFolder, data: build.DataOptions, console: Console) -> None:
+def _look(folder: RunFolder, data: build.DataOptions) -> None:
     """Measure and show a run that this call has trained, and so was allowed to."""
     trusted = replace(data, trust=True)
-    probe(folder.path, trusted, console)
-    report(folder.path, trusted, console)
+    probe(folder.path, trusted)
+    report(folder.path, trusted)
 
 
 def _go_on(
@@ -316,13 +283,12 @@ def _go_on(
     stream: Stream,
     learner: Learner,
     on: Devices,
-    console: Console,
 ) -> None:
     """Train to the end of the stream; a signal ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
     malloc.keep_freed_memory()
     on.launch()
-    console.print(f"Training on {_computers(learner.device, on.count)}.")
+    say(f"Training on {_computers(learner.device, on.count)}.")
     run_recorder = build.recorder(settings, folder, learner, stream)
     with run_recorder, stop_request() as stop, on.together(folder.path):
         recorded = run_recorder.record(observe(learner, stream.of_rank(on.rank, on.count)))
@@ -340,7 +306,7 @@ def _go_on(
     if learner.step < steps:
         text = f"Stopped and saved at step {learner.step}. Go on with: vase resume {folder.path}"
         with suppress(OSError):
-            console.print(text, soft_wrap=True)
+            say(text)
         sys.exit(stop.status)
 
 
@@ -360,7 +326,7 @@ def _computers(device: torch.device, count: int) -> str:
     return f"{count} of {what}{held} each" if count > 1 else f"{what}{held}"
 
 
-def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, console: Console) -> None:
+def _follow(settings: Config, folder: RunFolder, data: build.DataOptions) -> None:
     """Share the work of the process that leads, which alone writes.
 
     It prints what ends it. It then ends as if all were well, for otherwise Lightning would
@@ -377,5 +343,4 @@ def _follow(settings: Config, folder: RunFolder, data: build.DataOptions, consol
                 if on.any(stop.asked):
                     break
     except Exception as error:
-        message = f"process {on.rank} of {on.count}: {reason(error)}."
-        console.print(message, markup=False, highlight=False, soft_wrap=True)
+        say(f"process {on.rank} of {on.count}: {reason(error)}.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from vase import build, integrity
+from vase.cli.options import console, say
 from vase.errors import InputError
 from vase.images import files
 from vase.report import page_text, pictures, style, translation
@@ -23,14 +23,13 @@ def translate(
     target: str | None,
     own: Path | None,
     data: build.DataOptions,
-    console: Console,
 ) -> None:
     """Measure and draw translations of a run: one pair of domains, all pairs, or given images."""
     folder = integrity.open_run(path, trust=data.trust)
     if own is not None:
-        _translate_own(folder, source, target, own, console)
+        _translate_own(folder, source, target, own)
         return
-    _measure(folder, source, target, data, console)
+    _measure(folder, source, target, data)
 
 
 def _measure(
@@ -38,7 +37,6 @@ def _measure(
     source: str | None,
     target: str | None,
     data: build.DataOptions,
-    console: Console,
 ) -> None:
     from vase.probes import evaluate
     from vase.probes import translation as probe
@@ -58,8 +56,8 @@ def _measure(
         figure = translation.plot_image_rows(
             pictures.translation_rows(shown, examples[one], one, [other])
         )
-        _write(folder, f"translation-{one}-to-{other}", style.png(figure), console)
-    console.print(f"Numbers: {folder.translation}", soft_wrap=True)
+        _write(folder, f"translation-{one}-to-{other}", style.png(figure))
+    say(f"Numbers: {folder.translation}")
 
 
 def _keep(path: Path, found: list[dict[str, Any]]) -> None:
@@ -76,14 +74,11 @@ def _keep(path: Path, found: list[dict[str, Any]]) -> None:
 def _table(found: list[dict[str, Any]]) -> Table:
     shown = Table("from", "to", "factor", "translated", "real", "shuffled", box=None)
     for row in page_text.translation_rows(found):
-        cells = (row.source, row.target, row.factor, row.translated, row.real, row.shuffled)
-        shown.add_row(*cells)
+        shown.add_row(*row)
     return shown
 
 
-def _translate_own(
-    folder: RunFolder, source: str | None, target: str | None, own: Path, console: Console
-) -> None:
+def _translate_own(folder: RunFolder, source: str | None, target: str | None, own: Path) -> None:
     """Translate images from files; nothing is measured, because their factors are unknown."""
     from vase.probes import translation as probe
 
@@ -96,21 +91,19 @@ def _translate_own(
     shape = run.networks.architecture
     images = files.read(own, (shape.channels, shape.height, shape.width), pictures.IMAGES_SHOWN)
     if len(images) == pictures.IMAGES_SHOWN:
-        console.print(f"Using the first {pictures.IMAGES_SHOWN} images.")
+        say(f"Using the first {pictures.IMAGES_SHOWN} images.")
     figure = translation.plot_image_rows(pictures.translation_rows(run, images, source, [target]))
-    _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure), console)
+    _write(folder, f"translation-{own.stem}-{source}-to-{target}", style.png(figure))
 
 
-def _write(folder: RunFolder, name: str, content: bytes, console: Console) -> None:
+def _write(folder: RunFolder, name: str, content: bytes) -> None:
     path = folder.figures / f"{pictures.slug(name)}.png"
     path.parent.mkdir(exist_ok=True)
     write_bytes(path, content)
-    console.print(f"Figure: {path}", soft_wrap=True)
+    say(f"Figure: {path}")
 
 
-def ambiguity(
-    path: Path, first: str, second: str, data: build.DataOptions, console: Console
-) -> None:
+def ambiguity(path: Path, first: str, second: str, data: build.DataOptions) -> None:
     """Measure and draw how a run classifies interpolations between two domains."""
     from vase.probes import ambiguity as probe
     from vase.probes import evaluate
@@ -132,9 +125,9 @@ def ambiguity(
     colours = style.domain_colours(shown.domains)
     strip = pictures.plot_morphs(shown, seen[first], seen[second], first, second)
     name = f"ambiguity-{first}-{second}"
-    _write(folder, f"{name}-morphs", style.png(strip), console)
-    _write(folder, name, style.png(drawing.plot_ambiguity(found, colours)), console)
-    console.print(f"Numbers: {folder.ambiguity}", soft_wrap=True)
+    _write(folder, f"{name}-morphs", style.png(strip))
+    _write(folder, name, style.png(drawing.plot_ambiguity(found, colours)))
+    say(f"Numbers: {folder.ambiguity}")
 
 
 def _curves(found: dict[str, Any]) -> Table:

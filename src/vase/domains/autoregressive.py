@@ -45,6 +45,8 @@ class AutoregressiveDomain:
     size: int = 16
     shift: float = 0.0
 
+    label_kind = ""  # what its labels number: nothing
+
     def __post_init__(self) -> None:
         limits: tuple[tuple[str, Any, tuple[type, ...], float, float], ...] = (
             ("phi", self.phi, (int, float), -MOST_PHI, MOST_PHI),
@@ -63,11 +65,6 @@ class AutoregressiveDomain:
     def shape(self) -> tuple[int, int, int]:
         """A vector is an image of one pixel."""
         return self.size, 1, 1
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number: nothing."""
-        return ""
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """Independent draws from the same distribution, float32 [B, size, 1, 1]."""

@@ -17,8 +17,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vase.errors import ConfigError
-
 Floats64 = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -40,14 +38,6 @@ class Motion:
     lifetime: int = 100
     speed: float = 1.0
     pause: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.lifetime < 1 or not 0 <= self.speed < np.inf or not 0 <= self.pause <= 1:
-            raise ConfigError(
-                "A sprite's lifetime must be at least 1 frame, its speed 0 pixels per frame or "
-                f"more and its pause within 0 and 1, not {self.lifetime}, {self.speed} and "
-                f"{self.pause}."
-            )
 
 
 @dataclass(frozen=True, eq=False)

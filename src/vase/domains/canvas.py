@@ -73,10 +73,6 @@ class CanvasDomain:
                 f"Domain '{self.name}': sprites of {largest} pixels do not fit a canvas of "
                 f"{self.size}. Set stream.size to at least {largest}."
             )
-        if self.channels not in (1, 3):
-            raise ConfigError(
-                f"Domain '{self.name}': channels must be 1 or 3, not {self.channels}."
-            )
         if not 0 <= self.columns[0] <= self.columns[1] <= 1:
             raise ConfigError(
                 f"Domain '{self.name}': columns must be a range within 0 and 1, not {self.columns}."

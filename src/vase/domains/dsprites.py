@@ -16,10 +16,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -30,10 +29,12 @@ from numpy.typing import NDArray
 
 from vase.domains import downloads, package_index
 from vase.domains.archives import member_of_wheel
+from vase.domains.cache import cache_folder, mapped, replacing
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Archive, IndexFile, Split, checked
-from vase.domains.local import DATA_VARIABLE, cache_folder
+from vase.domains.local import DATA_VARIABLE, OFFLINE_VARIABLE, is_set
 from vase.errors import ConfigError, DataError
+from vase.progress import Say, silent
 from vase.records import GroundTruth
 
 SIDE = 64
@@ -57,7 +58,6 @@ WHEEL = IndexFile(
     ),
 )
 
-Say = Callable[[str], None]
 Bits = NDArray[np.uint8]
 
 
@@ -74,6 +74,8 @@ class DSprites:
     images: NDArray[np.int64]
     shrink: int = 1
 
+    label_kind = "dsprites"
+
     def __post_init__(self) -> None:
         if SIDE % self.shrink:
             raise ConfigError(
@@ -85,11 +87,6 @@ class DSprites:
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return 1, SIDE // self.shrink, SIDE // self.shrink
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number."""
-        return "dsprites"
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, 1, H, W] in [0, 1], and their factors."""
@@ -177,8 +174,8 @@ def load(data_dir: Path | None, offline: bool, say: Say | None) -> Bits:
     """The packed images, memory-mapped; a `DataError` says where the archive was looked for."""
     packed = cache_folder() / "dsprites" / "dsprites-64x64-bits.npy"
     if not packed.is_file():
-        _bring(packed, data_dir, offline, say or _silent)
-    bits = _mapped(packed)
+        _bring(packed, data_dir, offline, say or silent)
+    bits: Bits = mapped(packed)
     if bits.shape != (COUNT, BYTES) or _sha256(bits) != SHA256:
         raise DataError(f"{packed} is damaged. Delete it and run again; it is then made again.")
     return bits
@@ -214,19 +211,13 @@ def _images(stream: IO[bytes], count: int) -> Iterator[NDArray[np.uint8]]:
 
 def _bring(packed: Path, data_dir: Path | None, offline: bool, say: Say) -> None:
     """Pack the archive from the first place that has it, whole or not at all."""
-    packed.parent.mkdir(parents=True, exist_ok=True)
-    part = packed.with_name(f".{uuid.uuid4().hex}.part")
-    with tempfile.TemporaryDirectory(prefix="vase-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="vase-") as scratch, replacing(packed) as part:
         archive = _archive(data_dir, offline, say, Path(scratch))
         say(f"dsprites: packing {ARCHIVE} into {packed}, once")
-        try:
-            with archive.open("rb") as stream:
-                pack(stream, part, COUNT, str(archive))
-            if _sha256(_mapped(part)) != SHA256:
-                raise DataError(f"{archive} does not hold the images of dSprites. Replace it.")
-            part.replace(packed)
-        finally:
-            part.unlink(missing_ok=True)
+        with archive.open("rb") as stream:
+            pack(stream, part, COUNT, str(archive))
+        if _sha256(mapped(part)) != SHA256:
+            raise DataError(f"{archive} does not hold the images of dSprites. Replace it.")
 
 
 def _archive(data_dir: Path | None, offline: bool, say: Say, scratch: Path) -> Path:
@@ -236,7 +227,7 @@ def _archive(data_dir: Path | None, offline: bool, say: Say, scratch: Path) -> P
     for folder in (*folders, cache_folder() / "dsprites"):
         if (folder / ARCHIVE).is_file():
             return folder / ARCHIVE
-    if offline:
+    if offline or is_set(OFFLINE_VARIABLE):
         tried = "mirrors and packages: not asked, because offline is set"
     else:
         try:
@@ -267,20 +258,8 @@ def _brought(say: Say, scratch: Path) -> Path:
     return scratch / ARCHIVE
 
 
-def _mapped(path: Path) -> Bits:
-    try:
-        bits: Bits = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
-    return bits
-
-
 def _sha256(bits: Bits) -> str:
     digest = hashlib.sha256()
     for start in range(0, len(bits), 2**15):
         digest.update(bits[start : start + 2**15].tobytes())
     return digest.hexdigest()
-
-
-def _silent(line: str) -> None:
-    """Tell nobody."""

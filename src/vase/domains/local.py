@@ -7,16 +7,17 @@ verified content into the cache.
 """
 
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vase.domains import idx
+from vase.domains.cache import cache_folder, replacing
 from vase.domains.catalogue import Dataset, IdxFile, checksum
 from vase.errors import DataError
 
 DATA_VARIABLE = "VASE_DATA"
+OFFLINE_VARIABLE = "VASE_OFFLINE"
 
 
 def is_set(variable: str) -> bool:
@@ -54,13 +55,6 @@ class Find:
     path: Path
     found: str
     content: bytes | None
-
-
-def cache_folder() -> Path:
-    """Return the folder that keeps downloads, in the user's cache folder of this platform."""
-    import pooch
-
-    return Path(pooch.os_cache("vase"))
 
 
 def places(dataset: Dataset, data_dir: Path | None) -> tuple[Place, ...]:
@@ -123,25 +117,12 @@ def _inspected(file: IdxFile, place: Place, path: Path) -> Find:
 def store(dataset: Dataset, file: IdxFile, content: bytes) -> Path:
     """Write a verified content into the cache, whole or not at all, and return its path."""
     path = cache_folder() / dataset.name / file.name
-    part = path.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(part, content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as part:
+            part.write_bytes(content)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror}. Make the cache folder writable, or put "
             f"the files of {dataset.title} into a folder and set {DATA_VARIABLE}=FOLDER."
         ) from error
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
-    with path.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -24,14 +21,13 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vase.domains.cache import cache_folder, replacing
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
 from vase.domains.frames import reflected
-from vase.domains.local import cache_folder
 from vase.errors import DataError, InputError, VaseError, reason
 from vase.images.files import (
     FromFiles,
-    Say,
     Shape,
     decoded,
     is_image,
@@ -44,6 +40,7 @@ from vase.images.files import (
 from vase.images.layout import layout_of
 from vase.images.values import to_batch
 from vase.memory_limit import machine_memory, refuse_above
+from vase.progress import Say, silent
 from vase.records import GroundTruth
 
 ARRAYS = (".npy", ".npz")
@@ -64,15 +61,12 @@ class OwnDomain:
     images: Images
     rows: NDArray[np.int64]
 
+    label_kind = ""  # what its labels number: nothing
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return shape_of(self.images)
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number: nothing."""
-        return ""
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` images, float32 [B, C, H, W] in [0, 1]; an `InputError` if they are none."""
@@ -278,7 +272,7 @@ def _sources(path: Path) -> list[Path]:
 
 def _kept(path: Path, shape: Shape, say: Say | None, as_grey: bool) -> Images:
     """The images of a folder or video: from the cache, or decoded into it."""
-    tell = say or _silent
+    tell = say or silent
     try:
         found = _sources(path)
         if len(found) > MOST_KEPT:
@@ -292,7 +286,7 @@ def _kept(path: Path, shape: Shape, say: Say | None, as_grey: bool) -> Images:
     name = _hash([DECODING, as_grey, str(path.resolve()), *shape, described])
     kept = cache_folder() / "own" / f"{name}.npy"
     if not kept.is_file():
-        _write(kept, path.name, shape, _in_order(path, shape, say, as_grey), say or _silent)
+        _write(kept, path.name, shape, _in_order(path, shape, say, as_grey), tell)
     return array(kept)
 
 
@@ -310,11 +304,9 @@ def _nothing_in(path: Path) -> str:
 def _write(
     kept: Path, name: str, shape: Shape, images: Iterator[NDArray[np.uint8]], tell: Say
 ) -> None:
-    """Decode images into one array beside the target, whole or not at all."""
-    part = kept.with_name(f".{uuid.uuid4().hex}.part")
+    """Decode images into one array, whole or not at all."""
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with replacing(kept) as part, part.open("wb") as file:
             _header(file, 0, shape)
             number = 0
             for number, pixels in enumerate(images, 1):
@@ -326,16 +318,11 @@ def _write(
             tell(f"{number:,} images of '{name}' decoded, once")
             file.seek(0)
             _header(file, number, shape)  # as long as the first: it leaves room for more digits
-            os.fsync(file.fileno())
-        part.replace(kept)
     except OSError as error:
         raise DataError(
             f"{kept.parent} cannot be written: {error.strerror or error}. Make it writable, or "
             "choose another cache folder: set XDG_CACHE_HOME=FOLDER."
         ) from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _in_order(
@@ -351,7 +338,3 @@ def _in_order(
 def _header(file: BinaryIO, count: int, shape: Shape) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
     np.lib.format.write_array_header_1_0(file, header)
-
-
-def _silent(line: str) -> None:
-    """Tell nobody."""

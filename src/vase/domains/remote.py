@@ -9,7 +9,7 @@ the system's package lists where the user has asked for that.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,7 @@ from vase.domains.catalogue import (
 )
 from vase.domains.downloads import UnreachableError, download
 from vase.errors import DataError
-
-Say = Callable[[str], None]
+from vase.progress import Say
 
 MIRROR_VARIABLE = "VASE_MIRROR"
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,19 +19,20 @@ from functools import lru_cache, partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vase.domains import scenery
+from vase.domains.cache import cache_folder, mapped, replacing
 from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
 from vase.domains.frames import reflected
-from vase.domains.local import cache_folder
 from vase.domains.scenery import SIDE, Light, Place
 from vase.domains.walk import Walk, walked
 from vase.errors import ConfigError, DataError
+from vase.progress import Say, silent
 from vase.records import GroundTruth
 
 COUNT, HELD_OUT = 24_000, 4_000  # frames of a place; the last of them are for testing
@@ -43,7 +43,6 @@ SEED = 0
 # another way, past objects enough to score readouts.
 WALK, TEST_WALK = Walk(6_000, change=300, seed=6), Walk(2_000, change=10, seed=17)
 
-Say = Callable[[str], None]
 Frames = NDArray[np.uint8]
 
 _CAMERAS: dict[tuple[Place, Light | None], scenery.Camera] = {}  # of this process: one at most
@@ -65,15 +64,8 @@ class RenderedDomain:
     rows: NDArray[np.int64]
     at_rest: bool = False
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
-        return 3, SIDE, SIDE
-
-    @property
-    def label_kind(self) -> str:
-        """What its labels number."""
-        return "objects"
+    shape = 3, SIDE, SIDE
+    label_kind = "objects"
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Floats, GroundTruth]:
         """`count` frames, float32 [B, 3, 64, 64] in [0, 1], and their factors."""
@@ -101,8 +93,9 @@ def walk_domain(name: str, place: Place, light: Light, split: Split, say: Say | 
     Testing has a walk of its own, with other phases and objects. Raises like `domain`.
     """
     walk = TEST_WALK if split == "test" else WALK
-    factors, identity = walked(walk, door=place == "room")
-    shown = frames(place, walk.count, say, light=light, walk=walk)
+    scene = Scene(place, walk.count, light=light, walk=walk)
+    factors, identity = scene.drawn()
+    shown = frames(scene, say)
     return WalkDomain(name, place, shown, factors, identity, np.arange(walk.count))
 
 
@@ -114,127 +107,96 @@ def domain(
     A `ConfigError` where the packages are missing, a `DataError` where nothing can be rendered.
     """
     count, held_out = RESTING if at_rest else (COUNT, HELD_OUT)
-    factors, identity = scenery.drawn(np.random.default_rng(SEED), count, at_rest=at_rest)
+    scene = Scene(place, count, at_rest)
+    factors, identity = scene.drawn()
     rows = np.arange(count)
     part = rows[-held_out:] if split == "test" else rows[:-held_out]
-    shown = frames(place, count, say, at_rest=at_rest)
+    shown = frames(scene, say)
     told = {"hue": factors["hue"]} if at_rest else factors  # what is always the same is no truth
     return RenderedDomain(name, place, shown, told, identity, part, at_rest)
 
 
-@lru_cache(maxsize=4)
-def frames(
-    place: Place,
-    count: int,
-    say: Say | None,
-    *,
-    at_rest: bool = False,
-    light: Light | None = None,
-    walk: Walk | None = None,
-) -> Frames:
-    """The frames of a place, or of a walk through it in a light, memory-mapped."""
-    state = "-at-rest" if at_rest else f"-walk-{light}" if walk else ""
-    named = recipe(place, at_rest=at_rest, light=light, walk=walk)
-    path = cache_folder() / "rendered" / f"{place}{state}-{count}-{named}.npy"
-    if not path.is_file():
-        _render(_Job(place, count, at_rest, light, walk), path, say or _silent)
-    try:
-        kept: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Delete it and run again.") from error
-    if kept.shape != (count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
-        raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
-    return kept
-
-
-def recipe(
-    place: Place,
-    *,
-    at_rest: bool = False,
-    light: Light | None = None,
-    walk: Walk | None = None,
-) -> str:
-    """What names a set of frames: a change of the place, of a factor or of the seed is another."""
-    description = (
-        f"{scenery.described(place, light)} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
-    )
-    description += f" {scenery.REST}" if at_rest else ""
-    if walk:
-        description += f" {walk.described()} {scenery.door_at(1.0)}"
-    return hashlib.sha256(description.encode()).hexdigest()[:12]
-
-
 @dataclass(frozen=True)
-class _Job:
-    """What is rendered: `count` frames of a place, of a place at rest, or of a walk in a light."""
+class Scene:
+    """What is rendered: `count` frames of a place, of one at rest, or of a walk in a light."""
 
     place: Place
     count: int
-    at_rest: bool
+    at_rest: bool = False
     light: Light | None = None
     walk: Walk | None = None
 
     def drawn(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-        """The factors and the kind of the object of every frame."""
+        """The factors in [0, 1] and the kind of the object of every frame, [count] each."""
         if self.walk:
             return walked(self.walk, door=self.place == "room")
         return scenery.drawn(np.random.default_rng(SEED), self.count, at_rest=self.at_rest)
 
+    @property
+    def file_name(self) -> str:
+        """What the frames are kept under."""
+        state = "-at-rest" if self.at_rest else f"-walk-{self.light}" if self.walk else ""
+        return f"{self.place}{state}-{self.count}-{self.recipe}.npy"
 
-def _render(job: _Job, path: Path, say: Say) -> None:
-    """Render into a file beside the target, whole or not at all."""
-    place, count = job.place, job.count
+    @property
+    def recipe(self) -> str:
+        """What names a set of frames: a change of the place, a factor or the seed is another."""
+        place = scenery.described(self.place, self.light)
+        description = f"{place} {scenery.RANGES} {scenery.KINDS} {scenery.EYE} {SEED}"
+        description += f" {scenery.REST}" if self.at_rest else ""
+        if self.walk:
+            description += f" {self.walk.described()} {scenery.door_at(1.0)}"
+        return hashlib.sha256(description.encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=4)
+def frames(scene: Scene, say: Say | None) -> Frames:
+    """The frames of a scene, uint8 [N, 64, 64, 3], memory-mapped."""
+    path = cache_folder() / "rendered" / scene.file_name
+    if not path.is_file():
+        _render(scene, path, say or silent)
+    kept: Frames = mapped(path)
+    if kept.shape != (scene.count, SIDE, SIDE, 3) or kept.dtype != np.uint8:
+        raise DataError(f"{path} is damaged. Delete it and run again; it is then made again.")
+    return kept
+
+
+def _render(scene: Scene, path: Path, say: Say) -> None:
+    """Render into a file, whole or not at all."""
+    place, count = scene.place, scene.count
     _refuse_without_mujoco(place)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    opened = _opened(part)
     try:
-        with opened as file:
+        with replacing(path) as part, part.open("wb") as file:
             shape = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
             np.lib.format.write_array_header_1_0(file, shape)
-            for start, rendered in _chunks(job):
-                _written(file, rendered.tobytes(), path)
+            for start, rendered in _chunks(scene):
+                file.write(rendered.tobytes())
                 say(f"{place}: {start + len(rendered):,} of {count:,} frames rendered, once")
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
     except OSError as error:
         raise DataError(f"{path.parent} cannot be written: {error.strerror or error}.") from error
 
 
-def _written(file: IO[bytes], content: bytes, path: Path) -> None:
-    try:
-        file.write(content)
-        file.flush()
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def _chunks(job: _Job) -> Iterator[tuple[int, Frames]]:
+def _chunks(scene: Scene) -> Iterator[tuple[int, Frames]]:
     """Frames in order, from a process that renders this place and no other."""
-    starts = range(0, job.count, CHUNK)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from zip(starts, pool.map(partial(_frames, job), starts), strict=True)
-        except BrokenProcessPool:
-            why = "the process that renders it died (a script needs if __name__ == '__main__':)"
-            raise DataError(_unable(job.place, why)) from None
+    starts = range(0, scene.count, CHUNK)
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            yield from zip(starts, pool.map(partial(_frames, scene), starts), strict=True)
+    except BrokenProcessPool:
+        why = "the process that renders it died (a script needs if __name__ == '__main__':)"
+        raise DataError(_unable(scene.place, why)) from None
+    except OSError as error:  # no fault of the disk that the frames are written to
+        raise DataError(_unable(scene.place, f"its process fails: {error}")) from error
 
 
-def _frames(job: _Job, start: int) -> Frames:
+def _frames(scene: Scene, start: int) -> Frames:
     """One chunk; what goes wrong with the graphics goes back to the caller as a sentence."""
-    factors, kinds = job.drawn()
-    shown = camera(job.place, job.light)
+    factors, kinds = scene.drawn()
+    shown = camera(scene.place, scene.light)
     return np.stack(
         [
             shown.frame({name: each[row] for name, each in factors.items()}, int(kinds[row]))
-            for row in range(start, min(job.count, start + CHUNK))
+            for row in range(start, min(scene.count, start + CHUNK))
         ]
     )
 
@@ -280,7 +242,3 @@ def _unable(place: Place, why: str) -> str:
         "that works without a screen: on Debian or Ubuntu, apt-get install libegl1 libgl1-mesa-dri"
         "; elsewhere set MUJOCO_GL to osmesa or glfw, as its manual says."
     )
-
-
-def _silent(line: str) -> None:
-    """Tell nobody."""

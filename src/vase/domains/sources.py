@@ -7,7 +7,7 @@ decompressed, in the cache. With `offline`, or VASE_OFFLINE=1, only folders are 
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vase.domains import idx, local, remote
+from vase.domains.cache import cache_folder
 from vase.domains.catalogue import DATASETS, Dataset, IdxFile, Package, Split
-from vase.domains.local import DATA_VARIABLE, cache_folder, is_set
+from vase.domains.local import DATA_VARIABLE, OFFLINE_VARIABLE, is_set
 from vase.errors import DataError
+from vase.progress import Say, silent
 
 __all__ = [
     "DATASETS",
@@ -33,10 +35,6 @@ __all__ = [
     "fetch",
     "load",
 ]
-
-OFFLINE_VARIABLE = "VASE_OFFLINE"
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def load(
     *,
     data_dir: Path | None = None,
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> Images:
     """Return the images and labels of one split, downloaded into the cache if need be.
 
@@ -108,7 +106,7 @@ def fetch(
     *,
     data_dir: Path | None = None,
     offline: bool = False,
-    progress: Progress | None = None,
+    progress: Say | None = None,
 ) -> list[Path]:
     """Bring all files of the data sets (all known ones by default) into the cache.
 
@@ -174,7 +172,7 @@ def _obtain(
     files: Sequence[IdxFile],
     data_dir: Path | None,
     offline: bool,
-    progress: Progress | None,
+    progress: Say | None,
 ) -> dict[str, _Held]:
     """Return the content of `files` by name, new ones kept in the cache, or raise DataError."""
     places = local.places(dataset, data_dir)
@@ -183,7 +181,7 @@ def _obtain(
     if missing and (offline or is_set(OFFLINE_VARIABLE)):
         tried.append("mirrors and packages: not asked, because offline is set")
     elif missing:
-        got, failures = _from_elsewhere(dataset, missing, progress or _silent)
+        got, failures = _from_elsewhere(dataset, missing, progress or silent)
         held |= got
         tried += failures
     missing = [file for file in missing if file.name not in held]
@@ -211,7 +209,7 @@ def _from_here(
 
 
 def _from_elsewhere(
-    dataset: Dataset, missing: Sequence[IdxFile], say: Progress
+    dataset: Dataset, missing: Sequence[IdxFile], say: Say
 ) -> tuple[dict[str, _Held], list[str]]:
     """Download; return what came, kept in the cache at once, and a line about each failure."""
     held, tried = {}, []
@@ -222,10 +220,6 @@ def _from_elsewhere(
             path = local.store(dataset, attempt.file, attempt.content)
             held[attempt.file.name] = _Held(path, attempt.content)
     return held, tried
-
-
-def _silent(line: str) -> None:
-    """Tell nobody."""
 
 
 def _cached(dataset: Dataset, file: IdxFile, held: _Held) -> Path:

@@ -68,15 +68,6 @@ class Schedule:
         """The number of the segment that a step is in."""
         return bisect_right(self.segments, step, key=lambda segment: segment.end)
 
-    def in_frames(self, batch_size: int) -> Schedule:
-        """The same schedule in frames in place of steps: which frames are of which domain."""
-        return Schedule(
-            tuple(
-                Segment(each.domain, each.start * batch_size, each.end * batch_size)
-                for each in self.segments
-            )
-        )
-
 
 class Batches(Protocol):
     """Anything that has a batch for every step."""

@@ -180,10 +180,8 @@ def _effects(explored: ExplorerData, index: int) -> dict[int, tuple[str, float |
 def sample_latents(explored: ExplorerData, index: int, seed: int) -> Floats:
     """Draw latents [N] from the marginals of an environment."""
     environment = explored.environments[index].environment
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1, explored.run.networks.architecture.latents, generator=generator)
-    z = replay.latents([environment], torch.zeros(1, dtype=torch.long), noise, "marginal")
-    return np.asarray(z[0].numpy(), dtype=np.float32)
+    z: Floats = replay.drawn_latents(environment, 1, seed)[0].numpy()
+    return z
 
 
 def decode_latents(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
+import time
 import warnings
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vase import build
-from vase.errors import ConfigError
+from vase.errors import ConfigError, optional_package
 from vase.explorer import guard, run_data
 from vase.explorer.run_data import MAX_UPLOAD_BYTES, ExplorerData
 from vase.training.folder import RunFolder
@@ -27,9 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_UPLOAD_BYTES", "serve"]
 
+SECONDS_TO_START = 60.0
 SECONDS_TO_END = 5  # of what is being answered when Ctrl-C comes
 
 MessageCallback = Callable[[str], None]
+Builder = Callable[[], Awaitable[None] | None]
+
+_shown = threading.Lock()  # NiceGUI has one page at / for the whole process
 
 
 def serve(
@@ -72,22 +79,133 @@ def serve_explored(
     Raises ConfigError where NiceGUI is missing, the host is empty, or the port is taken, RunError
     where there is nothing to show yet.
     """
-    refuse_without_package()
-    hosts = checked_hosts(host, allow)
-    listening_socket(host, port).close()
+    server = PageServer(host, port, allow)
     explored = load()
     if not explored.real:
         say("There are no images to be had here: what the model imagines is shown in their place.")
-    token = None if guard.is_loopback(host) else secrets.token_urlsafe(32)
-    found = addresses(host, port, token)
-    say(f"Explore {path} at {found[0]} until Ctrl-C.")
-    for other in found[1:]:
-        say(f"Others find it at {other}")
-    if token:
-        say("Whoever knows this address can look at the run. Nothing is encrypted on the way.")
-    page = _pages(explored, title=f"{path.resolve().name}: VASE")
-    guarded = guard.Guard(page, hosts, token, cookie=f"vase-{port}")
-    _listen(guarded, host, port, found[0] if show else None)
+    say(f"Explore {path} at {server.address} until Ctrl-C.")
+    server.say_who_may_look(say, "the run")
+
+    from vase.explorer.page import Page
+    from vase.explorer.uploads import ImageReader
+
+    reader = ImageReader(explored)
+
+    def page() -> None:
+        Page(explored, reader).build()
+
+    server.run(page, f"{path.resolve().name}: VASE", show=show)
+
+
+class PageServer:
+    """Shows a page of NiceGUI's to those who may look.
+
+    allow: names, beside those of this machine, by which it may be asked. Where others can reach
+    `host`, only who knows the token in the address may look. A page is given as what builds it for
+    a visitor, and with its title.
+
+    Raises ConfigError where NiceGUI is missing, the host is empty, or the port is taken.
+    """
+
+    def __init__(self, host: str, port: int, allow: Sequence[str] = ()) -> None:
+        refuse_without_package()
+        if not host.strip():
+            raise ConfigError(
+                "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
+                "0.0.0.0 for others too."
+            )
+        self.host, self.port = host, port
+        self._hosts = guard.allowed_hosts(host, allow)
+        listening_socket(host, port).close()  # told now, and not once all is loaded
+        self._token = None if guard.is_loopback(host) else secrets.token_urlsafe(32)
+
+    @property
+    def address(self) -> str:
+        """The address for this machine."""
+        return addresses(self.host, self.port, self._token)[0]
+
+    def say_who_may_look(self, say: MessageCallback, what: str) -> None:
+        """Tell how others find it, where they can."""
+        for other in addresses(self.host, self.port, self._token)[1:]:
+            say(f"Others find it at {other}")
+        if self._token:
+            say(f"Whoever knows this address can look at {what}. Nothing is encrypted on the way.")
+
+    def run(self, page: Builder, title: str, *, show: bool = False) -> None:
+        """Serve until Ctrl-C. show: open a window on it as soon as it answers."""
+        import uvicorn
+
+        shown = self.address if show else ""
+
+        class Server(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                if self.started and shown:
+                    webbrowser.open(shown)
+
+        Server(self._configuration(page, title)).run()
+
+    def start(self, page: Builder, title: str) -> None:
+        """Serve in a thread, from when this returns on; a port of 0 becomes one that is free.
+
+        Raises ConfigError where this process shows a page already, or the server does not start.
+        """
+        import uvicorn
+
+        if not _shown.acquire(blocking=False):
+            raise ConfigError(
+                "This process shows a page already. Show another from another process."
+            )
+        with ExitStack() as stack:
+            stack.callback(_shown.release)
+            listening = stack.enter_context(listening_socket(self.host, self.port))
+            self.port = listening.getsockname()[1]
+            self._running = uvicorn.Server(self._configuration(page, title))
+            held = stack.pop_all()
+
+        def serve() -> None:
+            with held:
+                self._running.run(sockets=[listening])
+
+        self._thread = threading.Thread(target=serve, name="vase-page", daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not self._running.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.close()
+                raise ConfigError(
+                    "The page does not start. Update nicegui and uvicorn: "
+                    "pip install --upgrade 'vase-lifelong[serve]'"
+                )
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """End what was started, within a few seconds, and free its port; twice does no harm."""
+        self._running.should_exit = True
+        self._thread.join(SECONDS_TO_END + 1)
+        if self._thread.is_alive():
+            self._running.force_exit = True
+            self._thread.join(1)
+
+    def _configuration(self, page: Builder, title: str) -> uvicorn.Config:
+        """How a page is served: guarded, and with limits on what a visitor may hold."""
+        import uvicorn
+        from nicegui import ui
+
+        from vase.explorer.connections import MOST_MESSAGE_BYTES, TimedConnection
+
+        ui.page("/")(page)
+        return uvicorn.Config(
+            guard.Guard(application(title), self._hosts, self._token, cookie=f"vase-{self.port}"),
+            host=self.host,
+            port=self.port,
+            http=TimedConnection,
+            ws="wsproto" if find_spec("wsproto") else "auto",  # as NiceGUI itself has it
+            ws_max_size=MOST_MESSAGE_BYTES,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=SECONDS_TO_END,
+        )
 
 
 def addresses(host: str, port: int, token: str | None) -> list[str]:
@@ -97,21 +215,6 @@ def addresses(host: str, port: int, token: str | None) -> list[str]:
         near += [each for each in (guard.outward_address(),) if each and each not in near]
     end = f"/?token={token}" if token else ""
     return [f"http://{f'[{each}]' if ':' in each else each}:{port}{end}" for each in near]
-
-
-def _pages(explored: ExplorerData, title: str) -> ASGIApp:
-    from nicegui import ui
-
-    from vase.explorer.page import Page
-    from vase.explorer.uploads import ImageReader
-
-    reader = ImageReader(explored)
-
-    @ui.page("/")
-    def page() -> None:
-        Page(explored, reader).build()
-
-    return application(title)
 
 
 def application(title: str) -> ASGIApp:
@@ -128,57 +231,9 @@ def application(title: str) -> ASGIApp:
     return app
 
 
-def _listen(app: ASGIApp, host: str, port: int, shown: str | None) -> None:
-    """Serve until Ctrl-C; open a window on address `shown` as soon as it answers."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started and shown:
-                webbrowser.open(shown)
-
-    Server(configuration(app, host, port)).run()
-
-
-def configuration(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    """How uvicorn serves a page: with limits on what a visitor may hold."""
-    import uvicorn
-
-    from vase.explorer.connections import MOST_MESSAGE_BYTES, TimedConnection
-
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        http=TimedConnection,
-        ws="wsproto" if find_spec("wsproto") else "auto",  # as NiceGUI itself has it
-        ws_max_size=MOST_MESSAGE_BYTES,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=SECONDS_TO_END,
-    )
-
-
 def refuse_without_package() -> None:
     """Raise a ConfigError where NiceGUI is missing."""
-    try:
-        import nicegui  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "The page is built on nicegui, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[serve]'"
-        ) from None
-
-
-def checked_hosts(host: str, allow: Sequence[str]) -> frozenset[str]:
-    """The hosts that a request may name; a ConfigError for an empty one or one that is none."""
-    if not host.strip():
-        raise ConfigError(
-            "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
-            "0.0.0.0 for others too."
-        )
-    return guard.allowed_hosts(host, allow)
+    optional_package("nicegui", "The page is built on nicegui", "serve")
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

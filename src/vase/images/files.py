@@ -15,8 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
-from vase.errors import DataError, InputError, VaseError, reason, undecodable
+from vase.errors import (
+    DataError,
+    InputError,
+    VaseError,
+    optional_package,
+    reason,
+    undecodable,
+)
 from vase.images.pixels import MODES, Pixels, filling, is_grey, is_smaller_copy, pages, pixels
+from vase.progress import Say
 
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg"))
 ENDINGS = frozenset(
@@ -33,7 +41,6 @@ LOOKED_AT = 50  # files that tell whether a folder is grey
 DECODERS = 4  # threads; Pillow works outside of Python's lock
 
 Shape = tuple[int, int, int]
-Say = Callable[[str], None]
 
 
 # ---- which files ---------------------------------------------------------------------------------
@@ -279,26 +286,16 @@ def _heif(path: Path) -> Image.Image:
         start = file.read(12)
     if start[4:8] != b"ftyp" or start[8:12] not in HEIF_BRANDS:
         raise UnidentifiedImageError("it is in no format that is known here")
-    try:
-        import pillow_heif
-    except ImportError:
-        raise DataError(
-            f"'{path}' is a HEIC image, and those are read with pillow-heif, which is not "
-            "installed. Install it with: pip install 'vase-lifelong[heic]'"
-        ) from None
+    needed = f"'{path}' is a HEIC image, and those are read with pillow-heif"
+    pillow_heif = optional_package("pillow_heif", needed, "heic", DataError)
     image: Image.Image = pillow_heif.open_heif(path).to_pillow()
     return image
 
 
 def _frames(path: Path, shape: Shape, say: Say | None) -> Iterator[Pixels]:
     """The frames of a video, in order, as uint8 [H, W, C]."""
-    try:
-        import av
-    except ImportError:
-        raise DataError(
-            f"'{path}' is a video, and videos are read with av, which is not installed. Install "
-            "it with: pip install 'vase-lifelong[video]'"
-        ) from None
+    needed = f"'{path}' is a video, and videos are read with av"
+    av = optional_package("av", needed, "video", DataError)
     count = 0
     try:
         with av.open(str(path)) as container:

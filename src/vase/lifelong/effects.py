@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, grid_sample, max_pool2d
 
 from vase.lifelong.environments import Environment
-from vase.lifelong.replay import PastEnvironments
+from vase.lifelong.replay import PastEnvironments, decoded, drawn_latents
 from vase.nets import Networks
 
 LEAST = 0.4  # share from which on the best name stands
@@ -286,26 +286,16 @@ def measure_effects(
     """
     if networks.architecture.of_vectors:
         return {}
-    generator = torch.Generator().manual_seed(0)
-    size = networks.architecture.latents
-    noise = torch.randn(IMAGES, size, generator=generator)
-    past = PastEnvironments.of([environment], "marginal", noise.device)
+    z = drawn_latents(environment, IMAGES, seed=0)
+    past = PastEnvironments.of([environment], "marginal", z.device)
     mean, deviation = past.mean[0], past.variance[0].sqrt()
-    z = past.latents(torch.zeros(IMAGES, dtype=torch.long), noise)
-    references = _decoded(networks, z, environment)
+    references: Floats = decoded(networks, z, environment.index).cpu().numpy()
     found = {}
     for latent in latents:
         rows = z[:, None].repeat(1, len(MOVES), 1)
         rows[:, :, latent] = mean[latent] + deviation[latent] * torch.tensor(MOVES)
-        moved = _decoded(networks, rows.flatten(0, 1), environment)
+        moved = decoded(networks, rows.flatten(0, 1), environment.index).cpu().numpy()
         found[latent] = name_effect(
             references, moved.reshape(IMAGES, len(MOVES), *references.shape[1:])
         )
     return found
-
-
-def _decoded(networks: Networks, z: Tensor, environment: Environment) -> Floats:
-    device = next(networks.parameters()).device
-    index = torch.full((len(z),), environment.index, device=device)
-    images: Floats = torch.sigmoid(networks.decoder(z.to(device), index)).cpu().numpy()
-    return images

@@ -15,7 +15,8 @@ inferred environments, replay ("dreams"), masks by atypicality.
 
 All state is explicit (`lifelong/learner_state.py`), all randomness is a function of (seed, step),
 and a step is a transaction (`lifelong/transaction.py`). CUDA graphs and several processes wrap the
-learner from outside (`training/cuda_graphs.py`, `training/data_parallel.py`).
+learner from outside (`training/cuda_graphs.py`, `training/data_parallel.py`): of an update, several
+processes change `rows`, `joined`, `measured` and `descend`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ from vase.lifelong.working_memory import uses_memory
 from vase.objective.atypicality import atypicality
 from vase.objective.capacity import grow
 from vase.objective.moments import Moments
-from vase.records import Decision, Event, EventKind, Observation
+from vase.records import Decision, Event, EventKind, Observation, Posterior
 
 MAX_SKIPPED = 8  # batches in a row that cannot be learnt
 FOUND_INF_DEVICES = ("cpu", "cuda")  # where fused Adam heeds `found_inf`; on "mps" it does not
@@ -107,28 +108,41 @@ class Learner(LearnerState):
         return self.memory.draw(count, self.generator)
 
     def update(self, images: Tensor) -> UpdateResult:
-        """Replay, loss, and one step of Adam.
+        """Replay, loss, and one step of Adam, of this process's rows of the batch.
 
         Nothing here waits for the device, except on "mps": Adam itself skips a step whose gradient
         is not finite, by its `found_inf`, as under a GradScaler.
         """
-        context = self.context()
+        context, rows = self.context(), self.rows(len(images))
         with self.autocast():
             noise = evaluation.draw_noise(self.networks, len(images), self.generator)
             count = self.settings.replay.count(len(images))
-            batch = Batch(images, noise, self.replay(count, context.past))
+            replay = self.replay(count, context.past, self.rows(count))
+            batch = Batch(images[rows], noise[rows], replay)
             forward = loss.forward_pass(self.networks, batch, context)
             terms = loss.loss_terms(forward, self.settings)
-        means = loss.mean_terms(terms)
+        means = self.joined(loss.mean_terms(terms))
         total = loss.total_loss(means, context, self.settings)
         with torch.no_grad():
-            kl, distortion = terms["kl"].mean(0), terms["reconstruction"]
-            moments = evaluation.batch_moments(forward.posterior, distortion, terms["kl"].sum(1))
-        del batch, forward, terms, distortion  # backward frees the graph as it goes
+            kl, moments = self.measured(forward.posterior, terms)
+        del batch, replay, forward, terms  # backward frees the graph as it goes
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         finite = self.descend(total)
         return UpdateResult.pack({"loss": total, **means}, kl, moments, finite, len(images))
+
+    def rows(self, count: int) -> slice:  # noqa: ARG002
+        """Which of `count` rows are this process's: all, where there is one process."""
+        return slice(None)
+
+    def joined(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Means over the rows of all processes, of those over this one's."""
+        return means
+
+    def measured(self, posterior: Posterior, terms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Each latent's KL [N] and the moments [2, N + 2] of the whole batch."""
+        kl = terms["kl"]
+        return kl.mean(0), evaluation.batch_moments(posterior, terms["reconstruction"], kl.sum(1))
 
     def descend(self, total: Tensor) -> Tensor:
         """Clip the gradient and take a step of Adam if all is finite; return whether it is, []."""

@@ -102,11 +102,19 @@ class PastEnvironments:
         return z if self.fill == "zero" else z + (1 - mask) * noise
 
 
-def latents(
-    environments: Sequence[Environment], choice: Tensor, noise: Tensor, source: Source
-) -> Tensor:
-    """Return latents of past environments, [B, N]; see `PastEnvironments.latents`."""
-    return PastEnvironments.of(environments, source, noise.device).latents(choice, noise)
+def drawn_latents(environment: Environment, count: int, seed: int) -> Tensor:
+    """Latents [count, N] of an environment's own marginals, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, len(environment.mask), generator=generator)
+    choice = torch.zeros(count, dtype=torch.long)
+    return PastEnvironments.of([environment], "marginal", noise.device).latents(choice, noise)
+
+
+@torch.no_grad()
+def decoded(networks: Networks, z: Tensor, index: int) -> Tensor:
+    """Images [B, C, H, W] in [0, 1] of latents [B, N], as seen in environment `index`."""
+    z = z.to(next(networks.parameters()).device)
+    return torch.sigmoid(networks.decoder(z, torch.full((len(z),), index, device=z.device)))
 
 
 @torch.no_grad()

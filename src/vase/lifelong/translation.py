@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vase.lifelong.environments import Environment
+from vase.lifelong.replay import decoded
 from vase.nets import Networks
 
 
@@ -44,5 +45,4 @@ def translated(
     Where both are the same environment: their reconstructions.
     """
     z = translated_latents(networks.encoder(images).mean, source, target)
-    index = torch.full((len(images),), target.index, device=images.device)
-    return torch.sigmoid(networks.decoder(z, index))
+    return decoded(networks, z, target.index)

@@ -7,7 +7,7 @@ is seen through one environment: its mask and its row of the decoder's embedding
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from vase.lifelong import replay
 from vase.lifelong.effects import measure_effects
-from vase.lifelong.environments import USED, Environment
+from vase.lifelong.environments import Environment
 from vase.nets import Networks
-from vase.objective import gaussian
+from vase.probes.encode import Code
+from vase.probes.latents import DomainLatents, measure_latents, shared_latents
 
 Floats = NDArray[np.float32]
 TRAVERSAL_VALUES = np.linspace(-2, 2, 9)
@@ -48,11 +49,9 @@ def encode_means(networks: Networks, images: Floats, environment: Environment) -
     return mean * torch.as_tensor(environment.mask)
 
 
-@torch.no_grad()
 def decode_latents(networks: Networks, z: Tensor, environment: Environment) -> Floats:
     """Images [B, C, H, W] in [0, 1] of latents [B, N]."""
-    index = torch.full((len(z),), environment.index)
-    images: Floats = torch.sigmoid(networks.decoder(z, index)).numpy()
+    images: Floats = replay.decoded(networks, z, environment.index).numpy()
     return images
 
 
@@ -93,11 +92,7 @@ def sweep_latent(z: Tensor, latent: int, values: NDArray[np.float64]) -> Tensor:
 
 def generated_images(networks: Networks, environment: Environment, count: int, seed: int) -> Floats:
     """Images [count, C, H, W] drawn from the environment's remembered marginals."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(count, networks.architecture.latents, generator=generator)
-    choice = torch.zeros(count, dtype=torch.long)
-    z = replay.latents([environment], choice, noise, "marginal")
-    return decode_latents(networks, z, environment)
+    return decode_latents(networks, replay.drawn_latents(environment, count, seed), environment)
 
 
 @torch.no_grad()
@@ -106,38 +101,24 @@ def measure_latent_record(
 ) -> dict[str, Any]:
     """The `latents` part of probes.json without true factors, for a run that was not probed yet."""
     domains = [
-        _domain_record(networks, name, images[name], environment)
+        _domain_latents(networks, name, images[name], environment)
         for name, environment in matched.items()
-    ]
-    shared = [
-        {"domains": [a["name"], b["name"]], "latents": sorted({*a["used"]} & {*b["used"]})}
-        for k, a in enumerate(domains)
-        for b in domains[k + 1 :]
     ]
     return {
         "count": networks.architecture.latents,
-        "domains": domains,
-        "shared": shared,
+        "domains": [domain.to_json() for domain in domains],
+        "shared": shared_latents(domains),
         "position": None,
     }
 
 
-def _domain_record(
+def _domain_latents(
     networks: Networks, name: str, images: Floats, environment: Environment
-) -> dict[str, Any]:
+) -> DomainLatents:
     posterior = networks.encoder(torch.from_numpy(images))
-    mask = environment.mask
-    seen = gaussian.masked(posterior, torch.as_tensor(mask))
-    kl = gaussian.kl_to_prior(seen).mean(0).double().numpy()
-    used = np.flatnonzero(mask & (kl >= USED)).tolist()
-    effects = measure_effects(networks, environment, used)
-    return {
-        "name": name,
-        "index": environment.index,
-        "used": used,
-        "masked": np.flatnonzero(~mask).tolist(),
-        "spare": np.flatnonzero(mask & (kl < USED)).tolist(),
-        "kl": kl.tolist(),
-        "encodes": {},
-        "effects": {str(latent): each.to_json() for latent, each in effects.items()},
-    }
+    nothing, labels = np.empty(0, np.float32), np.zeros(len(images), np.int64)
+    code = Code(
+        posterior.mean.numpy(), posterior.log_variance.numpy(), labels, {}, nothing, nothing
+    )
+    found = measure_latents(name, environment.index, environment.mask, code, code)
+    return replace(found, effects=measure_effects(networks, environment, found.used))

@@ -25,7 +25,7 @@ WORDS = {
 
 
 def decision_events(events: Sequence[Record]) -> list[Record]:
-    """The events that rest on distances, the latest `MOST` of them."""
+    """The events that rest on distances, the latest `MAX_DECISIONS` of them."""
     told = [
         event
         for event in events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from PIL import Image
 
 from vase.report import style
 from vase.report.decode import Floats, Traversal
@@ -35,6 +37,14 @@ def mosaic(images: Floats, gap: int | None = None) -> Floats:
             pixels[..., :3] if channels > 2 else pixels[..., :1], (height, width, 3)
         )
     return np.clip(picture, 0, 1)
+
+
+def png_of(images: Floats) -> bytes:
+    """Images [K, C, H, W], or vectors, beside one another as a PNG."""
+    pixels = (255 * mosaic(images[None], gap=0)).round().astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
 def vectors_as_stripes(images: Floats) -> Floats:

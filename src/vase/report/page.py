@@ -13,7 +13,7 @@ from markupsafe import Markup
 from vase import build
 from vase.errors import RunError
 from vase.report import diagnostics, page_text, pictures, style
-from vase.report.pictures import ReportFigure, ReportFigures
+from vase.report.pictures import Album, ReportFigure
 from vase.report.run import Record, RunRecords, read_run
 from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
@@ -41,12 +41,13 @@ def write_report(
     return folder.report
 
 
-def _write_figures(path: Path, album: ReportFigures) -> None:
+def _write_figures(path: Path, album: Album) -> None:
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
         raise RunError(f"The folder '{path}' cannot be made: {error.strerror}.") from None
-    for name, content in pictures.file_names(album.all()).items():
+    shown = [each for section, found in album.items() if section != "films" for each in found]
+    for name, content in pictures.file_names(shown).items():
         write_bytes(path / name, content)
 
 
@@ -54,7 +55,7 @@ def _no_progress(_: str) -> None:
     """Report no progress."""
 
 
-def render_page(run: RunRecords, record: Record, album: ReportFigures) -> str:
+def render_page(run: RunRecords, record: Record, album: Album) -> str:
     """The page as HTML. record: the latents' part of the probes."""
     probes = run.probes or {}
     return _template().render(
@@ -68,7 +69,7 @@ def render_page(run: RunRecords, record: Record, album: ReportFigures) -> str:
         colours=style.domain_colours(run.domains),
         album=album,
         shared=page_text.shared_sentence(record),
-        events=page_text.event_rows(run.events),
+        reason=page_text.reason,
         translated=page_text.translation_rows(run.translation),
         chance=page_text.chance_sentence(probes.get("summary", {})),
         summary=page_text.summary_rows(probes.get("summary", {})),

@@ -35,16 +35,6 @@ class SummaryRow:
     whole: bool
 
 
-@dataclass(frozen=True)
-class EventRow:
-    """One line of the table of events."""
-
-    step: str
-    kind: str
-    environment: int
-    why: str
-
-
 def cards(run: RunRecords, latents: Record) -> list[Card]:
     """Four to six numbers that say how the run went; fewer before it was probed."""
     shown = [
@@ -175,42 +165,21 @@ def _summary_row(
     )
 
 
-def event_rows(events: Sequence[Record]) -> list[EventRow]:
-    """Every event, in order, with the latents that a new environment masks."""
-    return [
-        EventRow(
-            step=f"{event['step']:,}",
-            kind=str(event["kind"]),
-            environment=int(event["environment"]),
-            why=_reason(event),
-        )
-        for event in events
-    ]
-
-
-def _reason(event: Record) -> str:
+def reason(event: Record) -> str:
+    """Why an event happened, with the latents that a new environment masks."""
     masked = (event.get("evidence") or {}).get("masked", [])
     if not masked:
         return str(event["reason"])
     return f"{event['reason']}; masks {', '.join(f'z{latent}' for latent in masked)}"
 
 
-@dataclass(frozen=True)
-class TranslationRow:
-    """One factor of one pair of domains."""
+def translation_rows(pairs: Sequence[Record]) -> list[tuple[str, ...]]:
+    """Scores after translation, one row per pair and factor; identity in percent.
 
-    source: str
-    target: str
-    factor: str
-    translated: str
-    real: str
-    shuffled: str
-
-
-def translation_rows(pairs: Sequence[Record]) -> list[TranslationRow]:
-    """Scores after translation, one row per pair and factor; identity in percent."""
+    A row: from, to, factor; the score of translated images, of real ones, and shuffled.
+    """
     return [
-        TranslationRow(
+        (
             pair["source"],
             pair["target"],
             "identity, %" if factor == "identity" else f"{factor}, R²",

@@ -52,41 +52,7 @@ class ReportFigure:
     alt: str
 
 
-@dataclass(frozen=True)
-class ReportFigures:
-    """All pictures of a report, by section."""
-
-    timeline: ReportFigure
-    evidence: ReportFigure | None
-    matrix: ReportFigure
-    traversals: tuple[ReportFigure, ...]
-    reconstructions: tuple[ReportFigure, ...]
-    translations: tuple[ReportFigure, ...]
-    ambiguity: tuple[ReportFigure, ...]
-    films: tuple[ReportFigure, ...]
-    exploration: tuple[ReportFigure, ...]
-    generated: tuple[ReportFigure, ...]
-    readouts: ReportFigure | None
-    calibration: ReportFigure | None
-    curves: ReportFigure
-
-    def all(self) -> tuple[ReportFigure, ...]:
-        """Every picture but films, in the order of the page."""
-        shown = (
-            self.timeline,
-            self.evidence,
-            self.matrix,
-            *self.traversals,
-            *self.reconstructions,
-            *self.translations,
-            *self.ambiguity,
-            *self.exploration,
-            *self.generated,
-            self.readouts,
-            self.calibration,
-            self.curves,
-        )
-        return tuple(picture for picture in shown if picture)
+Album = dict[str, tuple[ReportFigure, ...]]  # the figures by section, in the order of the page
 
 
 def held_out_images(run: RunRecords, test: Stream, count: int = TEST_IMAGES) -> dict[str, Floats]:
@@ -107,95 +73,65 @@ def latent_record(run: RunRecords, seen: dict[str, Floats]) -> Record:
 
 def draw_figures(
     run: RunRecords, train: Stream, seen: dict[str, Floats], record: Record, say: ProgressCallback
-) -> ReportFigures:
+) -> Album:
     """Draw everything. seen: test images of each domain. record: the probes' part on latents."""
     say("Drawing the timeline")
-    line, decisions = _timeline_figure(run, train, record), _evidence_figure(run)
+    album = {"timeline": _timeline_figure(run, train, record), "evidence": _evidence_figure(run)}
     say("Drawing the latents")
-    matrix = _matrix_figure(record)
-    traversals = _traversal_figures(run, seen, record)
+    album["matrix"] = _matrix_figure(record)
+    album["traversals"] = _traversal_figures(run, seen, record)
     say("Drawing reconstructions and generated images")
-    reconstructions, generated = _reconstruction_figures(run, seen), _generated_figures(run)
+    album["reconstructions"] = _reconstruction_figures(run, seen)
+    album["translations"] = _translation_figures(run, seen)
+    album["ambiguity"] = _ambiguity_figures(run, seen)
+    album["films"] = _films(run)
+    album["exploration"] = _exploration_figures(run)
+    album["generated"] = _generated_figures(run)
     say("Drawing readouts and curves")
-    return ReportFigures(
-        timeline=line,
-        evidence=decisions,
-        matrix=matrix,
-        traversals=traversals,
-        reconstructions=reconstructions,
-        translations=_translation_figures(run, seen),
-        ambiguity=_ambiguity_figures(run, seen),
-        films=_films(run),
-        exploration=_exploration_figures(run),
-        generated=generated,
-        readouts=_readout_figure(run),
-        calibration=_calibration_figure(run),
-        curves=_curves_figure(run),
-    )
+    album["readouts"] = _readout_figure(run)
+    album["calibration"] = _calibration_figure(run)
+    album["curves"] = _curves_figure(run)
+    return album
 
 
 def _report_figure(name: str, figure: Figure, alt: str) -> ReportFigure:
     return ReportFigure(name, style.png(figure), alt)
 
 
-def _timeline_figure(run: RunRecords, train: Stream, record: Record) -> ReportFigure:
-    order = [row.latent for row in latents.latent_rows(record)]
-    visible = timeline.visible_latents(
-        order, timeline.atypicality_over_time(run.metrics), run.config.masks.threshold
+def _timeline_figure(run: RunRecords, train: Stream, record: Record) -> tuple[ReportFigure, ...]:
+    order = timeline.visible_latents(
+        [row.latent for row in latents.latent_rows(record)],
+        timeline.atypicality_over_time(run.metrics),
+        run.config.masks.threshold,
     )
-    figure = timeline.plot_timeline(
-        timeline.Timeline(
-            segments=run.segments,
-            bands=run.bands,
-            metrics=run.metrics,
-            events=run.events,
-            end=run.steps,
-            strip=timeline.sample_strip(train, run.steps),
-            order=tuple(visible),
-            hidden=run.networks.architecture.latents - len(visible),
-            matched={name: place.index for name, place in run.matched_environments.items()},
-            masked={
-                known.index: np.flatnonzero(~known.mask).tolist() for known in run.environments
-            },
-            atypical=run.config.masks.threshold,
-            alarm=run.config.detection.threshold,
-            batch_size=run.config.stream.batch_size,
-        )
-    )
-    domains = page_text.listed(_segments(run))
+    figure = timeline.plot_timeline(run, timeline.sample_strip(train, run.steps), order)
+    domains = [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
+    beliefs = [f"{band.index} from step {band.start:,}" for band in run.bands]
     alt = (
-        f"Time runs from step 0 to {run.steps:,}. The domain was {domains}. "
-        f"The learner believed to be in environment {_beliefs(run)}."
+        f"Time runs from step 0 to {run.steps:,}. The domain was {page_text.listed(domains)}. "
+        f"The learner believed to be in environment {page_text.listed(beliefs)}."
     )
-    return _report_figure("timeline", figure, alt)
+    return (_report_figure("timeline", figure, alt),)
 
 
-def _evidence_figure(run: RunRecords) -> ReportFigure | None:
+def _evidence_figure(run: RunRecords) -> tuple[ReportFigure, ...]:
     """The distances at each decision; none where none was taken."""
     told = evidence.decision_events(run.events)
     if not told:
-        return None
+        return ()
     matched = {name: place.index for name, place in run.matched_environments.items()}
     colours = timeline.environment_colours(run.segments, run.bands, matched)
     steps = page_text.listed([evidence.decision_label(event) for event in told])
     alt = f"Distances of the held images from every known environment, at {steps}."
-    return _report_figure("evidence", evidence.plot_decision_distances(told, colours), alt)
+    return (_report_figure("evidence", evidence.plot_decision_distances(told, colours), alt),)
 
 
-def _segments(run: RunRecords) -> list[str]:
-    return [f"{segment.domain} from step {segment.start:,}" for segment in run.segments]
-
-
-def _beliefs(run: RunRecords) -> str:
-    return page_text.listed([f"{band.index} from step {band.start:,}" for band in run.bands])
-
-
-def _matrix_figure(record: Record) -> ReportFigure:
+def _matrix_figure(record: Record) -> tuple[ReportFigure, ...]:
     sentences = [
         f"{domain['name']}: {len(domain['used'])} latents used, {len(domain['masked'])} masked."
         for domain in record["domains"]
     ]
-    return _report_figure("latents", latents.plot_latent_matrix(record), " ".join(sentences))
+    return (_report_figure("latents", latents.plot_latent_matrix(record), " ".join(sentences)),)
 
 
 def _traversal_figures(
@@ -346,33 +282,33 @@ def _generated_figures(run: RunRecords) -> tuple[ReportFigure, ...]:
     return tuple(found)
 
 
-def _readout_figure(run: RunRecords) -> ReportFigure | None:
+def _readout_figure(run: RunRecords) -> tuple[ReportFigure, ...]:
     if not run.probes or not readouts.measured_quantities(run.probes, run.domains):
-        return None
+        return ()
     colours = style.domain_colours(run.domains)
     figure = readouts.plot_readouts(run.probes, run.segments, run.steps, colours)
-    return _report_figure(
-        "readouts", figure, "Accuracy and position error over time; see the table."
-    )
+    alt = "Accuracy and position error over time; see the table."
+    return (_report_figure("readouts", figure, alt),)
 
 
-def _calibration_figure(run: RunRecords) -> ReportFigure | None:
+def _calibration_figure(run: RunRecords) -> tuple[ReportFigure, ...]:
     found = (run.probes or {}).get("calibration")
     if not found:
-        return None
+        return ()
     figure = calibration.plot_calibration(found, style.domain_colours(run.domains))
     told = [f"{name}: rank correlation {each['spearman']:.2f}" for name, each in found.items()]
-    return _report_figure("calibration", figure, "Predicted and true error. " + "; ".join(told))
+    alt = "Predicted and true error. " + "; ".join(told)
+    return (_report_figure("calibration", figure, alt),)
 
 
-def _curves_figure(run: RunRecords) -> ReportFigure:
+def _curves_figure(run: RunRecords) -> tuple[ReportFigure, ...]:
     wasserstein = run.config.replay.distance == "wasserstein"
     terms = list(run.config.objective.terms)
     figure = curves.plot_curves(
         run.metrics, run.segments, run.steps, wasserstein=wasserstein, terms=terms
     )
     told = ", ".join(["Reconstruction", "KL", "capacity", "proximity", *terms])
-    return _report_figure("curves", figure, f"{told} over time.")
+    return (_report_figure("curves", figure, f"{told} over time."),)
 
 
 def slug(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +16,13 @@ from vase.domains.stream import Segment, Stream
 from vase.report import style
 from vase.report.decode import Floats
 from vase.report.images import mosaic, show_pixels
-from vase.report.run import BelievedSegment, Record, changes_environment, match_domains
+from vase.report.run import (
+    BelievedSegment,
+    Record,
+    RunRecords,
+    changes_environment,
+    match_domains,
+)
 
 LEFT, WIDTH = 1.28, 7.98  # inches that the time axis takes
 STRIP_COLUMNS, STRIP_ROWS = 24, 3  # images of the strip
@@ -27,30 +32,6 @@ MAX_BINS = 480  # columns of the heat map, at the most
 HEAT = LinearSegmentedColormap.from_list(
     "atypical", ["#ffffff", "#c9ced6", "#f6c667", "#d55e00", "#6b1d00"]
 )
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Everything the figure shows. order: latents from top to bottom; `hidden` others are left out.
-
-    strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) end / K. matched: environment
-    index of each domain. masked: latents that each environment masks. atypical, alarm: the
-    thresholds of the masks and of the suspicion.
-    """
-
-    segments: tuple[Segment, ...]
-    bands: tuple[BelievedSegment, ...]
-    metrics: Sequence[Record]
-    events: Sequence[Record]
-    end: int
-    strip: Floats
-    order: tuple[int, ...]
-    hidden: int
-    matched: Mapping[str, int]
-    masked: Mapping[int, Sequence[int]]
-    atypical: float
-    alarm: float
-    batch_size: int
 
 
 def sample_strip(
@@ -102,14 +83,18 @@ def environment_colours(
 
 
 @style.styled
-def plot_timeline(line: Timeline) -> Figure:
-    """The stream above, the learner's beliefs and its evidence below, on one time axis."""
-    rows, columns = line.strip.shape[:2]
+def plot_timeline(run: RunRecords, strip: Floats, order: Sequence[int]) -> Figure:
+    """The stream above, the learner's beliefs and its evidence below, on one time axis.
+
+    strip: images [R, K, C, H, W], column k as seen at step (k + 1/2) steps / K. order: latents
+    from top to bottom; the others are left out.
+    """
+    rows, columns = strip.shape[:2]
     heights = {
         "strip": WIDTH / columns * rows,
         "events": 0.46,
         "bands": 0.62,
-        "heat": min(max(0.165 * len(line.order), 0.9), 5.0),
+        "heat": min(max(0.165 * len(order), 0.9), 5.0),
         "statistic": 1.15,
     }
     gaps = {"strip": 0.28, "events": 0.04, "bands": 0.0, "heat": 0.42, "statistic": 0.34}
@@ -119,16 +104,16 @@ def plot_timeline(line: Timeline) -> Figure:
         top += gaps[name]
         axes[name] = style.inch_axes(figure, (LEFT, top, WIDTH, height))
         top += height
-    _draw_strip(axes["strip"], line)
-    _draw_events(axes["events"], line)
-    _draw_bands(axes["bands"], line)
-    _draw_heat(figure, axes["heat"], line)
-    _draw_suspicion(axes["statistic"], line)
+    _draw_strip(axes["strip"], strip)
+    _draw_events(axes["events"], run)
+    _draw_bands(axes["bands"], run)
+    _draw_heat(figure, axes["heat"], run, order)
+    _draw_suspicion(axes["statistic"], run)
     return figure
 
 
-def _draw_strip(axes: Axes, line: Timeline) -> None:
-    show_pixels(axes, mosaic(line.strip))
+def _draw_strip(axes: Axes, strip: Floats) -> None:
+    show_pixels(axes, mosaic(strip))
     axes.set_title("What the model saw", pad=5)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -136,8 +121,8 @@ def _draw_strip(axes: Axes, line: Timeline) -> None:
         spine.set_visible(False)
 
 
-def _hide_axes(axes: Axes, line: Timeline) -> None:
-    style.time_axis(axes, line.segments, line.end, labelled=False)
+def _hide_axes(axes: Axes, run: RunRecords) -> None:
+    style.time_axis(axes, run.segments, run.steps, labelled=False)
     axes.tick_params(left=False, bottom=False, labelleft=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -164,11 +149,11 @@ MARKER_COLOURS = {
 }
 
 
-def _draw_events(axes: Axes, line: Timeline) -> None:
+def _draw_events(axes: Axes, run: RunRecords) -> None:
     """A marker per event, and a label for those that moved the learner, staggered where crowded."""
-    _hide_axes(axes, line)
+    _hide_axes(axes, run)
     axes.set_ylim(0, 1)
-    for event in line.events:
+    for event in run.events:
         axes.plot(
             event["step"],
             0.12,
@@ -178,12 +163,12 @@ def _draw_events(axes: Axes, line: Timeline) -> None:
             clip_on=False,
             markerfacecolor="white" if event["kind"] == "dismissed" else None,
         )
-    labelled = [event for event in line.events if changes_environment(event)]
-    levels = stagger_labels([event["step"] for event in labelled], 0.085 * line.end)
+    labelled = [event for event in run.events if changes_environment(event)]
+    levels = stagger_labels([event["step"] for event in labelled], 0.085 * run.steps)
     for event, level in zip(labelled, levels, strict=True):
         if level is None:
             continue
-        late = event["step"] > 0.93 * line.end
+        late = event["step"] > 0.93 * run.steps
         axes.annotate(
             f"{event['kind']} {event['environment']}",
             (event["step"], 0.12),
@@ -207,19 +192,20 @@ def stagger_labels(steps: Sequence[int], room: float, levels: int = 2) -> list[i
     return chosen
 
 
-def _draw_bands(axes: Axes, line: Timeline) -> None:
+def _draw_bands(axes: Axes, run: RunRecords) -> None:
     """The truth above, the belief below, in the same colours where they agree."""
-    _hide_axes(axes, line)
+    _hide_axes(axes, run)
     axes.set_ylim(0, 2)
-    truth = style.domain_colours([segment.domain for segment in line.segments])
-    belief = environment_colours(line.segments, line.bands, line.matched)
-    for segment in line.segments:
+    truth = style.domain_colours([segment.domain for segment in run.segments])
+    matched = {name: place.index for name, place in run.matched_environments.items()}
+    belief = environment_colours(run.segments, run.bands, matched)
+    for segment in run.segments:
         _draw_band(
-            axes, line, (segment.start, segment.end), 1.08, truth[segment.domain], segment.domain
+            axes, run, (segment.start, segment.end), 1.08, truth[segment.domain], segment.domain
         )
-    for band in line.bands:
+    for band in run.bands:
         name = f"environment {band.index}"
-        _draw_band(axes, line, (band.start, band.end), 0.08, belief[band.index], name)
+        _draw_band(axes, run, (band.start, band.end), 0.08, belief[band.index], name)
     for y, text in ((1.5, "true domain"), (0.5, "inferred")):
         axes.text(
             -0.012, y / 2, text, transform=axes.transAxes, ha="right", va="center", fontsize=9
@@ -228,7 +214,7 @@ def _draw_bands(axes: Axes, line: Timeline) -> None:
 
 def _draw_band(
     axes: Axes,
-    line: Timeline,
+    run: RunRecords,
     span: tuple[int, int],
     y: float,
     colour: str | tuple[float, float, float],
@@ -236,7 +222,7 @@ def _draw_band(
 ) -> None:
     start, end = span
     axes.broken_barh([(start, end - start)], (y, 0.84), facecolor=colour, linewidth=0)
-    room = (end - start) / line.end * WIDTH - 0.06  # inches
+    room = (end - start) / run.steps * WIDTH - 0.06  # inches
     whole = text == style.truncate(text, room, 8.5)
     shown = text if whole else text.removeprefix("environment ")
     if room > 0.12:
@@ -256,29 +242,31 @@ def _dark(colour: str | tuple[float, float, float]) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.6
 
 
-def _draw_heat(figure: Figure, axes: Axes, line: Timeline) -> None:
+def _draw_heat(figure: Figure, axes: Axes, run: RunRecords, order: Sequence[int]) -> None:
     """Atypicality of each latent: grey below the threshold, coloured above it."""
-    style.time_axis(axes, line.segments, line.end, labelled=False)
-    framed = any(line.masked.get(band.index) for band in line.bands)
+    style.time_axis(axes, run.segments, run.steps, labelled=False)
+    masked = {known.index: np.flatnonzero(~known.mask).tolist() for known in run.environments}
+    framed = any(masked.get(band.index) for band in run.bands)
     title = "Atypicality of the latents" + ("; framed where masked" if framed else "")
     axes.set_title(title, pad=5)
     axes.tick_params(left=False)
-    if not line.metrics or not line.order:
+    if not run.metrics or not order:
         return
-    starts, values = max_pooled(atypicality_over_time(line.metrics)[:, list(line.order)], MAX_BINS)
-    steps = np.array([record["step"] for record in line.metrics])
-    edges = np.append(steps[starts], line.end)
-    rows = np.arange(len(line.order) + 1)
-    top = max(4 * line.atypical, 1e-6)
-    image = axes.pcolormesh(edges, rows, values.T, cmap=HEAT, norm=_norm(line.atypical, top))
+    starts, values = max_pooled(atypicality_over_time(run.metrics)[:, list(order)], MAX_BINS)
+    steps = np.array([record["step"] for record in run.metrics])
+    edges = np.append(steps[starts], run.steps)
+    rows = np.arange(len(order) + 1)
+    threshold = run.config.masks.threshold
+    top = max(4 * threshold, 1e-6)
+    image = axes.pcolormesh(edges, rows, values.T, cmap=HEAT, norm=_norm(threshold, top))
     axes.invert_yaxis()
-    _frame_masked(axes, line)
-    every = -(-len(line.order) // 34)  # a label for each latent, or for as many as can be read
-    axes.set_yticks(rows[:-1:every] + 0.5, [f"z{n}" for n in line.order[::every]])
+    _frame_masked(axes, run, order, masked)
+    every = -(-len(order) // 34)  # a label for each latent, or for as many as can be read
+    axes.set_yticks(rows[:-1:every] + 0.5, [f"z{n}" for n in order[::every]])
     axes.tick_params(axis="y", labelsize=8)
-    if line.hidden:
+    if hidden := run.networks.architecture.latents - len(order):
         axes.set_title(
-            f"{line.hidden} more are at rest throughout",
+            f"{hidden} more are at rest throughout",
             loc="right",
             pad=5,
             fontsize=8.5,
@@ -291,16 +279,18 @@ def _draw_heat(figure: Figure, axes: Axes, line: Timeline) -> None:
         figure, (LEFT + WIDTH + 0.1, (1 - box.y1) * height, 0.1, min(box.height * height, 1.6))
     )
     colours = figure.colorbar(image, cax=bar, extend="max")
-    colours.set_ticks([0, line.atypical, top], labels=["0", f"{line.atypical:g}", f"{top:g}"])
+    colours.set_ticks([0, threshold, top], labels=["0", f"{threshold:g}", f"{top:g}"])
     colours.outline.set_visible(False)
     bar.tick_params(labelsize=8, length=2)
     bar.set_title("nats", fontsize=8, weight="normal", pad=8, loc="left")
 
 
-def _frame_masked(axes: Axes, line: Timeline) -> None:
+def _frame_masked(
+    axes: Axes, run: RunRecords, order: Sequence[int], masked: Mapping[int, Sequence[int]]
+) -> None:
     """Frame the spans in which a latent was switched off."""
-    for band in line.bands:
-        for first, count in masked_rows(line.order, line.masked.get(band.index, ())):
+    for band in run.bands:
+        for first, count in masked_rows(order, masked.get(band.index, ())):
             axes.add_patch(
                 Rectangle(
                     (band.start, first),
@@ -332,23 +322,24 @@ def _norm(threshold: float, top: float) -> Normalize:
     return TwoSlopeNorm(vmin=0, vcenter=threshold, vmax=top)
 
 
-def _draw_suspicion(axes: Axes, line: Timeline) -> None:
+def _draw_suspicion(axes: Axes, run: RunRecords) -> None:
     """The evidence that the domain has changed, and the height at which the alarm goes off."""
-    style.time_axis(axes, line.segments, line.end, labelled=True)
+    alarm = run.config.detection.threshold
+    style.time_axis(axes, run.segments, run.steps, labelled=True)
     axes.set_title("Evidence that the domain has changed", pad=5)
-    axes.set_xlabel(f"step (one batch of {line.batch_size} images each)")
+    axes.set_xlabel(f"step (one batch of {run.config.stream.batch_size} images each)")
     axes.set_yscale("log")
-    axes.set_ylim(0.3, line.alarm * 8)
+    axes.set_ylim(0.3, alarm * 8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    values = np.array([record["statistic"] for record in line.metrics], dtype=float)
+    values = np.array([record["statistic"] for record in run.metrics], dtype=float)
     values[values <= 0] = np.nan
-    steps = [record["step"] for record in line.metrics]
+    steps = [record["step"] for record in run.metrics]
     axes.plot(steps, values, color=style.INK, linewidth=0.9)
-    axes.axhline(line.alarm, color="#b42318", linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.axhline(alarm, color="#b42318", linewidth=0.9, linestyle=(0, (4, 2)))
     axes.annotate(
         "alarm",
-        (1, line.alarm),
+        (1, alarm),
         xycoords=("axes fraction", "data"),
         xytext=(4, 0),
         textcoords="offset points",
@@ -356,7 +347,7 @@ def _draw_suspicion(axes: Axes, line: Timeline) -> None:
         fontsize=8.5,
         color="#b42318",
     )
-    alarms = [event["step"] for event in line.events if event["kind"] in DECISIONS]
+    alarms = [event["step"] for event in run.events if event["kind"] in DECISIONS]
     alarms = [step for step in alarms if step > 0]
-    axes.vlines(alarms, 0.3, line.alarm, color="#b42318", linewidth=0.9)
-    axes.plot(alarms, [line.alarm] * len(alarms), "o", color="#b42318", markersize=4)
+    axes.vlines(alarms, 0.3, alarm, color="#b42318", linewidth=0.9)
+    axes.plot(alarms, [alarm] * len(alarms), "o", color="#b42318", markersize=4)

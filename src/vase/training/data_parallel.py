@@ -8,8 +8,7 @@ for given:
     m = mean_r( m_r ),   dL/dw = mean_r( L'(m) dm_r/dw )
 
 which holds for any L, so also for the capacity penalty, which is not linear in the mean. All
-processes hold equal weights, records and random numbers, and so they stay equal. The learner itself
-does not know of it.
+processes hold equal weights, records and random numbers, and so they stay equal.
 """
 
 from __future__ import annotations
@@ -20,10 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vase.lifelong import evaluation, loss
+from vase.lifelong import evaluation
 from vase.lifelong.learner import Learner
-from vase.lifelong.loss import Batch
-from vase.lifelong.update_result import UpdateResult
 from vase.records import Observation, Posterior
 
 
@@ -80,28 +77,20 @@ class DataParallelLearner(Learner):
         """Take in this process's rows of a batch, [B, C, H, W]."""
         return super().observe(self.group.gather(images))
 
-    def update(self, images: Tensor) -> UpdateResult:
-        """`Learner.update`, of this process's rows: means and gradients are exchanged."""
-        context, rows = self.context(), local_rows(self.group, len(images))
-        with self.autocast():
-            noise = evaluation.draw_noise(self.networks, len(images), self.generator)
-            count = self.settings.replay.count(len(images))
-            replay = self.replay(count, context.past, local_rows(self.group, count))
-            batch = Batch(images[rows], noise[rows], replay)
-            forward = loss.forward_pass(self.networks, batch, context)
-            terms = loss.loss_terms(forward, self.settings)
-        means = all_reduce_means(loss.mean_terms(terms), self.group)
-        total = loss.total_loss(means, context, self.settings)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+    def rows(self, count: int) -> slice:
+        return local_rows(self.group, count)
+
+    def joined(self, means: dict[str, Tensor]) -> dict[str, Tensor]:
+        return all_reduce_means(means, self.group)
+
+    def measured(self, posterior: Posterior, terms: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        kl = self.group.mean(terms["kl"].mean(0))
+        losses = torch.stack([terms["reconstruction"], terms["kl"].sum(1)], dim=1)
+        mine = torch.cat([posterior.mean, posterior.log_variance, losses], dim=1)
+        sizes = [len(kl), len(kl), 2]
+        mean, log_variance, losses = torch.split(self.group.gather(mine), sizes, dim=1)
+        return kl, evaluation.batch_moments(Posterior(mean, log_variance), *losses.T)
+
+    def descend(self, total: Tensor) -> Tensor:
         average_gradients(self.optimizer.param_groups[0]["params"], self.group)
-        finite = self.descend(total)
-        with torch.no_grad():
-            kl = self.group.mean(terms["kl"].mean(0))
-            losses = torch.stack([terms["reconstruction"], terms["kl"].sum(1)], dim=1)
-            posterior = forward.posterior
-            mine = torch.cat([posterior.mean, posterior.log_variance, losses], dim=1)
-            sizes = [len(kl), len(kl), 2]
-            mean, log_variance, losses = torch.split(self.group.gather(mine), sizes, dim=1)
-            moments = evaluation.batch_moments(Posterior(mean, log_variance), *losses.T)
-            return UpdateResult.pack({"loss": total, **means}, kl, moments, finite, len(images))
+        return super().descend(total)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic_core import from_json, to_json
 
 from vase.errors import RunError, reason, undecodable
 from vase.training import schema
@@ -37,59 +38,38 @@ MEASURED = {
 }
 
 
+class Inside:
+    """A path inside a folder, by its name there; `folder.path` is where the folder is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: Any, _: object = None) -> Path:
+        return Path(folder.path, self.name)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The paths of one run."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.toml"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def events(self) -> Path:
-        return self.path / "events.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def earlier(self) -> Path:
-        return self.path / "checkpoint-earlier.safetensors"
-
-    @property
-    def probes(self) -> Path:
-        return self.path / "probes.json"
-
-    @property
-    def translation(self) -> Path:
-        return self.path / "translation.json"
-
-    @property
-    def ambiguity(self) -> Path:
-        return self.path / "ambiguity.json"
+    # Without annotations, or they would be fields.
+    config = Inside("config.toml")
+    metrics = Inside("metrics.jsonl")
+    events = Inside("events.jsonl")
+    tensorboard = Inside("tensorboard")
+    checkpoint = Inside("checkpoint.safetensors")
+    earlier = Inside("checkpoint-earlier.safetensors")
+    probes = Inside("probes.json")
+    translation = Inside("translation.json")
+    ambiguity = Inside("ambiguity.json")
+    report = Inside("report.html")
+    figures = Inside("figures")
 
     def explorations(self) -> list[Path]:
         """What was explored from this run, a folder for each place and policy."""
         return sorted(path.parent for path in self.path.glob("exploration/*/exploration.json"))
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "figures"
 
     def milestone(self, step: int) -> Path:
         return self.path / "milestones" / f"step-{step:09d}.safetensors"
@@ -288,3 +268,8 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(inner) for inner in value]
     return value
+
+
+def defined(value: Any) -> Any:
+    """A value as JSON has it: numbers that are undefined or infinite are null."""
+    return from_json(to_json(value, inf_nan_mode="null"))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vase.errors import VaseError
 from vase.watching import folder as folders
@@ -32,6 +32,9 @@ from vase.watching.state import (
     known_environments,
     told,
 )
+
+if TYPE_CHECKING:
+    from vase.watching.receivers import Delivery
 
 MOST_FRAMES = 32  # of a batch; of a live source, those of a second
 SECONDS_IDLE, SECONDS_TO_RETRY = 0.5, 5.0
@@ -79,10 +82,8 @@ class Watch:
         self.figures = statistics(watcher.model)
         self.moves: deque[tuple[int, datetime]] = deque(maxlen=MOST_STAYS)
         self._remember([WatchEvent(**event) for event in journal.latest(MOST_STAYS)])
-        self.imagined: dict[int, NDArray[np.uint8]] = {}
-        self.wake: Callable[[], None] = lambda: None  # tells receivers that there is an event
-        self.undelivered: Callable[[], Mapping[str, int]] = dict
-        self.receiver_trouble: Callable[[], str] = str
+        self.imagined: dict[int, bytes] = {}
+        self.deliveries: Sequence[Delivery] = ()  # of events, to receivers
 
     def events(self, go_on: GoOn = lambda: True) -> Iterator[WatchEvent]:
         """Watch until the source ends or `go_on()` is false, then save; give each event once.
@@ -121,6 +122,7 @@ class Watch:
         names = self._names()
         correlation_time, statistic, threshold, p = self.figures
         (start, before, first), (end, now, last) = self.rate[0], self.rate[-1]
+        receiver_trouble = next((each.trouble for each in self.deliveries if each.trouble), "")
         return WatchStatus(
             run=state.run,
             source=state.source,
@@ -139,13 +141,23 @@ class Watch:
             frames_per_second=(now - before) / (end - start) if end > start else 0.0,
             source_rate=(now - before) / (last - first) if last > first else 0.0,
             connected=self.connected,
-            trouble=self.trouble or self.receiver_trouble() or self.reader.source.trouble,
+            trouble=self.trouble or receiver_trouble or self.reader.source.trouble,
             undelivered=self.undelivered(),
             events=dict(state.counts),
             latest=self._latest(),
             environments=known_environments(state, names),
             stays=self._stays(),
         )
+
+    def pictures(self) -> dict[int, bytes]:
+        """Of each environment what the model imagines, or else the last kept frame, as PNG."""
+        kept = folders.kept_frames(self.folder) if self.folder is not None else {}
+        return {**kept, **self.imagined}
+
+    def undelivered(self) -> dict[str, int]:
+        """How many events wait, by receiver."""
+        names = [each.receiver.name for each in self.deliveries]
+        return {name: self.journal.waiting(name) for name in names}
 
     # ---- frames --------------------------------------------------------------------------------
 
@@ -226,7 +238,7 @@ class Watch:
         told_now, self.pending, self.saved_at = self.pending, [], now
         self._remember(told_now)
         if told_now:
-            self.wake()
+            self._wake()
         yield from told_now
 
     def _remember(self, events: Iterable[WatchEvent]) -> None:
@@ -254,7 +266,12 @@ class Watch:
             self.journal.add(self.state.outbox)
         except VaseError as error:
             self.trouble = str(error)
-        self.wake()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Say to the deliveries that there may be events."""
+        for each in self.deliveries:
+            each.wake()
 
     def _count_losses(self) -> None:
         dropped = self.dropped + self.reader.dropped

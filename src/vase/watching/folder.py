@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from vase.images.files import Shape
 from vase.training import checkpoint
 from vase.training import folder as folders
 from vase.training.checkpoint import DamagedError, write_bytes
+from vase.training.folder import Inside
 from vase.watching.models import Detecting, Learning, Watcher
 from vase.watching.state import WatchState
 
@@ -60,25 +61,11 @@ class WatchFolder:
 
     path: Path
 
-    @property
-    def settings(self) -> Path:
-        return self.path / "watch.json"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def detector(self) -> Path:
-        return self.path / "detector.safetensors"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "journal.sqlite"
-
-    @property
-    def frames(self) -> Path:
-        return self.path / "frames"
+    settings = Inside("watch.json")
+    model = Inside("model.safetensors")
+    detector = Inside("detector.safetensors")
+    journal = Inside("journal.sqlite")
+    frames = Inside("frames")
 
     def saved(self, *, learning: bool) -> Path:
         """The file that says where the watch is."""
@@ -136,6 +123,7 @@ def refuse_other(folder: WatchFolder, kept: WatchSettings, wanted: WatchSettings
         ("fps", "--fps"),
         ("learning", "--learn or --no-learn"),
         ("height", "--size"),
+        ("width", "--size"),
         ("channels", "--grey"),
     ):
         before, now = getattr(kept, name), getattr(wanted, name)
@@ -147,21 +135,19 @@ def refuse_other(folder: WatchFolder, kept: WatchSettings, wanted: WatchSettings
 
 
 def restored(
-    folder: WatchFolder, settings: WatchSettings, *, trust_code: bool
-) -> tuple[Watcher, WatchState | None, str]:
-    """What watches, where it is, and what is to be said; None where nothing was seen yet."""
+    folder: WatchFolder, settings: WatchSettings, say: Callable[[str], None], *, trust_code: bool
+) -> tuple[Watcher, WatchState | None]:
+    """What watches, and where it is; None where nothing was seen yet. say: told what is odd."""
     path = folder.saved(learning=settings.learning)
-    record, said = _newest(path)
+    record = _newest(path, say)
     model = VASE.load(folder.model, trust_code=trust_code)
-    watcher: Watcher = Learning(model, settings.shape)
-    if not settings.learning:
-        watcher = detecting = Detecting(model, settings.shape)
-        if record:
-            detecting.load(path)
+    watcher = (Learning if settings.learning else Detecting)(model, settings.shape)
+    if record and isinstance(watcher, Detecting):
+        watcher.load(path)
     if "watch" not in record:
-        return watcher, None, said
+        return watcher, None
     with checkpoint.understood(path):
-        return watcher, WatchState.from_json(record["watch"]), said
+        return watcher, WatchState.from_json(record["watch"])
 
 
 def save(folder: WatchFolder, watcher: Watcher, state: WatchState) -> None:
@@ -196,13 +182,13 @@ def _earlier(path: Path) -> Path:
     return path.with_name(f"{path.stem}-earlier{path.suffix}")
 
 
-def _newest(path: Path) -> tuple[Mapping[str, Any], str]:
-    """The record of the newest whole file, which is at `path` then, and what is to be said."""
+def _newest(path: Path, say: Callable[[str], None]) -> Mapping[str, Any]:
+    """The record of the newest whole file, which is at `path` then; empty where there is none."""
     earlier = _earlier(path)
     if not path.exists() and not earlier.exists():
-        return {}, ""
+        return {}
     try:
-        return checkpoint.read(path)[1], ""
+        return checkpoint.read(path)[1]
     except DamagedError as error:
         if not earlier.exists():
             raise
@@ -210,7 +196,8 @@ def _newest(path: Path) -> tuple[Mapping[str, Any], str]:
         if path.exists():  # or the next to be saved would make it the one before
             path.replace(path.with_suffix(".damaged"))
         earlier.replace(path)
-        return record, f"{error} The one before it is gone on with."
+        say(f"{error} The one before it is gone on with.")
+        return record
 
 
 def given(model: str | Path | VASE | None, *, trust_code: bool) -> VASE | None:

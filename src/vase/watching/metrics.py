@@ -9,7 +9,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any, get_args
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from vase.errors import ConfigError, reason
+from vase.errors import ConfigError, optional_package, reason
 from vase.watching.records import WatchEventKind, WatchStatus
 
 if TYPE_CHECKING:
@@ -54,19 +54,15 @@ class Metrics:
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        try:
-            from prometheus_client import CollectorRegistry, make_wsgi_app
-        except ImportError:
-            raise ConfigError(
-                "Metrics need prometheus-client, which is not installed. Install it with: "
-                "pip install 'vase-lifelong[watch]'"
-            ) from None
+        package = optional_package("prometheus_client", "Metrics need prometheus-client", "watch")
         self._status: WatchStatus | None = None
-        registry = CollectorRegistry()
+        registry = package.CollectorRegistry()
         registry.register(self)
         server = _ServerV6 if ":" in host else _Server
         try:
-            self._server = make_server(host, port, make_wsgi_app(registry), server, _Handler)
+            self._server = make_server(
+                host, port, package.make_wsgi_app(registry), server, _Handler
+            )
         except (OSError, OverflowError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or reason(error)
             raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,29 +26,6 @@ from vase.training import checkpoint
 MOST_EVENTS = 1000  # of the model's own, for a watch of months
 
 
-class Watcher(Protocol):
-    """Takes frames in, and says what it makes of them."""
-
-    model: VASE
-    learning: bool
-
-    @property
-    def present(self) -> int:
-        """The environment in which it stands; 0 before the first frame."""
-        ...
-
-    def update(self, frames: NDArray[np.uint8]) -> Decision:
-        """Take in frames [B, H, W, C] as one batch of the stream."""
-        ...
-
-    def save(self, path: Path, earlier: Path, record: Mapping[str, Any]) -> None:
-        """Write everything needed to go on, and the record of the watch.
-
-        earlier: where the file before is kept.
-        """
-        ...
-
-
 class Learning:
     """A model that learns what it sees, and does not forget it."""
 
@@ -59,6 +36,7 @@ class Learning:
 
     @property
     def present(self) -> int:
+        """The environment in which it stands; 0 before the first frame."""
         return self.model.learner_.environments.current
 
     @isolated()
@@ -71,7 +49,10 @@ class Learning:
         return seen.decision
 
     def save(self, path: Path, earlier: Path, record: Mapping[str, Any]) -> None:
-        """Write the model as a file for `VASE.load`, without the frames that wait."""
+        """Write the model as a file for `VASE.load`, without the frames that wait.
+
+        earlier: where the file before is kept. record: of the watch.
+        """
         persistence.save(self.model, path, watch=record, earlier=earlier)
 
 
@@ -114,6 +95,9 @@ class Detecting:
         tensors, record = checkpoint.read(path)
         with checkpoint.understood(path):
             self.detector.load_state_dict(with_tensors(record["detector"], tensors))
+
+
+Watcher = Learning | Detecting
 
 
 def _begun(model: VASE, shape: Shape) -> VASE:
@@ -180,14 +164,14 @@ def statistics(model: VASE) -> tuple[float, float, float, float]:
 
 @isolated()
 @torch.no_grad()
-def imagined(model: VASE, count: int = 4) -> dict[int, NDArray[np.uint8]]:
-    """What the model imagines of each environment that it has learnt, uint8 [count, H, W, C]."""
-    from vase.report.decode import generated_images  # which loads what draws reports
+def imagined(model: VASE, count: int = 4) -> dict[int, bytes]:
+    """What the model imagines of each environment that it has learnt, as PNG."""
+    from vase.report.decode import generated_images  # these load what draws reports
+    from vase.report.images import png_of
 
     learner = model.learner_
     networks = frozen(learner.average).cpu()
     return {
-        known.index: np.moveaxis((255 * images).astype(np.uint8), 1, -1)
+        known.index: png_of(generated_images(networks, known, count, seed=0))
         for known in learner.environments
-        for images in [generated_images(networks, known, count, seed=0)]
     }

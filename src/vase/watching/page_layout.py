@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import shlex
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 from nicegui import ui
 
-from vase.explorer.page import STYLE, appearance_buttons
+from vase.explorer.page import appearance_buttons, card, column_of_cards, heading, png_address
 from vase.report.style import PALETTE
 from vase.watching import timeline, words
 from vase.watching.records import KnownEnvironment, WatchEvent, WatchStatus
@@ -90,7 +89,7 @@ class Reading:
     def _read(self) -> Look:
         if self._look is not None and time.monotonic() - self._pictured < SECONDS_BETWEEN_PICTURES:
             return Look(self._status(), self._look.pictures)
-        made = {index: _address(png) for index, png in self._pictures().items()}
+        made = {index: png_address(png) for index, png in self._pictures().items()}
         self._pictured = time.monotonic()
         return Look(self._status(), made)
 
@@ -111,26 +110,26 @@ class Page:
 
     def build(self) -> None:
         """Lay out the page, and keep it up to date."""
-        ui.add_head_html(STYLE + WATCH_STYLE)
-        ui.colors(primary="#0072B2")
-        with ui.column().classes("w-full max-w-5xl mx-auto gap-5 p-2"):
+        with column_of_cards(WATCH_STYLE):
             with ui.row().classes("w-full items-center justify-between"):
                 self._part(ui.column().classes("gap-0 watch-text"), self._source, _show_source)
                 appearance_buttons()
             troubles = ui.column().classes("w-full gap-2 watch-troubles").props("role=alert")
             self._part(troubles, lambda: words.troubles(self.status), _show_troubles)
-            self._part(_card(), self._here, _show_here)
-            with _card():
+            self._part(card(), self._here, _show_here)
+            with card():
                 self._timeline()
-            with _card():
+            with card():
                 note = "Pictures are what the model imagines, or the last frame that was kept."
-                _title("Environments", note if self.look.pictures else "")
+                heading("Environments", note if self.look.pictures else "")
                 self._part(ui.element().classes("watch-places"), self._places, _show_places)
-            with _card():
-                _title("What happened", f"The last {MOST_EVENTS} events at most, the latest first.")
+            with card():
+                heading(
+                    "What happened", f"The last {MOST_EVENTS} events at most, the latest first."
+                )
                 self._part(ui.column().classes("w-full gap-0"), self._events, _show_events)
-            with _card():
-                _title("Camera and change detector", "")
+            with card():
+                heading("Camera and change detector", "")
                 self._part(ui.element().classes("watch-figures"), self._figures, _show_figures)
             self._part(ui.column().classes("gap-1 p-2"), self._notes, _show_notes)
         self._show()
@@ -180,7 +179,7 @@ class Page:
     def _timeline(self) -> None:
         with ui.row().classes("w-full items-start justify-between"):
             with ui.column().classes("gap-0"):
-                _title("Timeline", "Which environment was there; times are local.")
+                heading("Timeline", "Which environment was there; times are local.")
             ui.toggle([*WINDOWS], value=self.window, on_change=self._choose).props(
                 "flat dense no-caps size=sm"
             )
@@ -366,15 +365,6 @@ def _show_notes(found: list[tuple[str, str]]) -> None:
 # ---- pieces --------------------------------------------------------------------------------------
 
 
-def _card() -> ui.element:
-    return ui.element("section").classes("vase-card")
-
-
-def _title(title: str, line: str) -> None:
-    ui.label(title).classes("vase-title")
-    ui.label(line).classes("vase-quiet pb-3")
-
-
 def _dot(colour: str) -> ui.element:
     return ui.element().classes("watch-dot").style(f"background: {colour}")
 
@@ -412,7 +402,3 @@ def _evidence(event: WatchEvent) -> str:
         f"{words.plain(key)}: {words.plain(json.dumps(value, ensure_ascii=False))}"
         for key, value in event.evidence.items()
     )
-
-
-def _address(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

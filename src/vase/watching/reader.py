@@ -41,12 +41,12 @@ class Ended:
 Item = Frame | Lost | Back | Ended
 
 
-def backoff(attempt: int) -> float:
-    """Seconds to wait before an attempt, counted from 1: about 1, 2, 4, ... and at most 60.
+def backoff(attempt: int, longest: float = LONGEST_WAIT) -> float:
+    """Seconds to wait before an attempt, counted from 1: about 1, 2, 4, ... and the longest.
 
     Up to half is left out by chance, so that many watches do not ask one server at once.
     """
-    return min(LONGEST_WAIT, 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1)
+    return min(longest, 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1)
 
 
 class FrameReader:

@@ -12,7 +12,6 @@ import binascii
 import hashlib
 import hmac
 import os
-import random
 import re
 import secrets
 import shlex
@@ -23,27 +22,31 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from pydantic_core import to_json
 
-from vase.errors import ConfigError, VaseError, reason
+from vase.errors import ConfigError, VaseError, optional_package, reason
 from vase.version import __version__
+from vase.watching.reader import backoff
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
+
+    from vase.watching.journal import Journal
 
 SECRET_VARIABLE = "VASE_WEBHOOK_SECRET"
 PASSWORD_VARIABLE = "VASE_MQTT_PASSWORD"
 CONNECT_S = 5.0
 ANSWER_S = 10.0  # for an answer, or for each of a broker's acknowledgements
 COMMAND_S = 60.0
-PAUSE_S = (1.0, 300.0)  # between attempts: the shortest and the longest
+pause = partial(backoff, longest=300.0)  # seconds between attempts, by how many failed in a row
 END_S = 1.0  # for a receiver that was closed while it sent
 BATCH = 100  # events that are read at once
 LINE = 200  # characters of what others say
@@ -53,66 +56,46 @@ class DeliveryError(VaseError):
     """An event was not delivered, and should be sent again later."""
 
 
-class Receiver(Protocol):
-    """Takes events. `name` is unique among receivers, stays, and holds no secret.
-
-    `send` raises DeliveryError where it should be tried again; `close` also ends a `send` that
-    would take long.
-    """
+class Receiver:
+    """Takes events. `name` is unique among receivers, stays, and holds no secret."""
 
     name: str
 
-    def send(self, event: Mapping[str, Any]) -> None: ...
+    def send(self, event: Mapping[str, Any]) -> None:
+        """Deliver an event; a DeliveryError where it should be tried again."""
+        raise NotImplementedError
 
-    def close(self) -> None: ...
-
-
-class EventJournal(Protocol):
-    """Keeps events, and how far each receiver has come.
-
-    `after`: at most so many events with a larger sequence, in order. `cursor`: the last sequence
-    that was delivered to a receiver, 0 at first.
-    """
-
-    def after(self, sequence: int, limit: int, /) -> list[dict[str, Any]]: ...
-
-    def cursor(self, name: str, /) -> int: ...
-
-    def delivered(self, name: str, sequence: int, /) -> None: ...
+    def close(self) -> None:
+        """End a `send` that would take long. Most have a time limit, and need no end."""
 
 
 # ---- webhooks ----------------------------------------------------------------------------------
 
 
-def parse_webhook(text: str, secret_file: Path | None = None) -> Webhook:
-    """A webhook by its address.
+class Webhook(Receiver):
+    """POSTs an event as JSON to an address, signed as Standard Webhooks have it.
 
-    Requests are signed with the secret in the file, or in VASE_WEBHOOK_SECRET; without either they
-    are not signed. Raises ConfigError for an address or a secret that cannot be used.
-    """
-    import requests
+    The secret is that in the file, or in VASE_WEBHOOK_SECRET; without either nothing is signed. A
+    redirection is not followed: it could lead events, and their signature, to anybody.
 
-    _address(text, ("http", "https"), "webhook")
-    try:
-        requests.Request("POST", text).prepare()
-    except ValueError:  # requests' own errors are ValueErrors too
-        raise ConfigError("The address of the webhook cannot be used. Check its host.") from None
-    return Webhook(text, _secret(secret_file))
-
-
-class Webhook:
-    """POSTs an event as JSON, signed as Standard Webhooks have it where there is a secret.
-
-    A redirection is not followed: it could lead events, and their signature, to anybody.
+    Raises ConfigError for an address or a secret that cannot be used.
     """
 
-    def __init__(self, address: str, secret: bytes | None = None) -> None:
-        parts = urlsplit(address)
+    def __init__(self, address: str, secret_file: Path | None = None) -> None:
+        import requests
+
+        parts = _address(address, ("http", "https"), "webhook")
+        try:
+            requests.Request("POST", address).prepare()
+        except ValueError:  # requests' own errors are ValueErrors too
+            raise ConfigError(
+                "The address of the webhook cannot be used. Check its host."
+            ) from None
+        self._address = address
+        self._secret = _secret(secret_file)
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         query = f"?{parts.query}" if parts.query else ""
         self.name = _name("webhook", place, f"{place}{parts.path}{query}")
-        self._address = address
-        self._secret = secret
 
     def send(self, event: Mapping[str, Any]) -> None:
         import requests
@@ -136,9 +119,6 @@ class Webhook:
             )
         if not 200 <= status < 300:
             raise DeliveryError(f"The {self.name} answers with {_status(status)}.")
-
-    def close(self) -> None:
-        """Nothing is open between requests."""
 
     def _headers(self, identity: str, body: bytes) -> dict[str, str]:
         now = int(time.time())
@@ -212,57 +192,35 @@ def _status(status: int) -> str:
 # ---- MQTT --------------------------------------------------------------------------------------
 
 
-def parse_mqtt(text: str) -> Mqtt:
-    """A topic of an MQTT broker, by an address such as mqtts://user:password@host:8883/the/topic.
-
-    The password may be in VASE_MQTT_PASSWORD instead. Raises ConfigError for an address that cannot
-    be used, or without paho-mqtt.
-    """
-    try:
-        import paho.mqtt.client  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "MQTT needs paho-mqtt, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[watch]'"
-        ) from None
-    parts = _address(text, ("mqtt", "mqtts"), "MQTT topic")
-    topic = unquote(parts.path[1:])
-    if not topic or re.search(r"[+#\0]", topic) or "@" in parts.path or parts.query:
-        raise ConfigError(
-            "The address of the MQTT topic names no topic to publish to. Give it as the path, "
-            "without '+', '#' and '?', and with '%40' for each '@': mqtt://host/the/topic."
-        )
-    user = None if parts.username is None else unquote(parts.username)
-    password = None if user is None else os.environ.get(PASSWORD_VARIABLE)
-    if parts.password is not None:
-        password = unquote(parts.password)
-    host = parts.hostname or ""
-    return Mqtt(host, parts.port, topic, tls=parts.scheme == "mqtts", user=user, password=password)
-
-
-class Mqtt:
+class Mqtt(Receiver):
     """Publishes an event as JSON to a topic, QoS 1, and waits for the broker's acknowledgement.
 
-    Each event has a connection of its own: events are rare, and a connection that was kept for days
-    is often dead without anybody knowing.
+    address: such as mqtts://user:password@host:8883/the/topic; the password may be in
+    VASE_MQTT_PASSWORD instead. Each event has a connection of its own: events are rare, and a
+    connection that was kept for days is often dead without anybody knowing.
+
+    Raises ConfigError for an address that cannot be used, or without paho-mqtt.
     """
 
-    def __init__(
-        self,
-        host: str,
-        port: int | None,
-        topic: str,
-        *,
-        tls: bool = False,
-        user: str | None = None,
-        password: str | None = None,
-    ) -> None:
-        place = f"[{host}]" if ":" in host else host
-        place += "" if port is None else f":{port}"
-        self.name = f"{'mqtts' if tls else 'mqtt'} {place}/{topic}"
-        self._host, self._topic, self._tls = host, topic, tls
-        self._port = port or (8883 if tls else 1883)
-        self._user, self._password = user, password
+    def __init__(self, address: str) -> None:
+        optional_package("paho.mqtt.client", "MQTT needs paho-mqtt", "watch")
+        parts = _address(address, ("mqtt", "mqtts"), "MQTT topic")
+        self._topic = unquote(parts.path[1:])
+        if not self._topic or re.search(r"[+#\0]", self._topic) or "@" in parts.path or parts.query:
+            raise ConfigError(
+                "The address of the MQTT topic names no topic to publish to. Give it as the path, "
+                "without '+', '#' and '?', and with '%40' for each '@': mqtt://host/the/topic."
+            )
+        self._user = None if parts.username is None else unquote(parts.username)
+        self._password = None if self._user is None else os.environ.get(PASSWORD_VARIABLE)
+        if parts.password is not None:
+            self._password = unquote(parts.password)
+        self._host = parts.hostname or ""
+        self._tls = parts.scheme == "mqtts"
+        self._port = parts.port or (8883 if self._tls else 1883)
+        place = f"[{self._host}]" if ":" in self._host else self._host
+        place += "" if parts.port is None else f":{parts.port}"
+        self.name = f"{parts.scheme} {place}/{self._topic}"
 
     def send(self, event: Mapping[str, Any]) -> None:
         refusals: list[str] = []
@@ -277,9 +235,6 @@ class Mqtt:
             raise DeliveryError(f"The {self.name} cannot be reached: {_line(why)}.") from None
         finally:
             client.disconnect()
-
-    def close(self) -> None:
-        """Nothing is open between events."""
 
     def _client(self, refusals: list[str]) -> Client:
         from paho.mqtt.client import Client
@@ -314,24 +269,22 @@ class Mqtt:
 # ---- commands ----------------------------------------------------------------------------------
 
 
-def parse_command(text: str) -> Command:
-    """A command as it is typed, without a shell. Raises ConfigError where it cannot be found."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        words = []
-    if not words:
-        raise ConfigError("The command for events is empty, or a quotation mark is not closed.")
-    return Command(words)
-
-
-class Command:
+class Command(Receiver):
     """Runs a program for each event, with the event's JSON on its standard input.
 
-    A program that does not end within `limit_s` seconds is killed, and all that it has started.
+    text: the command as it is typed, without a shell. A program that does not end within `limit_s`
+    seconds is killed, and all that it has started.
+
+    Raises ConfigError where the program cannot be found.
     """
 
-    def __init__(self, words: Sequence[str], limit_s: float = COMMAND_S) -> None:
+    def __init__(self, text: str, limit_s: float = COMMAND_S) -> None:
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            words = []
+        if not words:
+            raise ConfigError("The command for events is empty, or a quotation mark is not closed.")
         shown = _line(Path(words[0]).name)
         program = shutil.which(words[0])
         if program is None:
@@ -415,32 +368,23 @@ def _last_line(said: IO[bytes]) -> str:
 # ---- delivery ----------------------------------------------------------------------------------
 
 
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: about twice as long each time, by chance."""
-    shortest, longest = PAUSE_S
-    most = min(longest, shortest * 2 ** min(failures, 30))
-    return random.uniform(max(shortest, most / 2), most)
-
-
 class Delivery(threading.Thread):
     """Delivers a journal's events to one receiver, in order, each at least once.
 
-    trouble: the last failure in a sentence; empty if all is well. missed: events that the journal
-    no longer had when their turn came.
+    trouble: the last failure in a sentence; empty if all is well.
     """
 
     def __init__(
         self,
         receiver: Receiver,
-        journal: EventJournal,
-        backoff: Callable[[int], float] = backoff,
+        journal: Journal,
+        pause: Callable[[int], float] = pause,
     ) -> None:
         super().__init__(name=f"delivery to {receiver.name}", daemon=True)
         self.trouble = ""
-        self.missed = 0
-        self._receiver = receiver
+        self.receiver = receiver
         self._journal = journal
-        self._backoff = backoff
+        self._pause = pause
         self._failures = 0  # in a row
         self._sent = 0  # the last sequence that the receiver has
         self._news = threading.Event()
@@ -458,7 +402,7 @@ class Delivery(threading.Thread):
         self._news.set()
         if self.is_alive():
             self.join(timeout)
-        self._receiver.close()
+        self.receiver.close()
         if self.is_alive():
             self.join(END_S)
 
@@ -470,7 +414,7 @@ class Delivery(threading.Thread):
             if last:
                 return
             if self.trouble:
-                self._ending.wait(self._backoff(self._failures))
+                self._ending.wait(self._pause(self._failures))
             else:
                 self._news.wait()
 
@@ -482,7 +426,7 @@ class Delivery(threading.Thread):
                     if self._late():
                         return
                     self._send(event)
-                    self._journal.delivered(self._receiver.name, self._sent)
+                    self._journal.delivered(self.receiver.name, self._sent)
         except VaseError as error:
             self.trouble = str(error)
         except Exception as error:
@@ -494,22 +438,21 @@ class Delivery(threading.Thread):
 
     def _waiting(self) -> list[dict[str, Any]]:
         """The next events. What was sent while the journal could not be written is noted first."""
-        noted = self._journal.cursor(self._receiver.name)
+        noted = self._journal.cursor(self.receiver.name)
         if self._sent > noted:
-            self._journal.delivered(self._receiver.name, self._sent)
+            self._journal.delivered(self.receiver.name, self._sent)
         self._sent = max(self._sent, noted)
         return self._journal.after(self._sent, BATCH)
 
     def _send(self, event: dict[str, Any]) -> None:
         try:
-            self._receiver.send(event)
+            self.receiver.send(event)
         except VaseError:
             raise
         except Exception as error:  # its words may hold an address with a password
             raise DeliveryError(
-                f"The {self._receiver.name} fails unexpectedly ({type(error).__name__})."
+                f"The {self.receiver.name} fails unexpectedly ({type(error).__name__})."
             ) from error
-        self.missed += event["sequence"] - self._sent - 1
         self._sent = event["sequence"]
         self._failures = 0
 

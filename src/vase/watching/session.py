@@ -6,8 +6,9 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vase.errors import ConfigError
 from vase.estimator import VASE
@@ -138,9 +139,7 @@ def _restored(
     say: Callable[[str], None],
 ) -> tuple[Watcher, WatchState]:
     """A watch that goes on."""
-    watcher, state, said = folders.restored(folder, settings, trust_code=options.trust_code)
-    if said:
-        say(said)
+    watcher, state = folders.restored(folder, settings, say, trust_code=options.trust_code)
     if options.alarm_every:
         with_alarm_rate(watcher.model, options.alarm_every, settings.fps)
     name = folder.path.resolve().name
@@ -151,31 +150,25 @@ def _settings(
     options: WatchOptions, kept: WatchSettings | None, given: VASE | None
 ) -> WatchSettings:
     """What is asked for, completed by how the watch was begun, or else by what is usual."""
-    height = width = options.size or (kept.height if kept else SIZE)
-    if kept and options.size is None:
-        width = kept.width
-    channels = kept.channels if kept else 3
-    if options.grey is not None:
-        channels = 1 if options.grey else 3
-    if given is not None and hasattr(given, "learner_"):
-        height, width, channels = shape_of(given)
-        for name, asked, has in (
-            ("size", options.size, height),
-            ("grey", options.grey, channels == 1),
-        ):
-            if asked is not None and asked != has:
-                raise ConfigError(
-                    f"The model takes frames of {height} x {width} pixels, "
-                    f"{'grey' if channels == 1 else 'in colour'}: leave out {name}, or begin "
-                    "with another model."
-                )
-    wanted = WatchSettings(
-        options.fps or (kept.fps if kept else FPS),
-        height,
-        width,
-        channels,
-        learning=options.learn if options.learn is not None else (kept.learning if kept else True),
-    )
+    usual = kept or WatchSettings(FPS, SIZE, SIZE, 3, learning=True)
+    shape = shape_of(given) if given is not None and hasattr(given, "learner_") else None
+    if shape:
+        usual = replace(usual, height=shape[0], width=shape[1], channels=shape[2])
+    asked: dict[str, Any] = {
+        "fps": options.fps,
+        "height": options.size,
+        "width": options.size,
+        "channels": None if options.grey is None else 1 if options.grey else 3,
+        "learning": options.learn,
+    }
+    wanted = replace(usual, **{name: each for name, each in asked.items() if each is not None})
+    if shape and wanted.shape != shape:
+        other = "grey" if wanted.shape[:2] == shape[:2] else "size"
+        raise ConfigError(
+            f"The model takes frames of {shape[0]} x {shape[1]} pixels, "
+            f"{'grey' if shape[2] == 1 else 'in colour'}: leave out {other}, or begin with another "
+            "model."
+        )
     if kept and options.out:
         folders.refuse_other(WatchFolder(options.out), kept, wanted)
     return wanted

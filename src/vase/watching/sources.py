@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vase.errors import ConfigError, DataError, VaseError, reason
+from vase.errors import ConfigError, DataError, VaseError, optional_package, reason
 from vase.images.files import endings, natural, pages_of, refuse_undecodable
 from vase.images.pixels import MODES
 from vase.watching.records import Frame
@@ -190,21 +190,14 @@ def _address(text: str, scheme: str, wanted: Wanted, mark: Any) -> Source:
 # ---- sources -------------------------------------------------------------------------------------
 
 
-@dataclass
-class Skipped:
-    """What could not be decoded: how much, and the latest of it, in a sentence."""
-
-    count: int = 0
-    latest: str = ""
-
-
 class Source(ABC):
     """Where frames come from.
 
     text: what it is called, without user and password. live: frames come in real time. clocked:
     the position of a frame is that of a recording, and has nothing to do with now. drops: frames
     that nobody takes in time are dropped; other sources wait. heard: when a frame came last,
-    or the connection began, by time.monotonic.
+    or the connection began, by time.monotonic. trouble: the latest that could not be decoded, in a
+    sentence; empty where there is none.
     """
 
     live: bool = False
@@ -215,17 +208,7 @@ class Source(ABC):
         self.text, self.wanted = text, wanted
         self.heard = time.monotonic()
         self.stopping = threading.Event()
-        self._skipped = Skipped()
-
-    @property
-    def skipped(self) -> int:
-        """How many files or pieces of a stream could not be decoded."""
-        return self._skipped.count
-
-    @property
-    def trouble(self) -> str:
-        """The latest of them, in a sentence; empty where there is none."""
-        return self._skipped.latest
+        self.trouble = ""
 
     @abstractmethod
     def frames(self) -> Frames:
@@ -238,15 +221,6 @@ class Source(ABC):
     def stop(self) -> None:
         """Let the frames end soon, for good."""
         self.stopping.set()
-
-    def skip(self, trouble: str) -> None:
-        """Count something that could not be decoded, and say what."""
-        self._skipped.count += 1
-        self._skipped.latest = trouble
-
-    def belong_to(self, whole: Source) -> None:
-        """Be a part: stop as the whole does, and count there what is skipped."""
-        self.stopping, self._skipped = whole.stopping, whole._skipped
 
 
 Kind = Literal["file", "http", "camera", "live"]
@@ -335,7 +309,7 @@ class Video(Source):
                     try:
                         found = cast("list[VideoFrame]", packet.decode())
                     except av.error.InvalidDataError as error:
-                        self.skip(f"A part of '{self.text}' cannot be decoded: {_said(error)}.")
+                        self.trouble = f"A part of '{self.text}' cannot be decoded: {_said(error)}."
                 if self.stopping.is_set():
                     return
                 now = time.monotonic()
@@ -346,7 +320,7 @@ class Video(Source):
                     yield frame
         except av.FFmpegError as error:
             if self.opening.kind == "file" and came:
-                self.skip(f"'{self.text}' breaks off: {_said(error)}.")
+                self.trouble = f"'{self.text}' breaks off: {_said(error)}."
                 return
             raise _refusal(error, self.opening, self.wanted.timeout) from None
 
@@ -364,7 +338,7 @@ class Playlist(Source):
         if self._current < len(entries):
             self._videos[self._current] = Video(entries[self._current], wanted, mark)
         for video in self._videos:
-            video.belong_to(self)
+            video.stopping = self.stopping  # they stop as the whole does
 
     def frames(self) -> Frames:
         while self._current < len(self._videos) and not self.stopping.is_set():
@@ -376,7 +350,9 @@ class Playlist(Source):
                         "end. Watch it by itself, or leave it out."
                     )
                 mark = {"file": self._current, "start": start, **frame.mark}
+                self.trouble = video.trouble or self.trouble
                 yield Frame(frame.pixels, start + frame.position, mark)
+            self.trouble = video.trouble or self.trouble
             self._current, self._start = self._current + 1, start + video.length
 
 
@@ -431,7 +407,7 @@ class Folder(Source):
         for name in names - self._seen:
             if not name.isprintable():  # in no mark and no sentence, if it is not UTF-8
                 self._seen.add(name)
-                self.skip(f"The file {name!a} is left out: its name cannot be shown.")
+                self.trouble = f"The file {name!a} is left out: its name cannot be shown."
         after = None if self._after is None else natural(Path(self._after))
         keyed = ((natural(Path(name)), name) for name in names - self._seen)
         return [name for key, name in sorted(keyed) if after is None or key > after]
@@ -452,7 +428,7 @@ class Folder(Source):
                 return []
             except (VaseError, OSError) as error:
                 trouble = f"{reason(error)}."
-        self.skip(f"{trouble} It is left out.")
+        self.trouble = f"{trouble} It is left out."
         return []
 
 
@@ -590,14 +566,7 @@ def _later(before: str | None, name: str) -> str:
 
 
 def _av(text: str) -> ModuleType:
-    try:
-        import av
-    except ImportError:
-        raise DataError(
-            f"'{text}' is read with av, which is not installed. Install it with: "
-            "pip install 'vase-lifelong[watch]'"
-        ) from None
-    return av
+    return optional_package("av", f"'{text}' is read with av", "watch", DataError)
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vase.records import Decision
+from vase.training.folder import defined
 from vase.watching.records import KnownEnvironment, WatchEvent, WatchEventKind, utc
 
 MOST_KEPT = 100  # events beside the state, for a journal that has lost them
@@ -97,7 +97,7 @@ def after_batch(
             names,
             reason=decision.reason,
             began=began,
-            evidence=_finite(decision.numbers),
+            evidence=defined(decision.numbers),
             left=looked,
         )
     return _counted(moved, batch, certain=unusual is None), event
@@ -174,17 +174,6 @@ def _counted(state: WatchState, batch: Batch, *, certain: bool) -> WatchState:
     last = max(here.last, batch.time) if certain else here.last
     now = Seen(here.first, last, here.frames + batch.count)
     return replace(state, seen={**state.seen, state.environment: now})
-
-
-def _finite(value: Any) -> Any:
-    """Evidence in what JSON can hold: numbers that are none become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def at_source(state: WatchState, source: str) -> WatchState:
