@@ -426,7 +426,7 @@ def test_the_mask_is_that_of_the_inferred_environment() -> None:
     with torch.no_grad():
         seen = made.average.encoder(images)
         believed = made.average.classifier(seen, 2).argmax(1).numpy()
-    code = code_of(seen.mean, log_variance=seen.log_variance)
+    code = code_of(seen.mean.numpy(), log_variance=seen.log_variance.numpy())
     np.testing.assert_array_equal(inferred_masks(made.average, environments, code), masks[believed])
 
 
