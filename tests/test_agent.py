@@ -621,8 +621,9 @@ def test_impossible_exploration_runs_are_refused(
 
 
 def test_exploring_writes_results_and_does_not_change_the_run(
-    run: RunFolder, unpainted: None
+    run: RunFolder, unpainted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("vase.report.decode.measure_effects", lambda *_: {})  # not asked for here
     before = run.checkpoint.read_bytes()
     arguments = ["explore", str(run.path), "--in", "still", "--steps", "130"]
     arguments.append(f"data_dir={run.path / 'somewhere'}")

@@ -6,7 +6,7 @@ model and not by the sample, and a second evaluation writes the same file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
@@ -41,6 +41,7 @@ from vase.probes.readout import (
     fit_linear,
     fit_mlp,
 )
+from vase.progress import Say, silent
 from vase.settings import ProbeSettings
 from vase.training.folder import RunFolder, read_events, read_metrics, rounded, write_json
 from vase.version import __version__
@@ -76,7 +77,7 @@ def evaluate_run(
     folder: RunFolder,
     data: build.DataOptions,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: Say | None = None,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run with all probes, write its `probes.json`, and return the record.
@@ -87,7 +88,7 @@ def evaluate_run(
     # Sigmoids of saturated pixels and dead units are denormal numbers, slow on a CPU.
     torch.set_flush_denormal(True)
     run = open_run(folder, data)
-    timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or _no_progress)
+    timeline, last, codes = _timeline(run, device or torch.device("cpu"), progress or silent)
     record: dict[str, Any] = rounded(_probes_record(run, timeline, last, codes))
     write_json(folder.probes, record)
     return record
@@ -156,7 +157,7 @@ def domains_until(schedule: Schedule, step: int) -> list[str]:
 
 
 def _timeline(
-    run: EvaluatedRun, device: torch.device, say: Callable[[str], None]
+    run: EvaluatedRun, device: torch.device, say: Say
 ) -> tuple[list[dict[str, Any]], Model, dict[str, DomainCodes]]:
     """The figures of every milestone; the last model and its codes."""
     shape = build.architecture(run.config, next(iter(run.train.values())).shape)
@@ -171,7 +172,7 @@ def _timeline(
 
 
 def _milestone(
-    run: EvaluatedRun, model: Model, frozen: dict[str, Readout], say: Callable[[str], None]
+    run: EvaluatedRun, model: Model, frozen: dict[str, Readout], say: Say
 ) -> tuple[dict[str, Any], dict[str, DomainCodes]]:
     """Figures and codes of every domain seen so far. `frozen` gets a readout of the present one."""
     codes, masks = {}, {}
@@ -330,7 +331,3 @@ def _latents_record(run: EvaluatedRun, domains: Sequence[latents.DomainLatents])
         "shared": latents.shared_latents(domains),
         "position": latents.position_record(domains),
     }
-
-
-def _no_progress(line: str) -> None:
-    """Report no progress."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -12,6 +11,7 @@ from markupsafe import Markup
 
 from vase import build
 from vase.errors import RunError
+from vase.progress import Say, silent
 from vase.report import diagnostics, page_text, pictures, style
 from vase.report.pictures import Album, ReportFigure
 from vase.report.run import Record, RunRecords, read_run
@@ -19,17 +19,15 @@ from vase.training.checkpoint import write_bytes
 from vase.training.folder import RunFolder
 from vase.version import __version__
 
-ProgressCallback = Callable[[str], None]
-
 
 def write_report(
-    folder: RunFolder, data: build.DataOptions, *, progress: ProgressCallback | None = None
+    folder: RunFolder, data: build.DataOptions, *, progress: Say | None = None
 ) -> Path:
     """Write RUN/figures/*.png, then RUN/report.html, and return the page's path.
 
     Raises RunError if the run cannot be read or written, DataError if its images cannot be had.
     """
-    say = progress or _no_progress
+    say = progress or silent
     run = read_run(folder)
     train, test = build.stream(run.config, data), build.stream(run.config, data, "test")
     seen = pictures.held_out_images(run, test)
@@ -49,10 +47,6 @@ def _write_figures(path: Path, album: Album) -> None:
     shown = [each for section, found in album.items() if section != "films" for each in found]
     for name, content in pictures.file_names(shown).items():
         write_bytes(path / name, content)
-
-
-def _no_progress(_: str) -> None:
-    """Report no progress."""
 
 
 def render_page(run: RunRecords, record: Record, album: Album) -> str:

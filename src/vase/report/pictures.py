@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from vase.domains.stream import Stream
 from vase.lifelong import effects
 from vase.probes import translation as probe
 from vase.probes.ambiguity import MORPHS
+from vase.progress import Say
 from vase.report import (
     ambiguity,
     calibration,
@@ -36,8 +37,6 @@ IMAGES_SHOWN, PER_ROW = 12, 6
 GENERATED_SHOWN = 24
 MAX_TARGETS = 5  # domains that one domain is translated to
 SEED = 20_240_101  # of the images that are shown, the same for every run
-
-ProgressCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def latent_record(run: RunRecords, seen: dict[str, Floats]) -> Record:
 
 
 def draw_figures(
-    run: RunRecords, train: Stream, seen: dict[str, Floats], record: Record, say: ProgressCallback
+    run: RunRecords, train: Stream, seen: dict[str, Floats], record: Record, say: Say
 ) -> Album:
     """Draw everything. seen: test images of each domain. record: the probes' part on latents."""
     say("Drawing the timeline")
