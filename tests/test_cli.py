@@ -146,6 +146,7 @@ def test_a_finished_run_resumes_to_its_probes_and_report(
     output = " ".join(vase("resume", str(run)).split())
     assert "trained to its end, step 20" in output
     assert probed == [run]
+    assert "Drawing the timeline" in output  # where there is no terminal, too
     assert f"Report: {RunFolder(run).report}" in output
 
 

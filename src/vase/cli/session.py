@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +23,7 @@ from vase.domains import own
 from vase.domains.stream import Stream
 from vase.errors import RunError, reason
 from vase.lifelong.learner import Learner
+from vase.progress import Say
 from vase.training import folder as folders
 from vase.training import recorder, tracker
 from vase.training.checkpoint import write_bytes
@@ -105,14 +106,24 @@ def resume(path: Path, data: build.DataOptions, report: bool) -> None:
         _look(folder, data)
 
 
+@contextmanager
+def _told(what: str) -> Iterator[Say]:
+    """What tells how far a task is: a line that changes on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield say
+        return
+    with console.status(what) as status:
+        yield lambda text: status.update(Text(text))
+
+
 def probe(path: Path, data: build.DataOptions) -> None:
     """Measure a run."""
     from vase import probes
 
     folder = integrity.open_run(path, trust=data.trust)
     say("Probing every milestone on held-out images: a minute or two.")
-    with console.status("Probing") as status:
-        probes.evaluate_run(folder, data, progress=lambda text: status.update(Text(text)))
+    with _told("Probing") as progress:
+        probes.evaluate_run(folder, data, progress=progress)
     say(f"Probes: {folder.probes}")
 
 
@@ -123,8 +134,8 @@ def report(path: Path, data: build.DataOptions) -> None:
     folder = integrity.open_run(path, trust=data.trust)
     if not folder.checkpoint.is_file():
         raise RunError(f"'{path}' has no checkpoint yet. Go on with it: vase resume {path}")
-    with console.status("Drawing") as status:
-        page = pages.write_report(folder, data, progress=lambda text: status.update(Text(text)))
+    with _told("Drawing") as progress:
+        page = pages.write_report(folder, data, progress=progress)
     say(f"Report: {page}")
 
 
