@@ -21,6 +21,7 @@ from torch import Tensor
 from vase import build
 from vase.cli.session import configured
 from vase.lifelong.learner import Learner
+from vase.lifelong.replay import decoded
 from vase.probes.encode import sample_images
 from vase.probes.evaluate import TEST_SEED
 from vase.training.folder import rounded, write_json
@@ -36,8 +37,8 @@ def decibels(learner: Learner, images: Tensor) -> float:
     mask = torch.as_tensor(learner.environments.present.mask)
     for part in torch.split(images, AT_A_TIME):
         z = learner.average.encoder(part).mean * mask
-        where = torch.full((len(part),), learner.environments.current)
-        error = (learner.average.decoder(z, where).sigmoid() - part).square().flatten(1).mean(1)
+        shown = decoded(learner.average, z, learner.environments.current)
+        error = (shown - part).square().flatten(1).mean(1)
         found.append(-10 * error.log10())
     return float(torch.cat(found).mean())
 

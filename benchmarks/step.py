@@ -110,7 +110,7 @@ def lifelong(
 
 
 def blocks_of(learner: Learner) -> BlockDetector:
-    """The learner's change detector, whose records these benchmarks set."""
+    """The learner's change detector. These benchmarks set its records."""
     assert isinstance(learner.detector, BlockDetector)
     return learner.detector
 

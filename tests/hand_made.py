@@ -61,7 +61,7 @@ def environment(
 def code_of(
     mean: Any, labels: Any = 0, factors: dict[str, Any] | None = None, *, log_variance: Any = 0.0
 ) -> Code:
-    """Codes [B, N] of images whose costs are 0. labels: of all images or of each."""
+    """Codes [B, N] of images; all costs are 0. labels: of all images or of each."""
     means = np.asarray(mean, np.float32)
     spread, each = np.full_like(means, log_variance), np.full(len(means), labels, np.int64)
     return Code(means, spread, each, factors or {}, *np.zeros((2, len(means)), np.float32))

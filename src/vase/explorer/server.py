@@ -108,7 +108,7 @@ class PageServer:
     """
 
     def __init__(self, host: str, port: int, allow: Sequence[str] = ()) -> None:
-        refuse_without_package()
+        optional_package("nicegui", "The page is built on nicegui", "serve")
         if not host.strip():
             raise ConfigError(
                 "--host is empty. Give an address to listen at: 127.0.0.1 for this machine alone, "
@@ -229,11 +229,6 @@ def application(title: str) -> ASGIApp:
     app = FastAPI(openapi_url=None)
     ui.run_with(app, title=title, dark=None, show_welcome_message=False)
     return app
-
-
-def refuse_without_package() -> None:
-    """Raise a ConfigError where NiceGUI is missing."""
-    optional_package("nicegui", "The page is built on nicegui", "serve")
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

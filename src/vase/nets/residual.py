@@ -1,4 +1,4 @@
-"""Residual convolutional networks for photographs, whose detail is everywhere.
+"""Residual convolutional networks for photographs: their detail is everywhere.
 
 Blocks of 2 x 2 pixels become channels, then three stages of residual blocks (He et al. 2016, arXiv
 1512.03385), each of half the sides and up to four times the channels. The second convolution of a
