@@ -323,26 +323,20 @@ def _lines(axes: Axes, found: Points, place: Callable[[float], float]) -> None:
 
 
 def worth_of_masks(found: Points, head: str, labels: Mapping[float, str]) -> str:
-    """VASE minus SD, paired by seed, at every place of a curve."""
+    """VASE minus SD, paired by seed, at every place of a curve, and of how many seeds that is."""
     rows = []
     for place, label in labels.items():
-        cells = [
-            _paired(found.get(("VASE", published), {}), found.get(("SD", published), {}), place)
-            for published in (True, False)
-        ]
-        if any(cell != "–" for cell in cells):
-            rows.append([label, *cells])
-    return table([head, "published choices", "ours"], rows)
+        gains = [_gains(found, published, place) for published in (True, False)]
+        if any(gains):
+            cells = [interval_cell(interval(each)) if each else "–" for each in gains]
+            rows.append([label, " and ".join(str(len(each)) for each in gains), *cells])
+    return table([head, "seeds", "published choices", "ours"], rows)
 
 
-def _paired(
-    one: Mapping[float, Mapping[int, float]], other: Mapping[float, Mapping[int, float]], at: float
-) -> str:
-    first, second = one.get(at, {}), other.get(at, {})
-    seeds = sorted(set(first) & set(second))
-    if not seeds:
-        return "–"
-    return interval_cell(interval([first[seed] - second[seed] for seed in seeds]))
+def _gains(found: Points, published: bool, place: float) -> list[float]:
+    """VASE minus SD of every seed that both have at a place."""
+    first, second = (found.get((name, published), {}).get(place, {}) for name in ("VASE", "SD"))
+    return [first[seed] - second[seed] for seed in sorted(set(first) & set(second))]
 
 
 def replay_section(published: Sequence[Record], ours: Sequence[Record]) -> list[str]:

@@ -108,7 +108,7 @@ def test_what_masks_are_worth_is_the_difference_at_each_share_of_replay(page: An
     measure = page.FORGETTING_MEASURES[page.IDENTITY]
     found = page.points(records, page.share_of, measure)
     table = page.worth_of_masks(found, "share", {0.125: "1/8", 0.5: "1/2", 0.0: "none"})
-    assert table.splitlines()[2:] == ["| 1/8 | – | +6.0 [+6.0, +6.0] |"]
+    assert table.splitlines()[2:] == ["| 1/8 | 0 and 2 | – | +6.0 [+6.0, +6.0] |"]
     off = record("sda", 0, -1.0, **{"replay.enabled": "false"})
     assert page.share_of(off) == 0
 
