@@ -16,6 +16,7 @@ from vase.domains.canvas import CanvasDomain
 from vase.domains.shapes import sprites
 from vase.domains.stream import Schedule, Stream
 from vase.errors import VaseError
+from vase.lifelong import muon
 from vase.lifelong.learner import MAX_SKIPPED, Learner
 from vase.nets import Architecture
 from vase.records import Decision, Observation
@@ -42,6 +43,7 @@ ALONE: Changes = {
 }
 # Batches of 16, of which two are learnt together out of the working memory.
 REMEMBERED: Changes = {"memory": {"use": "always", "frames": 256, "frames_per_step": 32}}
+ORTHOGONAL: Changes = {"training": {"optimizer": "muon"}}
 SWITCH, STEPS = 30, 54
 
 
@@ -107,11 +109,12 @@ def apart(one: Learner, other: Learner, average: bool = False) -> float:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("changes", [{}, ALONE, REMEMBERED])
+@pytest.mark.parametrize("changes", [{}, ALONE, REMEMBERED, ORTHOGONAL])
 def test_a_captured_learner_goes_where_it_would_have_gone(
-    device: torch.device, changes: Changes
+    device: torch.device, changes: Changes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through a switch: the same draws and decisions, and the same weights but for rounding."""
+    monkeypatch.setattr(muon, "SMALLEST", ARCHITECTURE.hidden)
     one, other = captured(device, changes), learner(device, changes)
     graphed = observed(one, device, STEPS)
     plain = observed(other, device, STEPS)

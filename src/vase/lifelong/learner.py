@@ -6,7 +6,7 @@
                                               sample of the working memory (working_memory.py)
     replay            lifelong/replay.py      images of past environments from the snapshot
     loss              lifelong/loss.py        L = L_MDL + L_past + w_s CE + own terms
-    update            `update`                one step of Adam, and the moving average
+    update            `update`                one step of Adam or Muon, and the moving average
     record            `_record`               moments and capacity of the environment
 
 Only a batch of kind "same", or the first, is learnt. Any other is only evaluated, those included

@@ -13,13 +13,14 @@ from vase.detection import DetectorClass, detector_class
 from vase.isolation import private_weights
 from vase.lifelong import evaluation, loss
 from vase.lifelong.environments import Environment, Environments
+from vase.lifelong.muon import optimizer
 from vase.lifelong.replay import Reservoir
 from vase.lifelong.view import LearnerView
 from vase.lifelong.weights import (
     OptimizerState,
+    carry_moments,
     frozen,
     grown,
-    grown_optimizer,
     restore_optimizer,
 )
 from vase.lifelong.working_memory import WorkingMemory
@@ -33,7 +34,7 @@ class LearnerState:
     """Networks, their moving average, the snapshot, the optimizer, a detector and records.
 
     memory: frames of the present environment, which are never saved.
-    rollback_optimizer: Adam's moments from when an environment on probation was opened, else None.
+    rollback_optimizer: the moments from when an environment on probation was opened, else None.
     deferred: the latest batches of images [B_i, C, H, W] that wait for a decision.
     """
 
@@ -57,9 +58,7 @@ class LearnerState:
         self.average = frozen(self.networks)
         self.snapshot: Networks | None = None
         self.rollback_optimizer: OptimizerState | None = None
-        self.optimizer = torch.optim.Adam(
-            self.networks.parameters(), lr=settings.training.learning_rate, fused=True
-        )
+        self.optimizer = optimizer(self.networks, settings.training)
         self.generator = torch.Generator(device)
         self.environments = Environments()
         self.reservoir = (
@@ -108,7 +107,7 @@ class LearnerState:
         self.networks.load_state_dict(self.average.state_dict())
 
     def roll_back(self) -> None:
-        """Undo what was learnt in an environment that did not last: weights and Adam's moments.
+        """Undo what was learnt in an environment that did not last: weights and moments.
 
         Without replay there is no snapshot, and what was learnt stays.
         """
@@ -121,7 +120,9 @@ class LearnerState:
     def grow(self, rows: int) -> None:
         """Make room for `rows` environments; what the networks compute stays the same."""
         larger = grown(self.networks, rows)
-        self.optimizer = grown_optimizer(self.optimizer, self.networks, larger)
+        fresh = optimizer(larger, self.settings.training)
+        carry_moments(self.optimizer, self.networks, fresh, larger)
+        self.optimizer = fresh
         self.networks, self.average = larger, grown(self.average, rows)
         self.snapshot = grown(self.snapshot, rows) if self.snapshot is not None else None
         self.architecture = larger.architecture

@@ -182,7 +182,7 @@ def _sequence(name: str, tensors: Mapping[str, Tensor], device: torch.device) ->
 
 
 def _flat(name: str, slots: OptimizerState) -> Tensors:
-    """Adam's moments by names such as `optimizer.exp_avg.encoder.first.1.weight`."""
+    """Moments by names such as `optimizer.exp_avg.encoder.first.1.weight`."""
     return {
         f"{name}.{key}.{parameter}": value
         for parameter, each in slots.items()

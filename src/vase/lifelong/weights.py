@@ -1,4 +1,4 @@
-"""Copies of networks (frozen, averaged, with room for more environments) and of Adam's moments.
+"""Copies of networks (frozen, averaged, with room for more environments) and of moments.
 
 The number of domains in a stream has no limit: the tables with one row per environment are made
 longer. New rows are zero, as all of the decoder's are at first, so that networks which have
@@ -56,11 +56,13 @@ def grown(networks: Networks, rows: int) -> Networks:
     return larger.train(networks.training)
 
 
-def grown_optimizer(
-    optimizer: torch.optim.Optimizer, before: Networks, after: Networks
-) -> torch.optim.Adam:
-    """Adam over the grown networks, its running moments carried over; new rows have none."""
-    fresh = torch.optim.Adam(after.parameters(), lr=optimizer.param_groups[0]["lr"], fused=True)
+def carry_moments(
+    optimizer: torch.optim.Optimizer,
+    before: Networks,
+    fresh: torch.optim.Optimizer,
+    after: Networks,
+) -> None:
+    """Give the fresh optimizer of networks that have grown the moments; new rows have none."""
     old = dict(before.named_parameters())
     for name, parameter in after.named_parameters():
         slots = optimizer.state.get(old[name])
@@ -69,7 +71,6 @@ def grown_optimizer(
                 key: padded(value, len(parameter)) if _in_table(name, value) else value
                 for key, value in slots.items()
             }
-    return fresh
 
 
 def padded(table: Tensor, rows: int) -> Tensor:
@@ -82,7 +83,7 @@ OptimizerState = dict[str, dict[str, Tensor]]  # by name of the parameter, then 
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, networks: Networks) -> OptimizerState:
-    """Return a copy of Adam's moments and step counts by the names of the parameters."""
+    """Return a copy of the moments and step counts by the names of the parameters."""
     return {
         name: {key: value.clone() for key, value in optimizer.state[parameter].items()}
         for name, parameter in networks.named_parameters()
@@ -94,7 +95,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, networks: Networks) -> Opt
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, networks: Networks, saved: OptimizerState
 ) -> None:
-    """Put Adam's moments back to a copy; rows that the tables got since then have none.
+    """Put the moments back to a copy; rows that the tables got since then have none.
 
     Tensors keep their places, as captured CUDA graphs expect.
     """

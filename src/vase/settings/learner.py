@@ -238,9 +238,17 @@ class ReplaySettings(Section):
 
 
 class OptimizerSettings(Section):
-    """Adam, and the moving average of the weights."""
+    """The optimizer, and the moving average of the weights."""
 
+    optimizer: Literal["adam", "muon"] = Field(
+        "adam",
+        description="`muon`: Adam, but for weights between hidden layers, whose steps are "
+        "orthogonalised: as good after some half of the steps",
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="of Adam")
+    muon_rate: PositiveFloat = Field(
+        0.01, description="of `muon`: the length of a step of a hidden weight in each direction"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99, description="decay of the exponential moving average (EMA) of the weights, per step"
     )
