@@ -51,14 +51,14 @@ def test_singular_values_of_each_block_go_through_the_quintic(shape: tuple[int, 
     """Rows that fill no block, too; a tall matrix in blocks of its columns."""
     matrix = np.random.default_rng(0).normal(size=shape)
     found = muon.orthogonalised(torch.from_numpy(matrix)).numpy()
-    np.testing.assert_allclose(found, naive(matrix, 64), atol=1e-7)
+    np.testing.assert_allclose(found, naive(matrix, muon.BLOCK), atol=1e-7)
 
 
 def test_in_single_precision_directions_are_as_long_as_one_another() -> None:
     """Down to a hundredth of the largest; a gradient of whatever size, and one that is 0."""
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.linalg.qr(torch.randn(n, 64, generator=generator)).Q for n in (64, 256))
-    matrix = left * torch.logspace(0, -2, 64) @ right.T
+    left, right = (torch.linalg.qr(torch.randn(n, 32, generator=generator)).Q for n in (32, 256))
+    matrix = left * torch.logspace(0, -2, 32) @ right.T
     for size in (1e-6, 1.0, 1e6):
         values = torch.linalg.svdvals(muon.orthogonalised(size * matrix))
         assert values.min() > 0.6
@@ -87,7 +87,7 @@ def test_hidden_weights_move_as_written_down_and_the_others_as_under_adam() -> N
             momentum[name] = 0.95 * before + 0.05 * gradients[name]
             ahead = 0.95 * momentum[name] + 0.05 * gradients[name]
             longer = {"wide": 1.0, "tall": 2**0.5}[name]
-            weights[name] -= 0.01 * longer * naive(ahead, 64)
+            weights[name] -= 0.01 * longer * naive(ahead, muon.BLOCK)
     for name in momentum:
         np.testing.assert_allclose(ours[name].detach().numpy(), weights[name], atol=1e-8)
     assert torch.equal(ours["bias"], alone)

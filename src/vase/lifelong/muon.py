@@ -6,7 +6,7 @@
 O(u) keeps the singular vectors of u and brings its singular values near 1, so that a step moves
 all directions of a weight alike (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 Here each block of `BLOCK` rows (of columns, where these are fewer) is made orthogonal by itself:
-an eighth of the arithmetic of the whole, and as good (docs/lab-log.md).
+a tenth of the arithmetic of the whole, and as good (docs/lab-log.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional
 from vase.nets import Networks
 from vase.settings import OptimizerSettings
 
-BLOCK = 64  # rows that are made orthogonal together
+BLOCK = 32  # rows that are made orthogonal together
 SMALLEST = 128  # side of a weight that is moved so: nothing is won by smaller ones
 MOMENTUM = 0.95
 ITERATIONS = 5
