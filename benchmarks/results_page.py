@@ -46,7 +46,7 @@ DRAWN = (
     "same:",
     "    PYTHONPATH=benchmarks vase train quick 'stream.schedule=[[\"moving-fashion\", 6000]]' "
     "model.encoder=first_weights:DrawnScaledEncoder model.decoder=first_weights:DrawnScaledDecoder "
-    "training.seed=0 --out runs/quick-drawn-seed-0",
+    "training.optimizer=adam training.seed=0 --out runs/quick-drawn-seed-0",
 )
 FINDINGS = (
     *(findings.environments, findings.forgetting, findings.identity, findings.position),

@@ -247,7 +247,7 @@ class OptimizerSettings(Section):
     )
     learning_rate: PositiveFloat = Field(1e-3, description="of Adam")
     muon_rate: PositiveFloat = Field(
-        0.01, description="of `muon`: the length of a step of a hidden weight in each direction"
+        0.005, description="of `muon`: the length of a step of a hidden weight in each direction"
     )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.99, description="decay of the exponential moving average (EMA) of the weights, per step"
