@@ -355,7 +355,8 @@ def replay_section(published: Sequence[Record], ours: Sequence[Record]) -> list[
         COMMANDS,
         f"![Forgetting against the share of replay, and the domains](images/{FIGURE.name})",
         "Points of frozen identity that VASE keeps more than SD, paired by seed, with 95 % "
-        "intervals:",
+        "intervals; a difference without one is of a single seed. With replay of 1/2 and with none "
+        "the runs are those of SD, VASE, S and SA in the table above:",
         worth_of_masks(shares, "replayed images per present image", SHARES),
         worth_of_masks(domains, "domains", {float(n): str(n) for n in DOMAINS.values()}),
     ]
