@@ -26,6 +26,7 @@ SMALLEST = 128  # side of a weight that is moved so: nothing is won by smaller o
 MOMENTUM = 0.95
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = a s + b s^3 + c s^5: steepest at 0, near 1 at 1
+SYNCHRONOUS = ("cpu",)  # devices for which nobody waits who reads a value of theirs
 TINY = 1e-30  # so that a gradient of 0 is divided by something
 
 
@@ -62,7 +63,7 @@ class Muon(torch.optim.Adam):
         momentum, length = state["momentum"], self.rate
         length *= max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
         skipped = getattr(self, "found_inf", None)
-        if skipped is None or weight.device.type == "cpu":
+        if skipped is None or weight.device.type in SYNCHRONOUS:
             if not skipped:
                 momentum.lerp_(gradient, 1 - MOMENTUM)
                 weight.sub_(orthogonalised(gradient.lerp(momentum, MOMENTUM)), alpha=length)
