@@ -27,7 +27,7 @@ ALL_HEAD = (
     "detector", "switches", "missed", "false", "false per 100,000 batches",
     "delay, batches: median", "95 %", "worst", "returns re-identified",
 )  # fmt: skip
-NO_RIVALS = (ORACLE, *DUMMIES)  # the oracle is told the truth; dummies look at no image
+NO_RIVALS = (ORACLE, *DUMMIES)  # the oracle knows the truth; dummies ignore the images
 BY_STREAM, OUTLIERS = NOT_IN_A_TERMINAL = ("By stream", "Effect of outliers")
 LEFT, ROW, GAP = 2.35, 0.17, 0.16  # inches
 UNKNOWN = "#9aa1a9"  # the colour of an environment of no true domain

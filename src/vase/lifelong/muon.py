@@ -1,4 +1,4 @@
-"""Muon: Adam for all weights but those between hidden layers, whose steps are orthogonalised.
+"""Muon orthogonalises the steps of hidden weights; Adam moves all other weights.
 
     m <- b m + (1 - b) g,    u = b m + (1 - b) g                          (Nesterov)
     w <- w - r sqrt(max(1, rows / columns)) O(u)

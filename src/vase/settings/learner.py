@@ -242,8 +242,8 @@ class OptimizerSettings(Section):
 
     optimizer: Literal["adam", "muon"] = Field(
         "adam",
-        description="`muon`: Adam, but for weights between hidden layers, whose steps are "
-        "orthogonalised: as good after some half of the steps",
+        description="`adam`; or `muon`, which orthogonalises the steps of hidden weights, uses "
+        "Adam for all others, and learns as much in about half the steps",
     )
     learning_rate: PositiveFloat = Field(1e-3, description="of Adam")
     muon_rate: PositiveFloat = Field(
