@@ -17,7 +17,7 @@ from threading import Thread
 from time import perf_counter
 from typing import Any, TypeVar
 
-from vase import malloc
+from vase import process
 from vase.errors import ConfigError, optional_package
 
 JobT = TypeVar("JobT")
@@ -47,7 +47,7 @@ def executor(workers: int, address: str | None = None) -> Iterator[Executor]:
 
 def _begin_worker() -> None:
     """Train fast; and end if the caller is killed, since a worker would run on for hours."""
-    malloc.keep_freed_memory()
+    process.prepare_process()
     caller = parent_process()
     if caller is not None:
         Thread(target=_watch, args=(caller.sentinel,), daemon=True).start()

@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from vase import build, config, consent, integrity, malloc
+from vase import build, config, consent, integrity, process
 from vase.cli.options import console, say
 from vase.cli.progress import watch
 from vase.cli.signals import stop_request
@@ -59,6 +59,7 @@ def configured(name: str, overrides: Sequence[str]) -> Config:
 
 def train(settings: Config, out: Path, data: build.DataOptions, report: bool) -> None:
     """Start a run in a new folder, once all that it needs is there."""
+    process.prepare_process()
     if follows(settings.training.devices):
         _follow(settings, RunFolder(out), data)
         return
@@ -85,6 +86,7 @@ def train(settings: Config, out: Path, data: build.DataOptions, report: bool) ->
 
 def resume(path: Path, data: build.DataOptions, report: bool) -> None:
     """Go on with a run from its checkpoint, or from its start if it has none yet."""
+    process.prepare_process()
     folder = integrity.open_run(path, trust=data.trust, training=True)
     settings = config.load(str(folder.config))
     if follows(settings.training.devices):
@@ -297,7 +299,6 @@ def _go_on(
 ) -> None:
     """Train to the end of the stream; a signal ends the step, saves, and says how to go on."""
     steps = stream.schedule.steps
-    malloc.keep_freed_memory()
     on.launch()
     say(f"Training on {_computers(learner.device, on.count)}.")
     run_recorder = build.recorder(settings, folder, learner, stream)

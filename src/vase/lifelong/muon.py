@@ -27,7 +27,7 @@ MOMENTUM = 0.95
 ITERATIONS = 5
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = a s + b s^3 + c s^5: steepest at 0, near 1 at 1
 SYNCHRONOUS = ("cpu",)  # devices for which nobody waits who reads a value of theirs
-TINY = 1e-30  # so that a gradient of 0 is divided by something
+TINY = 1e-30  # as good as 0: what is smaller counts as 0, and 0 is divided by this
 
 
 class Muon(torch.optim.Adam):
@@ -65,7 +65,8 @@ class Muon(torch.optim.Adam):
         skipped = getattr(self, "found_inf", None)
         if skipped is None or weight.device.type in SYNCHRONOUS:
             if not skipped:
-                momentum.lerp_(gradient, 1 - MOMENTUM)
+                # Without a gradient it would halve down to denormal numbers, which slow a CPU.
+                momentum.copy_(functional.hardshrink(momentum.lerp_(gradient, 1 - MOMENTUM), TINY))
                 weight.sub_(orthogonalised(gradient.lerp(momentum, MOMENTUM)), alpha=length)
             return
         # Decided on the device, for which a step never waits.

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step, in processes of our own."""
+"""In processes of our own freed memory is kept for the next step, and no thread keeps denormals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vase import build, config, malloc
+from vase import build, config, process
 from vase.bench import engine
 from vase.cli import session
 
@@ -18,7 +18,7 @@ PROGRAM = """
 import ctypes
 import resource
 import torch
-from vase import malloc
+from vase import process
 
 torch.set_num_threads(1)
 
@@ -30,10 +30,10 @@ def faults_a_step():
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20
 
 mallopt = ctypes.CDLL(None).mallopt
-mallopt(malloc.MMAP_THRESHOLD, 2**16)  # every piece is given back as soon as it is freed
+mallopt(process.MMAP_THRESHOLD, 2**16)  # every piece is given back as soon as it is freed
 faults_a_step()
 given_back = faults_a_step()
-assert malloc.keep_freed_memory()
+assert process.keep_freed_memory()
 faults_a_step()
 print(given_back, faults_a_step())
 """
@@ -42,7 +42,7 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 
 @pytest.mark.skipif(not GLIBC, reason="mallopt is a function of glibc")
 def test_pages_of_freed_tensors_are_not_taken_again() -> None:
-    environment = {k: v for k, v in os.environ.items() if k not in malloc.CHOSEN}
+    environment = {k: v for k, v in os.environ.items() if k not in process.CHOSEN}
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     given_back, kept = (float(faults) for faults in done.stdout.split())
@@ -50,12 +50,38 @@ def test_pages_of_freed_tensors_are_not_taken_again() -> None:
 
 
 def test_what_the_user_has_chosen_stays() -> None:
-    assert not malloc.keep_freed_memory({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0"})
+    assert not process.keep_freed_memory({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0"})
 
 
-def test_training_and_its_workers_keep_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+TRAINED = """
+import sys
+import torch
+from vase.cli import main
+
+sys.argv = ["vase", "train", "toy", "--out", sys.argv[1], "--no-report", "training.threads=2",
+            'stream.schedule=[["moving-solids", 2]]']
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+assert torch.get_num_threads() == 2
+denormal = torch.full((200_000,), 2**16, dtype=torch.int32).view(torch.float32)
+print("left:", int((denormal * 0.5).view(torch.int32).count_nonzero()))
+"""
+
+
+def test_no_thread_of_training_keeps_denormals(tmp_path: Path) -> None:
+    """Nor one that OpenMP begins, which computes half of a product."""
+    command = [sys.executable, "-c", TRAINED, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "left: 0" in done.stdout.splitlines()
+
+
+def test_training_and_its_workers_are_prepared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(malloc, "keep_freed_memory", lambda: asked.append("keep"))
+    monkeypatch.setattr(process, "prepare_process", lambda: asked.append("keep"))
     monkeypatch.setattr(engine, "parent_process", lambda: None)
     engine._begin_worker()
     assert asked == ["keep"]
