@@ -2,8 +2,8 @@
 
     python benchmarks/step.py [--threads 2] [--preset quick]
 
-The networks and the batch are those of the preset. All figures are ratios within one run, since
-machines and their moods differ:
+The networks, the batch and all settings of learning are those of the preset. All figures are ratios
+within one run, since machines and their moods differ:
 
 - lifelong / plain: one step with replay, detection and all, over one step of a plain VAE with the
   same networks and optimizer, written out by hand below.
@@ -35,13 +35,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vase import build, config
 from vase.detection.block_detector import BlockDetector
+from vase.lifelong import muon
 from vase.lifelong.learner import Learner
 from vase.nets import Architecture, Networks
 from vase.objective import gaussian
 from vase.objective.likelihood import reconstruction
 from vase.settings import LearnerSettings
 
-BATCH, DEFAULT = 64, Architecture()  # unless a preset says otherwise
+BATCH, DEFAULT, SETTINGS = 64, Architecture(), LearnerSettings()  # unless a preset says otherwise
 SEEN = 4096  # effective images, from which on an environment is kept and its axes stay
 ALLOWED = 2.2
 PROFILED = 10  # steps
@@ -76,14 +77,13 @@ def learning(
     precision: Precision = nullcontext,
     kind: type[Learner] = Learner,
     architecture: Architecture = DEFAULT,
+    settings: LearnerSettings = SETTINGS,
 ) -> Learner:
     """A learner in its first environment that watches for changes, and finds none.
 
     Its detector has seen these images so often that it no longer learns what they are like.
     """
-    learner = kind(
-        architecture, LearnerSettings(), seed=0, device=images.device, autocast=precision
-    )
+    learner = kind(architecture, settings, seed=0, device=images.device, autocast=precision)
     learner.observe(images)
     detector = blocks_of(learner)
     while detector.environments[0].effective_images < SEEN:
@@ -96,9 +96,10 @@ def lifelong(
     precision: Precision = nullcontext,
     kind: type[Learner] = Learner,
     architecture: Architecture = DEFAULT,
+    settings: LearnerSettings = SETTINGS,
 ) -> Learner:
     """A learner in its second environment that watches, and replays its first."""
-    learner = learning(images, precision, kind, architecture)
+    learner = learning(images, precision, kind, architecture, settings)
     learner.take_snapshot()
     learner.environments = learner.environments.enter(
         replace(learner.environments.present, index=1)
@@ -148,11 +149,11 @@ def measure(rounds: int, preset: str) -> dict[str, float]:
     made, shape = config.load(preset), (1, 64, 64)
     architecture = build.architecture(made, shape)
     images = torch.rand(made.stream.batch_size, *shape, generator=torch.Generator().manual_seed(0))
-    replay = lifelong(images, architecture=architecture)
-    first = learning(images, architecture=architecture)
+    replay = lifelong(images, architecture=architecture, settings=made)
+    first = learning(images, architecture=architecture, settings=made)
+    halved = lifelong(images, half, architecture=architecture, settings=made)
     networks = Networks(architecture)
-    halved = lifelong(images, half, architecture=architecture)
-    optimizer = torch.optim.Adam(networks.parameters(), lr=1e-3, fused=True)
+    optimizer = muon.optimizer(networks, made.training)
     steps = {
         "plain": lambda: plain_step(networks, optimizer, images),
         "learning": lambda: learnt(first, images),
