@@ -11,7 +11,7 @@ a tenth of the arithmetic of the whole, and as good (docs/lab-log.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,45 +52,48 @@ class Muon(torch.optim.Adam):
         loss = super().step(closure)
         for weight, gradient in gradients:
             weight.grad = gradient
-            if gradient is not None:
-                self._move(weight, gradient)
+        self._move({weight: weight.grad for weight, _ in gradients if weight.grad is not None})
         return loss
 
-    def _move(self, weight: Tensor, gradient: Tensor) -> None:
-        state = self.state[weight]
-        if not state:
-            state["momentum"] = torch.zeros_like(weight)
-        momentum, length = state["momentum"], self.rate
-        length *= max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
-        skipped = getattr(self, "found_inf", None)
-        if skipped is None or weight.device.type in SYNCHRONOUS:
-            if not skipped:
-                # Without a gradient it would halve down to denormal numbers, which slow a CPU.
-                momentum.copy_(functional.hardshrink(momentum.lerp_(gradient, 1 - MOMENTUM), TINY))
-                weight.sub_(orthogonalised(gradient.lerp(momentum, MOMENTUM)), alpha=length)
+    def _move(self, gradients: Mapping[Tensor, Tensor]) -> None:
+        """Move weights by their gradients, which are not changed."""
+        skipped: Tensor | None = getattr(self, "found_inf", None)
+        if skipped is not None and skipped.device.type in SYNCHRONOUS:
+            if skipped:
+                return
+            skipped = None
+        if not gradients:
             return
-        # Decided on the device, for which a step never waits.
-        gradient = torch.where(skipped > 0, momentum, gradient)
-        momentum.lerp_(gradient, 1 - MOMENTUM)
-        direction = orthogonalised(gradient.lerp(momentum, MOMENTUM))
-        weight.sub_(direction * (length * (skipped == 0)))
+        directions = []
+        for weight, gradient in gradients.items():
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            momentum = state["momentum"]
+            # Where it is on another device that decides, for which a step never waits.
+            used = gradient if skipped is None else torch.where(skipped > 0, momentum, gradient)
+            # Without a gradient it would halve down to denormal numbers, which slow a CPU.
+            momentum.copy_(functional.hardshrink(momentum.lerp_(used, 1 - MOMENTUM), TINY))
+            directions.append(used.lerp(momentum, MOMENTUM))
+        for weight, direction in zip(gradients, orthogonalised(directions), strict=True):
+            length = self.rate * max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5
+            if skipped is None:
+                weight.sub_(direction, alpha=length)
+            else:
+                weight.sub_(direction * (length * (skipped == 0)))
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """O(u): each block of a matrix [rows, columns] with its singular values near 1.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """O(u): each block of matrices [rows, columns] with its singular values near 1.
 
     They are brought there by `ITERATIONS` times `QUINTIC`, from 0.01 of the largest on to within
     0.6 and 1.3. With G = X X^T, X <- (a I + b G + c G^2) X; since all these factors commute, G
-    alone is iterated, which is small, and X is multiplied once.
+    alone is iterated, which is small, of all blocks at once, and X is multiplied once.
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalised(matrix.T).T
-    rows, columns = matrix.shape
-    missing = -rows % BLOCK
-    whole = functional.pad(matrix, (0, 0, 0, missing)) if missing else matrix
-    blocks = whole.reshape(-1, BLOCK, columns)
+    wide = [each.T if each.shape[0] > each.shape[1] else each for each in matrices]
+    blocks = [_blocks(each) for each in wide]
     a, b, c = QUINTIC
-    gram = blocks @ blocks.mT
+    gram = torch.cat([each @ each.mT for each in blocks])
     squared = gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + TINY  # |X|^2
     gram = gram / squared
     identity = torch.eye(BLOCK, dtype=gram.dtype, device=gram.device)
@@ -98,7 +101,22 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     for _ in range(ITERATIONS):
         factor = a * identity + b * gram + c * (gram @ gram)
         product, gram = factor @ product, factor @ gram @ factor
-    return (product @ blocks).reshape(-1, columns)[:rows]
+    products = torch.split(product, [len(each) for each in blocks])
+    found = [
+        (product @ each).flatten(0, 1)[: len(matrix)]
+        for product, each, matrix in zip(products, blocks, wide, strict=True)
+    ]
+    return [
+        each if each.shape == matrix.shape else each.T
+        for each, matrix in zip(found, matrices, strict=True)
+    ]
+
+
+def _blocks(matrix: Tensor) -> Tensor:
+    """[blocks, `BLOCK`, columns] of a matrix [rows, columns], the last one filled up with 0."""
+    missing = -len(matrix) % BLOCK
+    whole = functional.pad(matrix, (0, 0, 0, missing)) if missing else matrix
+    return whole.reshape(-1, BLOCK, matrix.shape[1])
 
 
 def hidden_matrices(networks: nn.Module) -> list[Tensor]:
