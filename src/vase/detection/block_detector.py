@@ -348,6 +348,8 @@ def _tensors(value: Any) -> Any:
     if isinstance(value, Axes):
         return [torch.from_numpy(each) for each in (value.mean, value.scaled, value.noise)]
     if isinstance(value, tuple):
+        if value and isinstance(value[0], float):  # hundreds of them, at every step
+            return list(value)
         return [_tensors(each) for each in value]
     return value
 
