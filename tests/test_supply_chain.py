@@ -1,10 +1,13 @@
-"""What is installed is locked with hashes, and CI takes its actions by commit."""
+"""What is installed is locked with hashes, CI takes actions by commit, a release has one number."""
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import vase
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = sorted((ROOT / "locks").glob("*.txt"))
@@ -32,6 +35,22 @@ def unhashed(makefile: str) -> list[str]:
     commands = makefile.replace("\\\n", " ").splitlines()
     installs = [line for line in commands if re.search(r"\bpip\b.*(\$\(QUIET\)|\binstall\b)", line)]
     return [line for line in installs if "$(HASHED)" not in line and "--no-index" not in line]
+
+
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    """The package, what pip reads, what is cited, and the newest heading of the changelog."""
+    citation, changelog = (
+        re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+        for name, pattern in (
+            ("CITATION.cff", r"^version: (.+)\ndate-released: (.+)$"),
+            ("CHANGELOG.md", r"^## \[(\d.*)\] - (.+)$"),
+        )
+    )
+    assert citation
+    assert changelog
+    assert citation.groups() == changelog.groups()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation.group(1) == project["version"] == vase.__version__
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)

@@ -1,3 +1,3 @@
-"""The version of this package; pyproject.toml says the same."""
+"""The version of this package; pyproject.toml, CITATION.cff and CHANGELOG.md say the same."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
