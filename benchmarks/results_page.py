@@ -36,10 +36,7 @@ from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
-ORDERS = {
-    "consecutive": "    vase bench disentangle {} stream.order=consecutive memory.pairs=8",
-    "independent": "    vase bench disentangle {}",
-}
+IN_ORDER = "stream.order=consecutive memory.pairs=8"
 DRAWN = (
     "`quick-drawn` was taught the first domain alone, with none of the hints of the first weights "
     "(`benchmarks/first_weights.py`); moving digits, which it has never seen, are read all the "
@@ -64,7 +61,7 @@ def page(folder: Path) -> str:
         *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
         *one_latent(folder / "one-latent"),
         *disentangled(folder / "disentangle"),
-        *in_time(folder / "dsprites-order"),
+        *in_time(folder / "dsprites-order", folder / "disentangle"),
         *(part for name in SHARED for part in shared(folder / name)),
         *(part for name in EXPLORED for part in explored(folder / name)),
         *networks(folder / "networks"),
@@ -220,16 +217,22 @@ def disentangled(folder: Path) -> list[str]:
     ]
 
 
-def in_time(folder: Path) -> list[str]:
-    """Return dSprites learnt in order beside independent images, if there are raw files of both."""
-    orders = [
-        {each["seed"]: each for each in disentanglement.read_records(folder / order)[0]}
-        for order in ORDERS
+def in_time(folder: Path, independent: Path) -> list[str]:
+    """Return dSprites learnt in order beside independent images, if there are raw files of both.
+
+    The latter are the first segment of another benchmark, as long and with the same settings.
+    """
+    found = [
+        {record["seed"]: record for record in disentanglement.read_records(each)[0]}
+        for each in (folder, independent)
     ]
-    seeds = sorted(set(orders[0]) & set(orders[1]))
+    seeds = sorted(set(found[0]) & set(found[1]))
     if not seeds:
         return []
-    scores = [[found[seed]["domains"]["dsprites"]["now"] for seed in seeds] for found in orders]
+    record = found[0][seeds[0]]
+    segments = [each[seeds[0]]["config"]["stream"]["schedule"][0] for each in found]
+    assert segments[0] == segments[1] == ["dsprites", record["steps"]], segments
+    scores = [[each[seed]["domains"]["dsprites"]["then"] for seed in seeds] for each in found]
     rows = []
     for name in [each for each in scores[0][0] if each not in ("TC, nats", "active")]:
         first, second = ([each[name] for each in found] for found in scores)
@@ -242,21 +245,19 @@ def in_time(folder: Path) -> list[str]:
                 ablation_page.interval_cell(ablation_page.interval(apart), 2),
             ]
         )
-    record, minutes = orders[0][seeds[0]], spread(each["minutes"] for each in orders[0].values())
+    minutes = spread(each["minutes"] for each in found[0].values())
     schedule = f"'stream.schedule=[[\"dsprites\", {record['steps']}]]'"
-    commands = (
-        f"{command.format(schedule)} --seeds {len(seeds)} --out results/{folder.name}/{order}"
-        for order, command in ORDERS.items()
-    )
     return [
         "## dSprites in order: a factor moves at a time",
         f"{record['steps']:,} steps of {record['config']['stream']['batch_size']} images. *In "
         "order*: frames in which a factor moves by a value at a time, out of a working memory, in "
         "pairs that share the latents that have not changed (`memory.pairs`). *Independent*: the "
-        f"same on independent images. {minutes} minutes per seed on a CPU thread. The last "
-        "column is the difference, paired by seed, with the "
+        "same on independent images, the first domain of the section before, when it ends. "
+        f"{minutes} minutes per seed on a CPU thread, beside other work. The last column is the "
+        "difference, paired by seed, with the "
         f"{100 * ablation_page.CONFIDENCE:.0f} % interval of Student's t.",
-        "\n".join(commands),
+        f"    vase bench disentangle {schedule} {IN_ORDER} --seeds {len(seeds)} "
+        f"--out results/{folder.name}",
         table(["", "in order", "independent", "difference"], rows),
     ]
 
