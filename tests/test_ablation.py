@@ -106,7 +106,7 @@ def package(folder: Path, text: str) -> str:
     (folder / "nets").mkdir(parents=True, exist_ok=True)
     (folder / "build.py").write_text("from vase.nets import encoder")
     (folder / "nets" / "encoder.py").write_text(text)
-    return provenance.code(folder)
+    return provenance.code_in(folder)
 
 
 def test_a_hash_sees_what_is_computed_and_not_how_it_is_described(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_hash_sees_what_is_computed_and_not_how_it_is_described(tmp_path: Path
     changed = package(tmp_path, '"""Nets."""\ndef f(x):\n    """Double."""\n    return 3 * x\n')
     assert said == other != changed
     (tmp_path / "nets" / "unrelated.py").write_text("x = 1")
-    assert provenance.code(tmp_path) == changed
+    assert provenance.code_in(tmp_path) == changed
 
 
 def test_what_is_hashed_is_what_trains_and_probes() -> None:

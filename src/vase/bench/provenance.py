@@ -11,6 +11,7 @@ import ast
 import hashlib
 import platform
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -23,11 +24,19 @@ ROOTS = ("vase.build", "vase.probes.evaluate", "vase.training.loop", "vase.train
 APART = frozenset({"vase", "vase.config"})  # the configuration is hashed by its values
 
 
-def code(home: Path | None = None) -> str:
-    """Return the hash of the code that produces figures, 16 hexadecimal digits."""
-    folder = home or Path(str(resources.files("vase")))
+@cache
+def code() -> str:
+    """Return the hash of the code that produces figures here, 16 hexadecimal digits.
+
+    A process has one, that of the first call: what is changed later is not what it runs.
+    """
+    return code_in(Path(str(resources.files("vase"))))
+
+
+def code_in(home: Path) -> str:
+    """Return the hash of the code in the folder of a package."""
     digest = hashlib.sha256()
-    for name, source in sorted(modules(folder).items()):
+    for name, source in sorted(modules(home).items()):
         digest.update(f"{name}\n{meaning(source)}\n".encode())
     return digest.hexdigest()[:16]
 
