@@ -12,6 +12,7 @@ from vase.bench import disentanglement, frame_page, page
 from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
 from vase.bench.page import NO_RIVALS, OURS, read, returns_known, spread, table
+from vase.training.folder import read_json
 
 START, END = (
     "<!-- results: written by `python benchmarks/results.py page` -->",
@@ -26,6 +27,10 @@ DETECTION = (
     "returns known again",
     "median delay",
 )
+AIMS = {
+    "seconds to identity 70 %": "seconds to 70 % of identity",
+    "seconds to position 5e-4": "to 5e-4 of position",
+}
 METRICS = {"FactorVAE": "FactorVAE", "DCI": "dci D", "MIG": "MIG"}
 NOTE = (
     "Identity: accuracy of an MLP on the latents, in percent, averaged over domains; position: "
@@ -62,6 +67,7 @@ def results_table(folder: Path) -> str:
                 *_consecutive(folder / "frames"),
             ],
         ),
+        *_time(folder / "peers"),
         _disentangled(folder / "disentangle"),
     ])  # fmt: skip
 
@@ -136,6 +142,38 @@ def _scored(label: str, scores: Mapping[str, float], unit: str) -> list[str]:
         "-" if math.isnan(known) else f"{known:.0%}",
         f"{scores['delay_median']:.0f} {unit}",
     ]
+
+
+def _time(folder: Path) -> list[str]:
+    """Time to a useful model: ours, the best rival as it is, the best with our networks."""
+    file = folder / "time.json"
+    if not file.is_file():
+        return []
+    record = read_json(file)
+    minutes, found = record["minutes"], record["peers"]
+
+    def final(name: str) -> float:
+        return float(found[name]["curve"][-1]["identity"])
+
+    others = sorted((name for name in found if name != "vase"), key=final)
+    borrowed = [name for name in others if "our networks" in name]
+    own = [name for name in others if name not in borrowed]
+    rows = [
+        [
+            said,
+            *(f"> {60 * minutes:.0f}" if found[name][aim] is None else f"{found[name][aim]:.0f}"
+              for aim in AIMS),
+            f"{100 * final(name):.1f}",
+        ]
+        for said, name in (
+            ("VASE", "vase"),
+            (f"the best rival with networks of its own ({own[-1]})", own[-1]),
+            (f"the best rival with these networks ({borrowed[-1].split(',')[0]})", borrowed[-1]),
+        )
+    ]  # fmt: skip
+    head = [f"moving Fashion-MNIST, {record['threads']} CPU thread", *AIMS.values(),
+            f"identity after {minutes:.0f} minutes, %"]  # fmt: skip
+    return [table(head, rows)]
 
 
 def _disentangled(folder: Path) -> str:
