@@ -36,7 +36,6 @@ from vase.training.folder import read_json
 
 PARTS = ("training", "probes")  # minutes of a run
 COORDINATE = ("latent", "R2", "others")  # columns
-IN_ORDER = "stream.order=consecutive memory.pairs=8"
 DRAWN = (
     "`quick-drawn` was taught the first domain alone, with none of the hints of the first weights "
     "(`benchmarks/first_weights.py`); moving digits, which it has never seen, are read all the "
@@ -256,8 +255,9 @@ def in_time(folder: Path, independent: Path) -> list[str]:
         f"{minutes} minutes per seed on a CPU thread, beside other work. The last column is the "
         "difference, paired by seed, with the "
         f"{100 * ablation_page.CONFIDENCE:.0f} % interval of Student's t.",
-        f"    vase bench disentangle {schedule} {IN_ORDER} --seeds {len(seeds)} "
-        f"--out results/{folder.name}",
+        "    vase bench disentangle {} stream.order=consecutive memory.pairs=8 --seeds {} --out {}".format(
+            schedule, len(seeds), f"results/{folder.name}"
+        ),
         table(["", "in order", "independent", "difference"], rows),
     ]
 
