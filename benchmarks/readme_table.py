@@ -64,7 +64,7 @@ def results_table(folder: Path) -> str:
             ],
         ),
         *_time(folder / "peers"),
-        _disentangled(folder / "disentangle"),
+        _disentangled(folder / "disentangle", folder / "dsprites-order" / "consecutive"),
     ])  # fmt: skip
 
 
@@ -173,11 +173,17 @@ def _time(folder: Path) -> list[str]:
     return [table(head, rows)]
 
 
-def _disentangled(folder: Path) -> str:
-    """dSprites, in a sentence."""
-    records, _ = disentanglement.read_records(folder)
-    then = [record["domains"]["dsprites"]["then"] for record in records]
-    said = ", ".join(
-        f"{name} {spread((each[key] for each in then), 2)}" for name, key in METRICS.items()
+def _disentangled(folder: Path, ordered: Path) -> str:
+    """dSprites, independent and in order, in two sentences."""
+
+    def scores(kind: Path) -> str:
+        records, _ = disentanglement.read_records(kind)
+        then = [record["domains"]["dsprites"]["then"] for record in records]
+        return f"{seeds(len(records))}: " + ", ".join(
+            f"{name} {spread((each[key] for each in then), 2)}" for name, key in METRICS.items()
+        )
+
+    return (
+        f"dSprites without labels, {scores(folder)}. "
+        f"In order, as frames in which one factor moves at a time, {scores(ordered)}."
     )
-    return f"dSprites without labels, {seeds(len(records))}: {said}."

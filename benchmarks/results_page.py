@@ -216,21 +216,24 @@ def disentangled(folder: Path) -> list[str]:
     ]
 
 
-def in_time(folder: Path, independent: Path) -> list[str]:
+def in_time(folder: Path, before: Path) -> list[str]:
     """Return dSprites learnt in order beside independent images, if there are raw files of both.
 
-    The latter are the first segment of another benchmark, as long and with the same settings.
+    The latter are also the first segment of another benchmark, as long and with the same settings.
     """
-    found = [
+    ordered, alone, longer = (
         {record["seed"]: record for record in disentanglement.read_records(each)[0]}
-        for each in (folder, independent)
-    ]
+        for each in (folder / "consecutive", folder / "independent", before)
+    )
+    found = [ordered, {**longer, **alone}]
     seeds = sorted(set(found[0]) & set(found[1]))
     if not seeds:
         return []
-    record = found[0][seeds[0]]
-    segments = [each[seeds[0]]["config"]["stream"]["schedule"][0] for each in found]
-    assert segments[0] == segments[1] == ["dsprites", record["steps"]], segments
+    record = ordered[seeds[0]]
+    segments = {
+        str(each[seed]["config"]["stream"]["schedule"][0]) for each in found for seed in seeds
+    }
+    assert segments == {str(["dsprites", record["steps"]])}, segments
     scores = [[each[seed]["domains"]["dsprites"]["then"] for seed in seeds] for each in found]
     rows = []
     for name in [each for each in scores[0][0] if each not in ("TC, nats", "active")]:
@@ -246,17 +249,22 @@ def in_time(folder: Path, independent: Path) -> list[str]:
         )
     minutes = spread(each["minutes"] for each in found[0].values())
     schedule = f"'stream.schedule=[[\"dsprites\", {record['steps']}]]'"
+    asked = schedule, len(seeds), f"results/{folder.name}"
     return [
         "## dSprites in order: a factor moves at a time",
         f"{record['steps']:,} steps of {record['config']['stream']['batch_size']} images. *In "
         "order*: frames in which a factor moves by a value at a time, out of a working memory, in "
         "pairs that share the latents that have not changed (`memory.pairs`). *Independent*: the "
-        "same on independent images, the first domain of the section before, when it ends. "
+        "same on independent images, alone or as the first domain of the section before. "
         f"{minutes} minutes per seed on a CPU thread, beside other work. The last column is the "
         "difference, paired by seed, with the "
         f"{100 * ablation_page.CONFIDENCE:.0f} % interval of Student's t.",
-        "    vase bench disentangle {} stream.order=consecutive memory.pairs=8 --seeds {} --out {}".format(
-            schedule, len(seeds), f"results/{folder.name}"
+        "\n".join(
+            [
+                "    vase bench disentangle {} stream.order=consecutive memory.pairs=8 --seeds {} "
+                "--out {}/consecutive".format(*asked),
+                "    vase bench disentangle {} --seeds {} --out {}/independent".format(*asked),
+            ]
         ),
         table(["", "in order", "independent", "difference"], rows),
     ]
