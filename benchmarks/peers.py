@@ -15,8 +15,8 @@ images, from which the same readouts read identity and position, or all metrics 
   which are those of the literature.
 
 Each has the weights that its package chooses, or on dSprites those of the paper of beta-TCVAE
-(beta 4 and 6), a Bernoulli likelihood, as many latents, Adam with a rate of 1e-3. The peers detect
-no changes, mask nothing, replay nothing.
+(beta 4 and 6), a Bernoulli likelihood, as many latents. `vase` has all settings of its preset; the
+peers have Adam with a rate of 1e-3, detect no changes, mask nothing, replay nothing.
 """
 
 from __future__ import annotations

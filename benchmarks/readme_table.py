@@ -147,7 +147,7 @@ def _time(folder: Path) -> list[str]:
         return []
     record = read_json(file)
     minutes, found = record["minutes"], record["peers"]
-    _, *aims = (name for name in found["vase"] if name.startswith("seconds to"))
+    aims = [name for name in found["vase"] if name.startswith("seconds to")]
 
     def final(name: str) -> float:
         return float(found[name]["curve"][-1]["identity"])
@@ -155,6 +155,7 @@ def _time(folder: Path) -> list[str]:
     others = sorted((name for name in found if name != "vase"), key=final)
     borrowed = [name for name in others if "our networks" in name]
     own = [name for name in others if name not in borrowed]
+    soonest = min(own, key=lambda name: found[name][aims[0]] or math.inf)
     rows = [
         [
             said,
@@ -164,17 +165,18 @@ def _time(folder: Path) -> list[str]:
         ]
         for said, name in (
             ("VASE", "vase"),
-            (f"the best rival with networks of its own ({own[-1]})", own[-1]),
-            (f"the best rival with these networks ({borrowed[-1].split(',')[0]})", borrowed[-1]),
+            (f"soonest with networks of its own ({soonest.split(',')[0]})", soonest),
+            (f"best at the end with networks of its own ({own[-1]})", own[-1]),
+            (f"best at the end with these networks ({borrowed[-1].split(',')[0]})", borrowed[-1]),
         )
     ]  # fmt: skip
-    head = [f"moving Fashion-MNIST, {record['threads']} CPU thread", *aims,
+    head = [f"moving Fashion-MNIST, {record['threads']} CPU thread, seed {record['seed']}", *aims,
             f"identity after {minutes:.0f} minutes, %"]  # fmt: skip
-    return [table(head, rows)]
+    return [table(head, rows), "The rivals learn with Adam, VASE with the settings of `quick`."]
 
 
 def _disentangled(folder: Path, ordered: Path) -> str:
-    """dSprites, independent and in order, in two sentences."""
+    """dSprites, independent and, where there are raw files of that, in order: a sentence each."""
 
     def scores(kind: Path) -> str:
         records, _ = disentanglement.read_records(kind)
@@ -183,7 +185,7 @@ def _disentangled(folder: Path, ordered: Path) -> str:
             f"{name} {spread((each[key] for each in then), 2)}" for name, key in METRICS.items()
         )
 
-    return (
-        f"dSprites without labels, {scores(folder)}. "
-        f"In order, as frames in which one factor moves at a time, {scores(ordered)}."
-    )
+    said = [f"dSprites without labels, {scores(folder)}."]
+    if ordered.is_dir():
+        said.append(f"In order, as frames in which one factor moves at a time, {scores(ordered)}.")
+    return " ".join(said)

@@ -219,7 +219,7 @@ def disentangled(folder: Path) -> list[str]:
 def in_time(folder: Path, before: Path) -> list[str]:
     """Return dSprites learnt in order beside independent images, if there are raw files of both.
 
-    The latter are also the first segment of another benchmark, as long and with the same settings.
+    The latter may be the first segment of another benchmark, as long.
     """
     ordered, alone, longer = (
         {record["seed"]: record for record in disentanglement.read_records(each)[0]}
@@ -255,9 +255,9 @@ def in_time(folder: Path, before: Path) -> list[str]:
         f"{record['steps']:,} steps of {record['config']['stream']['batch_size']} images. *In "
         "order*: frames in which a factor moves by a value at a time, out of a working memory, in "
         "pairs that share the latents that have not changed (`memory.pairs`). *Independent*: the "
-        "same on independent images, alone or as the first domain of the section before. "
-        f"{minutes} minutes per seed on a CPU thread, beside other work. The last column is the "
-        "difference, paired by seed, with the "
+        "same on independent images, alone or as the first domain of the section before, which "
+        f"earlier code has trained. {minutes} minutes per seed on a CPU thread, beside other work. "
+        "The last column is the difference, paired by seed, with the "
         f"{100 * ablation_page.CONFIDENCE:.0f} % interval of Student's t.",
         "\n".join(
             [

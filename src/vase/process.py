@@ -1,4 +1,4 @@
-"""What makes a step fast and belongs to the whole process. Set in processes of our own only.
+"""What makes a step fast and is set once, at the start of a process of our own.
 
 Memory: every step asks for the same large pieces and frees them. glibc gives them back to the
 system, and each page is taken again, and cleared, in the next step: 3,300 page faults a step with
@@ -6,8 +6,8 @@ the default networks, 33,700 with the published ones, which take a fifth longer 
 
 Denormal numbers: a thread flushes them or does not, and the threads that share a product or a sum
 with it (OpenMP's) have the mode of the one that began them. Begun before the learner flushes, they
-keep denormal numbers for good, and the momenta of dead units fill with them: after 2,000 steps of
-`quick` on two threads, a step takes three times as long.
+keep denormal numbers for good, and the momenta of dead units fill with them: from step 1,300 of
+`quick` on two threads a step slows down, to three times as long.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vase import build, config, integrity
+from vase import build, config, integrity, process
 from vase.cli.options import console, say
 from vase.cli.progress import describe
 from vase.errors import RunError, optional_package
@@ -34,6 +34,7 @@ def explore(
 ) -> None:
     """Explore an environment with the model of a run; the run itself does not change."""
     refuse_without_gymnasium()
+    process.prepare_process()
     from vase.agent.exploration_run import ExplorationConfig, ExplorationRun
     from vase.report import exploration, pictures, style
 

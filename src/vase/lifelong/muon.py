@@ -70,9 +70,9 @@ class Muon(torch.optim.Adam):
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
             momentum = state["momentum"]
-            # Where it is on another device that decides, for which a step never waits.
+            # Another device decides by itself: a step never waits for it.
             used = gradient if skipped is None else torch.where(skipped > 0, momentum, gradient)
-            # Without a gradient it would halve down to denormal numbers, which slow a CPU.
+            # Without a gradient it would decay to denormal numbers, which slow a CPU.
             momentum.copy_(functional.hardshrink(momentum.lerp_(used, 1 - MOMENTUM), TINY))
             directions.append(used.lerp(momentum, MOMENTUM))
         for weight, direction in zip(gradients, orthogonalised(directions), strict=True):

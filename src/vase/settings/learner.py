@@ -25,11 +25,12 @@ Precision = Literal["32-true", "bf16-mixed"]
 OVERSHOOT = 2.6  # mean of M at the alarm over the threshold; checked in tests/test_blocks.py
 
 _REMOVED = (
-    "the change detector 'feature-statistics' was removed: 'blocks', the default, takes its place, "
+    "the change detector of this name was removed: 'blocks', the default, takes its place, "
     "on independent images too; leave detection.rule out, and begin a new model"
 )
 # By the name in a configuration and by the class in a checkpoint: what is said of a removed rule.
 REMOVED = {
+    "signature": _REMOVED,
     "feature-statistics": _REMOVED,
     "vase.detection.detector:FeatureStatisticsDetector": _REMOVED,
 }
