@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import peers_page
 from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds
 
 from vase.bench import disentanglement, frame_page, page
 from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
 from vase.bench.page import NO_RIVALS, OURS, read, returns_known, spread, table
-from vase.training.folder import read_json
 
 START, END = (
     "<!-- results: written by `python benchmarks/results.py page` -->",
@@ -63,7 +63,7 @@ def results_table(folder: Path) -> str:
                 *_consecutive(folder / "frames"),
             ],
         ),
-        *_time(folder / "peers"),
+        *peers_page.summary(folder / "peers"),
         _disentangled(folder / "disentangle", folder / "dsprites-order" / "consecutive"),
     ])  # fmt: skip
 
@@ -138,41 +138,6 @@ def _scored(label: str, scores: Mapping[str, float], unit: str) -> list[str]:
         "-" if math.isnan(known) else f"{known:.0%}",
         f"{scores['delay_median']:.0f} {unit}",
     ]
-
-
-def _time(folder: Path) -> list[str]:
-    """Time to a useful model: ours, the best rival as it is, the best with our networks."""
-    file = folder / "time.json"
-    if not file.is_file():
-        return []
-    record = read_json(file)
-    minutes, found = record["minutes"], record["peers"]
-    aims = [name for name in found["vase"] if name.startswith("seconds to")]
-
-    def final(name: str) -> float:
-        return float(found[name]["curve"][-1]["identity"])
-
-    others = sorted((name for name in found if name != "vase"), key=final)
-    borrowed = [name for name in others if "our networks" in name]
-    own = [name for name in others if name not in borrowed]
-    soonest = min(own, key=lambda name: found[name][aims[0]] or math.inf)
-    rows = [
-        [
-            said,
-            *(f"> {60 * minutes:.0f}" if found[name][aim] is None else f"{found[name][aim]:.0f}"
-              for aim in aims),
-            f"{100 * final(name):.1f}",
-        ]
-        for said, name in (
-            ("VASE", "vase"),
-            (f"soonest with networks of its own ({soonest.split(',')[0]})", soonest),
-            (f"best at the end with networks of its own ({own[-1]})", own[-1]),
-            (f"best at the end with these networks ({borrowed[-1].split(',')[0]})", borrowed[-1]),
-        )
-    ]  # fmt: skip
-    head = [f"moving Fashion-MNIST, {record['threads']} CPU thread, seed {record['seed']}", *aims,
-            f"identity after {minutes:.0f} minutes, %"]  # fmt: skip
-    return [table(head, rows), "The rivals learn with Adam, VASE with the settings of `quick`."]
 
 
 def _disentangled(folder: Path, ordered: Path) -> str:

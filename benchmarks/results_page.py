@@ -9,6 +9,7 @@ from typing import Any
 
 import findings
 import findings_streams
+import peers_page
 from one_latent import MONOTONE, OTHERS
 from preset_page import section
 from step import BATCH
@@ -64,7 +65,7 @@ def page(folder: Path) -> str:
         *(part for name in SHARED for part in shared(folder / name)),
         *(part for name in EXPLORED for part in explored(folder / name)),
         *networks(folder / "networks"),
-        *peers(folder / "peers"),
+        *peers_page.section(folder / "peers"),
         *gpu(folder / "gpu"),
         *digits(folder / "split"),
         *detection(folder / "detect"),
@@ -235,19 +236,7 @@ def in_time(folder: Path, before: Path) -> list[str]:
     }
     assert segments == {str(["dsprites", record["steps"]])}, segments
     scores = [[each[seed]["domains"]["dsprites"]["then"] for seed in seeds] for each in found]
-    rows = []
-    for name in [each for each in scores[0][0] if each not in ("TC, nats", "active")]:
-        first, second = ([each[name] for each in found] for found in scores)
-        apart = [one - other for one, other in zip(first, second, strict=True)]
-        rows.append(
-            [
-                name,
-                spread(first, 2),
-                spread(second, 2),
-                ablation_page.interval_cell(ablation_page.interval(apart), 2),
-            ]
-        )
-    minutes = spread(each["minutes"] for each in found[0].values())
+    minutes = spread(each["minutes"] for each in ordered.values())
     schedule = f"'stream.schedule=[[\"dsprites\", {record['steps']}]]'"
     asked = schedule, len(seeds), f"results/{folder.name}"
     return [
@@ -266,8 +255,21 @@ def in_time(folder: Path, before: Path) -> list[str]:
                 "    vase bench disentangle {} --seeds {} --out {}/independent".format(*asked),
             ]
         ),
-        table(["", "in order", "independent", "difference"], rows),
+        table(["", "in order", "independent", "difference"], compared(*scores)),
     ]
+
+
+def compared(
+    ordered: Sequence[Mapping[str, float]], independent: Sequence[Mapping[str, float]]
+) -> list[list[str]]:
+    """A row for each metric: both, and the difference. Both have the same seeds, in one order."""
+    rows = []
+    for name in [each for each in ordered[0] if each not in ("TC, nats", "active")]:
+        first, second = ([each[name] for each in found] for found in (ordered, independent))
+        apart = [one - other for one, other in zip(first, second, strict=True)]
+        interval = ablation_page.interval_cell(ablation_page.interval(apart), 2)
+        rows.append([name, spread(first, 2), spread(second, 2), interval])
+    return rows
 
 
 def canvas(record: detect.Record) -> str:
@@ -420,40 +422,6 @@ def one_latent(folder: Path) -> list[str]:
 
 def _coordinate(found: Mapping[str, Any]) -> list[str]:
     return [f"z{found['latent']}", f"{found['r2']:.3f}", f"{found['others']:.2f}"]
-
-
-def peers(folder: Path) -> list[str]:
-    """Return seconds to a useful model beside other packages, if there are raw files of it."""
-    file = folder / "time.json"
-    if not file.is_file():
-        return []
-    record = read_json(file)
-    aims = [name for name in next(iter(record["peers"].values())) if name.startswith("seconds to")]
-    most = f"> {60 * record['minutes']:.0f}"
-    height, width = record["image"][1:]
-    rows = [
-        [
-            name,
-            f"{peer['images_per_second']:,.0f}",
-            *(most if peer[aim] is None else f"{peer[aim]:.0f}" for aim in aims),
-            f"{100 * peer['curve'][-1]['identity']:.1f}",
-            f"{1e4 * peer['curve'][-1]['position']:.1f}",
-            f"{peer['megabytes']:.0f}",
-        ]
-        for name, peer in record["peers"].items()
-    ]
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    head = ["", "images/s", *aims, "identity at the end, %", "MSE at the end, 1e-4", "MB"]
-    return [
-        "## Beside other packages: seconds to a useful model",
-        f"Moving Fashion-MNIST, {width}x{height}, the same batches for all, in turn, "
-        f"{record['batch_size']} images each, {record['threads']} thread, seed {record['seed']}; "
-        "only learning is timed, "
-        f"{record['minutes']:.0f} minutes for each. Identity and position are read from the means "
-        f"by an MLP, as everywhere. {versions}. What each is: `benchmarks/peers.py`.",
-        "    make bench-peers",
-        table(head, rows),
-    ]
 
 
 def gpu(folder: Path) -> list[str]:

@@ -156,7 +156,7 @@ def test_a_learner_goes_on_from_its_file_as_if_it_had_not_stopped() -> None:
 
 
 def test_the_momentum_of_what_has_died_is_no_denormal_number() -> None:
-    """It halves until it is 0: products of denormal numbers take many times as long."""
+    """Without a gradient it decays to 0: products of denormal numbers take many times as long."""
     weight = torch.nn.Parameter(torch.ones(muon.SMALLEST, muon.SMALLEST))
     moving = muon.Muon([weight], [weight], lr=0.1, rate=0.1)
     weight.grad = torch.full_like(weight, 1e-28)
