@@ -1,4 +1,4 @@
-"""Seconds to a useful model beside other packages, from the raw file of `make bench-peers`."""
+"""Other packages beside this one, from the raw files of `benchmarks/peers.py`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
 
+SCORES = ("MIG", "SAP", "dci D", "FactorVAE", "beta-VAE", "active")
 OURS, BORROWED = "vase", ", our networks"  # a name of a peer, and the end of other names
 
 
 def section(folder: Path) -> list[str]:
     """Return the section of RESULTS.md: every peer, if there are raw files of it."""
-    if not (record := _read(folder)):
+    if not (record := _read(folder / "time.json")):
         return []
     height, width = record["image"][1:]
     rows = [
@@ -31,7 +32,6 @@ def section(folder: Path) -> list[str]:
         ]
         for name, peer in record["peers"].items()
     ]
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     head = ["", "images/s", *_aims(record), "identity at the end, %", "MSE at the end, 1e-4", "MB"]
     return [
         "## Beside other packages: seconds to a useful model",
@@ -39,7 +39,7 @@ def section(folder: Path) -> list[str]:
         f"{record['batch_size']} images each, {record['threads']} thread, seed {record['seed']}; "
         "only learning is timed, "
         f"{record['minutes']:.0f} minutes for each. Identity and position are read from the means "
-        f"by an MLP, as everywhere. {versions}. What each is: `benchmarks/peers.py`.",
+        f"by an MLP, as everywhere. {_versions(record)}. What each is: `benchmarks/peers.py`.",
         "    make bench-peers",
         table(head, rows),
     ]
@@ -51,7 +51,7 @@ def summary(folder: Path) -> list[str]:
     They are those that are the soonest and the best at the end with networks of their own, and the
     best at the end with ours.
     """
-    if not (record := _read(folder)):
+    if not (record := _read(folder / "time.json")):
         return []
     found = record["peers"]
     first = _aims(record)[0]
@@ -74,9 +74,37 @@ def summary(folder: Path) -> list[str]:
     return [table(head, rows), "The rivals learn with Adam, VASE with the settings of `quick`."]
 
 
-def _read(folder: Path) -> Record | None:
-    file = folder / "time.json"
+def factors(folder: Path) -> list[str]:
+    """Return the section of RESULTS.md on dSprites: what each peer disentangles."""
+    if not (record := _read(folder / "disentangle.json")):
+        return []
+    height, width = record["image"][1:]
+    rows = [
+        [name, f"{peer['images']:,}", *(_number(peer.get(each)) for each in SCORES)]
+        for name, peer in record["peers"].items()
+    ]
+    return [
+        "## Beside other packages: dSprites",
+        f"Independent images, {width}x{height}, the same batches for all, in turn, "
+        f"{record['threads']} thread, seed {record['seed']}, {record['minutes']:.0f} minutes of "
+        "learning for each. The metrics are those of the section on dSprites above, of held-out "
+        "images; the others have the weights of the literature. "
+        f"{_versions(record)}. What each is: `benchmarks/peers.py`.",
+        "    .venv/peers/bin/python benchmarks/peers.py disentangle",
+        table(["", "images", *SCORES], rows),
+    ]
+
+
+def _read(file: Path) -> Record | None:
     return read_json(file) if file.is_file() else None
+
+
+def _versions(record: Record) -> str:
+    return ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _aims(record: Record) -> list[str]:

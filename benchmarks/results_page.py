@@ -66,6 +66,7 @@ def page(folder: Path) -> str:
         *(part for name in EXPLORED for part in explored(folder / name)),
         *networks(folder / "networks"),
         *peers_page.section(folder / "peers"),
+        *peers_page.factors(folder / "peers"),
         *gpu(folder / "gpu"),
         *digits(folder / "split"),
         *detection(folder / "detect"),

@@ -52,13 +52,15 @@ PRODUCTS = {  # PyTorch's names of what does floating-point operations
 }  # fmt: skip
 
 
-def plain_step(networks: Networks, optimizer: torch.optim.Optimizer, images: torch.Tensor) -> None:
-    """One step of a plain VAE, as anyone would write it."""
+def plain_step(
+    networks: Networks, optimizer: torch.optim.Optimizer, images: torch.Tensor, beta: float = 1.0
+) -> None:
+    """One step of a plain VAE, or beta-VAE, as anyone would write it."""
     posterior = networks.encoder(images)
     z = gaussian.sample(posterior, torch.randn_like(posterior.mean))
     environment = torch.zeros(len(images), dtype=torch.long, device=images.device)
     nats = reconstruction(networks.decoder(z, environment), images)
-    loss = (nats + gaussian.kl_to_prior(posterior).sum(1)).mean()
+    loss = (nats + beta * gaussian.kl_to_prior(posterior).sum(1)).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

@@ -25,6 +25,7 @@ SMALL = Architecture(
 SCALED = SMALL.model_copy(
     update={"encoder": "scaled-window", "decoder": "scaled-window", "latents": 6}
 )
+COMPOSITED = SCALED.model_copy(update={"decoder": "composited-window"})
 
 
 def drawn(architecture: Architecture) -> tuple[Networks, dict[str, Tensor]]:
@@ -104,13 +105,13 @@ def test_the_encoder_of_images_is_what_it_says(architecture: Architecture) -> No
     assert not of
 
 
-@pytest.mark.parametrize("architecture", [SMALL, SCALED])
+@pytest.mark.parametrize("architecture", [SMALL, SCALED, COMPOSITED])
 def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> None:
     networks, of = drawn(architecture)
     of = {name: each for name, each in of.items() if name.startswith("decoder.")}
     latents, environment = torch.randn(3, architecture.latents), torch.tensor([2, 0, 3])
     share = 2 * torch.distributions.Normal(0, 1).cdf(latents) - 1  # of a normal latent: uniform
-    if architecture is SCALED:
+    if architecture is not SMALL:
         reach = of.pop("decoder.reach")
         z, centre, scale = latents[:, 3:], (reach * share[:, :3])[:, :2], (reach[2] * share[:, 2])
         scale = scale.exp()
@@ -121,7 +122,7 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     shift, scale_1, shift_1, scale_2, shift_2 = (
         line(what, of, "decoder.condition").reshape(3, 5, 1, 6).unbind(1)
     )
-    block = 4 if architecture is SCALED else 2  # the side of a cell of the picture behind
+    block = 2 if architecture is SMALL else 4  # the side of a cell of the picture behind
     cells_in_row = 16 // block
     where = line(grid(cells_in_row, cells_in_row), of, "decoder.place")
     cells = leaky(line(z, of, "decoder.latents")[:, None] + where + shift)
@@ -130,6 +131,11 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     blocks = line(cells, of, "decoder.paint").transpose(1, 2)
     blocks = blocks.reshape(3, 2 * block**2, cells_in_row, cells_in_row)
     close = line(leaky(line(what, of, "decoder.close.0")), of, "decoder.close.2")
+    if architecture is COMPOSITED:
+        close = close.reshape(3, 3, 8, 8)
+        opacity = 1 / (1 + (-close[:, 2:]).exp())
+        hidden = window.put(opacity, centre, (16, 16), scale).expand(3, 2, 16, 16)
+        blocks, close = (1 - folded(hidden, block)) * blocks, opacity * close[:, :2]
     picture = window.put(close.reshape(3, 2, 8, 8), centre, (16, 16), scale)
     found = folded(picture, block) + blocks
     logits = networks.decoder(latents, environment)
@@ -153,9 +159,28 @@ def test_the_latents_that_place_the_window_paint_nothing_else() -> None:
     torch.testing.assert_close(networks.decoder(elsewhere, environment), picture)
 
 
-def test_a_scaled_window_needs_a_latent_that_paints() -> None:
-    shape = Architecture(height=8, width=8, latents=3, decoder="scaled-window")
-    with pytest.raises(ConfigError, match=r"set model\.latents to 4 or more, not 3"):
+def test_what_is_before_it_hides_the_picture_behind_the_window() -> None:
+    networks, _ = drawn(COMPOSITED)
+    decoder, environment = networks.decoder, torch.tensor([0, 1])
+    z = torch.randn(2, 6)
+    torch.nn.init.zeros_(decoder.reach)  # in the middle, as large as it is painted: 8 x 8 of 16
+    for opacity in (-30.0, 30.0):
+        with torch.no_grad():
+            decoder.close[2].bias.view(3, 8, 8)[2] = opacity
+            decoder.close[2].weight.view(3, 64, 7)[2] = 0
+        before = decoder(z, environment)
+        with torch.no_grad():
+            decoder.paint.bias += 1.0
+        moved = decoder(z, environment) - before
+        seen = torch.ones(12, 15)
+        seen[2:10, 4:12] = float(opacity < 0)  # of 16 rows 2 to 13 are the image, and 8 the window
+        torch.testing.assert_close(moved, seen.expand(2, 2, 12, 15))
+
+
+@pytest.mark.parametrize("decoder", ["scaled-window", "composited-window"])
+def test_a_scaled_window_needs_a_latent_that_paints(decoder: str) -> None:
+    shape = Architecture(height=8, width=8, latents=3, decoder=decoder)
+    with pytest.raises(ConfigError, match=rf"{decoder}.*set model\.latents to 4 or more, not 3"):
         Networks(shape)
 
 

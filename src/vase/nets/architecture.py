@@ -15,6 +15,7 @@ from vase.nets.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from vase.nets.dense import DenseDecoder, DenseEncoder
 from vase.nets.residual import ResidualDecoder, ResidualEncoder
 from vase.nets.windowed import (
+    CompositedWindowDecoder,
     ScaledWindowDecoder,
     ScaledWindowEncoder,
     WindowDecoder,
@@ -144,6 +145,7 @@ ENCODERS: dict[str, NetworkClass] = {
 DECODERS: dict[str, NetworkClass] = {
     DEFAULT: WindowDecoder,
     "scaled-window": ScaledWindowDecoder,
+    "composited-window": CompositedWindowDecoder,
     "convolutional": ConvolutionalDecoder,
     "residual": ResidualDecoder,
     "dense": DenseDecoder,

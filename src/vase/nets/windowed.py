@@ -8,6 +8,8 @@ Sides that cannot be divided so and halved twice are padded with zeros, and cut 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +23,8 @@ from vase.records import Posterior
 
 if TYPE_CHECKING:
     from vase.nets.architecture import Architecture
+
+Place = Callable[[Tensor], Tensor]  # puts windows [B, n, h, w] into black images [B, n, H, W]
 
 POSITION_INIT = 0.3  # half sides of the image: how far the first two latents move the window
 POSITION_SCALE = 4.0  # of the centre beside the hidden units: across the image is a step of z
@@ -115,6 +119,7 @@ class WindowDecoder(EnvironmentDecoder):
 
     coordinates: Tensor
     CELL = 1  # blocks along a side of a cell
+    OPACITY = 0  # channels of the window that say how much it hides of the picture behind it
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -133,14 +138,12 @@ class WindowDecoder(EnvironmentDecoder):
         self.centre = nn.Linear(architecture.latents, 2, bias=False)
         with torch.no_grad():  # a hint: y and x begin in the first two latents
             nn.init.eye_(self.centre.weight).mul_(POSITION_INIT)
+        painted = (architecture.channels + self.OPACITY, *architecture.window)
         self.close = nn.Sequential(
             nn.Linear(architecture.hidden, architecture.hidden),
             nn.LeakyReLU(LEAK),
-            nn.Linear(
-                architecture.hidden,
-                architecture.channels * architecture.window[0] * architecture.window[1],
-            ),
-            nn.Unflatten(1, (architecture.channels, *architecture.window)),
+            nn.Linear(architecture.hidden, math.prod(painted)),
+            nn.Unflatten(1, painted),
         )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
@@ -150,11 +153,15 @@ class WindowDecoder(EnvironmentDecoder):
     def drawn(
         self, z: Tensor, environment: Tensor, centre: Tensor, scale: Tensor | None = None
     ) -> Tensor:
-        """The sum of both pictures, [B, C, H, W], with the window around [B, 2], of scale [B]."""
+        """Both pictures in one, [B, C, H, W], with the window around [B, 2], of scale [B]."""
         what = leaky_relu(self.hidden(z, environment), LEAK)
-        closer = window.put(self.close(what), centre, self.size, scale)
-        logits = self._everywhere(z, what) + closer
+        place = partial(window.put, centre=centre, size=self.size, scale=scale)
+        logits = self.combined(self._everywhere(z, what), self.close(what), place)
         return with_margins(logits, self.inwards).float()
+
+    def combined(self, behind: Tensor, painted: Tensor, place: Place) -> Tensor:
+        """The sum of the picture behind [B, C, H, W] and of what is painted [B, C, h, w]."""
+        return behind + place(painted)
 
     def _everywhere(self, z: Tensor, what: Tensor) -> Tensor:
         """The broadcast picture [B, C, H, W]."""
@@ -216,9 +223,9 @@ class ScaledWindowDecoder(WindowDecoder):
         painting = architecture.latents - PLACING
         if painting < 1:
             raise ConfigError(
-                f"model.decoder=scaled-window has {PLACING} latents for the place and size of its "
-                f"window, and others paint: set model.latents to {PLACING + 1} or more, not "
-                f"{architecture.latents}."
+                f"model.decoder={architecture.decoder} has {PLACING} latents for the place and "
+                f"size of its window, and others paint: set model.latents to {PLACING + 1} or "
+                f"more, not {architecture.latents}."
             )
         super().__init__(architecture.model_copy(update={"latents": painting}))
         del self.centre
@@ -229,6 +236,24 @@ class ScaledWindowDecoder(WindowDecoder):
         place = self.reach * torch.erf(placing / 2**0.5)
         scale = place[:, 2].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE).exp()
         return self.drawn(painting, environment, place[:, :2], scale)
+
+
+class CompositedWindowDecoder(ScaledWindowDecoder):
+    """A `ScaledWindowDecoder` whose window hides what is behind it.
+
+    The window has one more channel, whose sigmoid is its opacity a: with b the logits of the
+    picture behind and w those of the window, the logits are (1 - a) b + a w (the operator "over",
+    Porter and Duff 1984). Where the window is a sum, what stands before a picture that is not black
+    must take away, too, what is behind it, so that its latents depend on the place where it stands.
+    """
+
+    OPACITY = 1
+
+    def combined(self, behind: Tensor, painted: Tensor, place: Place) -> Tensor:
+        """(1 - a) b + a w; a is 0 where the window is not."""
+        opacity = painted[:, -1:].sigmoid()
+        placed = place(torch.cat([opacity * painted[:, :-1], opacity], 1))
+        return (1 - placed[:, -1:]) * behind + placed[:, :-1]
 
 
 def modulated(cells: Tensor, weight: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

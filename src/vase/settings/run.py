@@ -29,8 +29,8 @@ class ModelSettings(Section):
     )
     decoder: str = Field(
         "window",
-        description="`window`, `scaled-window`, `convolutional`, `residual`, `dense` or "
-        "`module:Class`",
+        description="`window`, `scaled-window`, `composited-window` (a scaled window that hides "
+        "what is behind it), `convolutional`, `residual`, `dense` or `module:Class`",
     )
     classifier: Literal["posterior", "features"] = Field(
         "posterior",
