@@ -72,6 +72,9 @@ def test_the_tables_are_made_from_the_raw_files(
     x = record["translation"][0]["factors"]["x"]
     row = f"| moving-solids | moving-strokes | x | {x['translated']:.3f} | – | {x['real']:.3f} |"
     assert row in page
+    latents = record["translation"][0]["latents"]
+    shared, either = (len(latents[kind]) for kind in ("shared", "either"))
+    assert f"| moving-solids | moving-strokes | {shared} of {either} | – |" in page
     alone = record["ambiguity"]["morphs"]["mixture"]["alone"]
     assert f"| disentangled | mixture | {alone['equality']['mean']:.3f} |" in page
 

@@ -166,6 +166,8 @@ def shared_latent_table(by_objective: Mapping[str, Sequence[Record]]) -> str:
         cells = [
             f"{spread([len(each['shared']) for each in own])} of "
             f"{spread([len(each['either']) for each in own])}"
+            if own
+            else "–"
             for own in found
         ]
         rows.append([*ends, *cells])
