@@ -90,7 +90,9 @@ def factors(folder: Path) -> list[str]:
         "learning for each. The metrics are those of the section on dSprites above, of held-out "
         "images; the others have the weights of the literature. "
         f"{_versions(record)}. What each is: `benchmarks/peers.py`.",
-        "    .venv/peers/bin/python benchmarks/peers.py disentangle",
+        "    make .venv/peers.stamp",
+        "    .venv/peers/bin/python benchmarks/peers.py disentangle --only "
+        + " ".join(f"'{name}'" for name in record["peers"]),
         table(["", "images", *SCORES], rows),
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import peers_page
 from preset_page import PRESETS, SOURCE, Result, noticed, results, seeds
 
-from vase.bench import disentanglement, frame_page, page
+from vase.bench import disentanglement, frame_page, page, sharing
 from vase.bench.frame_detectors import OURS as BLOCKS
 from vase.bench.frame_scenarios import CLIPS, LAMP
 from vase.bench.page import NO_RIVALS, OURS, read, returns_known, spread, table
@@ -27,6 +27,7 @@ DETECTION = (
     "returns known again",
     "median delay",
 )
+FACTORS = ("distance", "pitch", "bearing", "hue")  # that hills and a room both show
 METRICS = {"FactorVAE": "FactorVAE", "DCI": "dci D", "MIG": "MIG"}
 NOTE = (
     "Identity: accuracy of an MLP on the latents, in percent, averaged over domains; position: "
@@ -65,6 +66,7 @@ def results_table(folder: Path) -> str:
         ),
         *peers_page.summary(folder / "peers"),
         _disentangled(folder / "disentangle", folder / "dsprites-order" / "consecutive"),
+        _translated(folder / "rooms"),
     ])  # fmt: skip
 
 
@@ -154,3 +156,21 @@ def _disentangled(folder: Path, ordered: Path) -> str:
     if ordered.is_dir():
         said.append(f"In order, as frames in which one factor moves at a time, {scores(ordered)}.")
     return " ".join(said)
+
+
+def _translated(folder: Path) -> str:
+    """Hills as a room and a room as hills: what a reader of the real images reads of them."""
+    records = sharing.separating(sharing.read_records(folder))["disentangled"]
+
+    def read(factor: str, scale: float, digits: int) -> str:
+        ways = zip(*(record["translation"] for record in records), strict=True)
+        return " and ".join(
+            spread((each["factors"][factor]["translated"] for each in way), digits, scale=scale)
+            for way in ways
+        )
+
+    told = ", ".join(f"{name} {read(name, 1, 2)}" for name in FACTORS)
+    return (
+        f"Rendered hills, translated into a room, and a room into hills, {seeds(len(records))}: R2 "
+        f"of {told}; kind of object {read('identity', 100, 0)} %."
+    )

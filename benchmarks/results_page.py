@@ -305,8 +305,8 @@ def shared(folder: Path) -> list[str]:
         f"the range of levels from {low} to {high} probability, per pair of images; the last "
         f"columns give equality in the context of {CONTEXT_IMAGES} images of either domain. "
         "Variances are summed over "
-        "the latents that both domains use. Mean and standard deviation over seeds. [The "
-        "measurements](docs/sharing.md).",
+        "the latents that both domains use. Mean and standard deviation over seeds; a dash is "
+        "where no model was trained. [The measurements](docs/sharing.md).",
         f"    vase bench share --domains {folder.name} --seeds {seeds}",
         f"![Translations between the domains](results/{folder.name}/disentangled-translations.png)",
         f"![Morphs between the domains](results/{folder.name}/disentangled-morphs.png)",
