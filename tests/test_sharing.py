@@ -74,7 +74,7 @@ def test_the_tables_are_made_from_the_raw_files(
     assert row in page
     latents = record["translation"][0]["latents"]
     shared, either = (len(latents[kind]) for kind in ("shared", "either"))
-    assert f"| moving-solids | moving-strokes | {shared} of {either} | – |" in page
+    assert f"| moving-solids | moving-strokes | {shared:.1f} of {either:.1f} | – |" in page
     alone = record["ambiguity"]["morphs"]["mixture"]["alone"]
     assert f"| disentangled | mixture | {alone['equality']['mean']:.3f} |" in page
 
