@@ -109,6 +109,36 @@ class Loader(list[dict[str, Tensor]]):
         self.dataset = range(count)
 
 
+def for_pythae(networks: Networks) -> dict[str, torch.nn.Module]:
+    """Our encoder and decoder as a model of pythae takes them."""
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):  # type: ignore[misc]
+        """The encoder, by pythae's names."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = networks.encoder
+
+        def forward(self, images: Tensor) -> ModelOutput:
+            posterior = self.inner(images)
+            return ModelOutput(embedding=posterior.mean, log_covariance=posterior.log_variance)
+
+    class Decoder(BaseDecoder):  # type: ignore[misc]
+        """The decoder, in the one environment 0."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = networks.decoder
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            environment = torch.zeros(len(z), dtype=torch.long)
+            return ModelOutput(reconstruction=torch.sigmoid(self.inner(z, environment)))
+
+    return {"encoder": Encoder(), "decoder": Decoder()}
+
+
 class Pythae:
     """A model of pythae, by its own trainer, its progress and logging switched off."""
 
@@ -122,42 +152,16 @@ class Pythae:
     ) -> None:
         from pythae import models
         from pythae.data.datasets import BaseDataset
-        from pythae.models.base.base_utils import ModelOutput
-        from pythae.models.nn import BaseDecoder, BaseEncoder
         from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
         self.count = count
-        networks = Networks(architecture)
-
-        class Encoder(BaseEncoder):  # type: ignore[misc]
-            """Our encoder as pythae wants one."""
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = networks.encoder
-
-            def forward(self, images: Tensor) -> ModelOutput:
-                posterior = self.inner(images)
-                return ModelOutput(embedding=posterior.mean, log_covariance=posterior.log_variance)
-
-        class Decoder(BaseDecoder):  # type: ignore[misc]
-            """Our decoder as pythae wants one."""
-
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = networks.decoder
-
-            def forward(self, z: Tensor) -> ModelOutput:
-                environment = torch.zeros(len(z), dtype=torch.long)
-                return ModelOutput(reconstruction=torch.sigmoid(self.inner(z, environment)))
-
         settings = getattr(models, f"{name}Config")(
             input_dim=architecture.image,
             latent_dim=architecture.latents,
             reconstruction_loss="bce",
             **weights,
         )
-        inner = {"encoder": Encoder(), "decoder": Decoder()} if ours else {}
+        inner = for_pythae(Networks(architecture)) if ours else {}
         self.model = getattr(models, name)(settings, **inner)
         self.folder = tempfile.TemporaryDirectory()
         nothing = BaseDataset(torch.zeros(2, *architecture.image), torch.zeros(2))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vase.bench.page import table
+from vase.bench.page import spread, table
 from vase.training.folder import read_json
 
 Record = Mapping[str, Any]
@@ -80,7 +80,7 @@ def factors(folder: Path) -> list[str]:
         return []
     height, width = record["image"][1:]
     rows = [
-        [name, f"{peer['images']:,}", *(_number(peer.get(each)) for each in SCORES)]
+        [name, f"{peer['images']:,}", *(spread([peer.get(each)], 2) for each in SCORES)]
         for name, peer in record["peers"].items()
     ]
     return [
@@ -103,10 +103,6 @@ def _read(file: Path) -> Record | None:
 
 def _versions(record: Record) -> str:
     return ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _aims(record: Record) -> list[str]:

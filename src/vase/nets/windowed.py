@@ -239,12 +239,12 @@ class ScaledWindowDecoder(WindowDecoder):
 
 
 class CompositedWindowDecoder(ScaledWindowDecoder):
-    """A `ScaledWindowDecoder` whose window hides what is behind it.
+    """A `ScaledWindowDecoder` whose window covers the picture behind it.
 
-    The window has one more channel, whose sigmoid is its opacity a: with b the logits of the
-    picture behind and w those of the window, the logits are (1 - a) b + a w (the operator "over",
-    Porter and Duff 1984). Where the window is a sum, what stands before a picture that is not black
-    must take away, too, what is behind it, so that its latents depend on the place where it stands.
+    The window has one more channel. Its sigmoid is the opacity a of the window. b are the logits of
+    the picture behind, w those of the window. The result is (1 - a) b + a w: the operator "over"
+    (Porter and Duff 1984). With a sum, b + w, the window of the same object depends on the picture
+    behind it, because it must also remove that picture.
     """
 
     OPACITY = 1
