@@ -118,8 +118,7 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     else:
         z, centre, scale = latents, line(share, of, "decoder.centre"), None
     embedded = of.pop("decoder.environment.weight")[environment]
-    alone = line(z, of, "decoder.what")
-    what = leaky(alone + embedded)
+    what = leaky(line(z, of, "decoder.what") + embedded)
     shift, scale_1, shift_1, scale_2, shift_2 = (
         line(what, of, "decoder.condition").reshape(3, 5, 1, 6).unbind(1)
     )
@@ -131,8 +130,7 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     cells = leaky((1 + scale_2) * line(cells, of, "decoder.second") + shift_2)
     blocks = line(cells, of, "decoder.paint").transpose(1, 2)
     blocks = blocks.reshape(3, 2 * block**2, cells_in_row, cells_in_row)
-    shown = leaky(alone) if architecture is COMPOSITED else what  # alike in every environment
-    close = line(leaky(line(shown, of, "decoder.close.0")), of, "decoder.close.2")
+    close = line(leaky(line(what, of, "decoder.close.0")), of, "decoder.close.2")
     if architecture is COMPOSITED:
         close = close.reshape(3, 3, 8, 8)
         opacity = 1 / (1 + (-close[:, 2:]).exp())

@@ -120,7 +120,6 @@ class WindowDecoder(EnvironmentDecoder):
     coordinates: Tensor
     CELL = 1  # blocks along a side of a cell
     OPACITY = 0  # channels of the window that say how much it hides of the picture behind it
-    SHARED_WINDOW = False  # whether the window is painted from W z alone, without e_s
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -157,8 +156,7 @@ class WindowDecoder(EnvironmentDecoder):
         """Both pictures in one, [B, C, H, W], with the window around [B, 2], of scale [B]."""
         what = leaky_relu(self.hidden(z, environment), LEAK)
         place = partial(window.put, centre=centre, size=self.size, scale=scale)
-        shown = leaky_relu(self.what(z), LEAK) if self.SHARED_WINDOW else what
-        logits = self.combined(self._everywhere(z, what), self.close(shown), place)
+        logits = self.combined(self._everywhere(z, what), self.close(what), place)
         return with_margins(logits, self.inwards).float()
 
     def combined(self, behind: Tensor, painted: Tensor, place: Place) -> Tensor:
@@ -241,19 +239,15 @@ class ScaledWindowDecoder(WindowDecoder):
 
 
 class CompositedWindowDecoder(ScaledWindowDecoder):
-    """A `ScaledWindowDecoder` whose window shows an object, alike in every environment.
+    """A `ScaledWindowDecoder` whose window covers the picture behind it.
 
     The window has one more channel. Its sigmoid is the opacity a of the window. b are the logits of
     the picture behind, w those of the window. The result is (1 - a) b + a w: the operator "over"
     (Porter and Duff 1984). With a sum, b + w, the window of the same object depends on the picture
     behind it, because it must also remove that picture.
-
-    Only the picture behind is told the environment. The window is painted from the latents alone,
-    W z without e_s, so that one code means one object in every environment.
     """
 
     OPACITY = 1
-    SHARED_WINDOW = True
 
     def combined(self, behind: Tensor, painted: Tensor, place: Place) -> Tensor:
         """(1 - a) b + a w; a is 0 where the window is not."""
