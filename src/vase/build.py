@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vase import config as configuration
 from vase import registry
@@ -36,6 +34,8 @@ from vase.training.data_parallel import DataParallelLearner
 from vase.training.devices import Devices
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from vase.training.folder import RunFolder
     from vase.training.recorder import Recorder
 
@@ -328,6 +328,9 @@ def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream
 
 def _fabric(training: TrainingSettings, count: int = 1) -> Fabric:
     """Devices and precision by name; "auto" takes the best device there is."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
     try:
         return Fabric(
             accelerator=training.accelerator,
