@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vase import config as configuration
 from vase import registry
@@ -34,8 +36,6 @@ from vase.training.data_parallel import DataParallelLearner
 from vase.training.devices import Devices
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
     from vase.training.folder import RunFolder
     from vase.training.recorder import Recorder
 
@@ -328,9 +328,6 @@ def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream
 
 def _fabric(training: TrainingSettings, count: int = 1) -> Fabric:
     """Devices and precision by name; "auto" takes the best device there is."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-
     try:
         return Fabric(
             accelerator=training.accelerator,
