@@ -239,7 +239,7 @@ class ScaledWindowDecoder(WindowDecoder):
 
 
 class CompositedWindowDecoder(ScaledWindowDecoder):
-    """A `ScaledWindowDecoder` whose window covers the picture behind it.
+    """A `ScaledWindowDecoder` with an opacity: the window hides the picture behind it.
 
     The window has one more channel. Its sigmoid is the opacity a of the window. b are the logits of
     the picture behind, w those of the window. The result is (1 - a) b + a w: the operator "over"
