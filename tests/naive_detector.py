@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from vase.detection import block_detector as d
 from vase.detection import block_identification as i
@@ -39,6 +40,7 @@ class Environment:
         self.axes: tuple[Any, Any, Any] | None = None  # mean, directions to unit variance, noise
         self.moments = self.spread = None
         self.time, self.block = 1.0, b.FIRST_BLOCK
+        self.settled, self.every = False, 1  # whether the axes stay; one in how many is kept
         self.first, self.blocks, self.worst, self.ratios, self.partial = [], [], [], [], []
         self.steps, self.partial_steps = [], []
 
@@ -108,22 +110,31 @@ class Environment:
             self.steps.append(max(self.partial_steps[: self.block]))
             self.partial_steps = self.partial_steps[self.block :]
         self.steps = self.steps[-b.KEPT :]
-        if self.frames >= b.LEARNT_AXES and chunks:
+        if self.settled and chunks:
             self.follow(chunks)
             return
         for chunk in chunks:
-            learning = self.frames < b.LEARNT_AXES
+            learning = not self.settled
             if self.axes is None:
                 self.frames += b.CHUNK
             else:
                 self.follow([chunk])
             if not learning:
                 continue
-            self.first.append(chunk.astype(np.float32).astype(float))
-            if self.frames in [2**k for k in range(6, 13)]:
+            self.first.append(chunk[:: self.every].astype(np.float32).astype(float))
+            if self.frames in [2**k for k in range(6, 15)]:
                 self.learn_axes()
-            if self.frames >= b.LEARNT_AXES:
-                self.first = []
+                self.settle()
+
+    def settle(self) -> None:
+        """After 64 blocks, or 16,384 frames, the axes stay; after 4,096 frames fewer are kept."""
+        if self.frames < 4096:
+            return
+        if self.frames >= 64 * 32 * self.block or self.frames == 16384:
+            self.settled, self.first = True, []
+        else:
+            self.every *= 2
+            self.first = [[*chunk][::2] for chunk in self.first]
 
     def follow(self, chunks: list[Any]) -> None:
         """Moments and blocks after chunks that are judged together, by what was known before."""
@@ -159,19 +170,19 @@ class Environment:
     def learn_axes(self) -> None:
         half = len(self.first) // 2 if len(self.first) >= 8 else len(self.first)
         every = np.concatenate(self.first)
-        learnt = every[: half * b.CHUNK]
+        learnt = every[: sum(len(chunk) for chunk in self.first[:half])]
         mean = sum(learnt) / len(learnt)
         covariance = sum(np.outer(frame - mean, frame - mean) for frame in learnt) / len(learnt)
         values, vectors = np.linalg.eigh(covariance)
         noise = max(b.REGULARISATION * sum(values), b.SENSOR_NOISE)
         total = np.array([max(value, 0) + noise for value in values])
         self.axes = mean, vectors / np.sqrt(total), noise / total
-        self.time = self.correlation_time(every, total)
+        self.time = self.every * self.correlation_time(every, total)
         shorter = self.block
         while self.block < min(2 * self.time / b.CHUNK, b.LONGEST_BLOCK):
             self.block *= 2
         self.steps = largest_of(self.steps, self.block // shorter)
-        found = [self.describe(chunk) for chunk in self.first]
+        found = [self.describe(np.array(chunk)) for chunk in self.first]
         self.moments = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
         self.spread = np.zeros((2, len(mean)))
         self.chunks, self.blocks, self.worst, self.ratios, self.partial = 0, [], [], [], []
@@ -241,9 +252,7 @@ class Environment:
         size = 2 * len(self.axes[0])
         if len(self.ratios) < 8:
             return size, max([2 * math.sqrt(size), *self.ratios])
-        middle = median(self.ratios)
-        upwards = (np.quantile(self.ratios, 0.95) - middle) / 1.645
-        return middle, max(1.4826 * median(abs(g - middle) for g in self.ratios), upwards)
+        return middle_and_spread(self.ratios)
 
     def usual_step(self) -> float:
         if len(self.steps) < t.MIN_RANKED:
@@ -308,6 +317,7 @@ class NaiveDetector:
         self.chunks, self.ratios, self.steps = [], [], []
         self.batches = self.images = 0
         self.alarm = self.by_blocks = self.reported = self.cut = False
+        self.seen: list[Any] = []
 
     @property
     def present(self) -> Environment:
@@ -441,14 +451,14 @@ class NaiveDetector:
 
     def defer(self, chunks: list[Any], ratio: float, step: float, alarm: bool, slow: bool) -> None:
         if self.chunks and ratio > d.OTHER * max(self.ratios):
-            self.chunks, self.ratios, self.steps = [], [], []
+            self.chunks, self.ratios, self.steps, self.seen = [], [], [], []
         if step > d.CUT * max([0.0, self.present.usual_step(), *self.steps]):
             kept = self.batches, self.images, self.reported
             self.forget_wait()
             self.batches, self.images, self.reported = kept
             self.cut, chunks = True, []
         most = max(3, self.settings.max_pooled_images // b.CHUNK)
-        self.chunks = [*self.chunks, *chunks][-most:]
+        self.chunks, self.seen = [*self.chunks, *chunks][-most:], [*self.seen, *chunks]
         self.ratios = [*self.ratios, *[ratio for _ in chunks]][-most:]
         self.steps = [*self.steps, step][-most:]
         self.alarm, self.by_blocks = self.alarm or alarm, self.by_blocks or slow
@@ -469,8 +479,11 @@ class NaiveDetector:
             return {**found, "kind": "undetermined"}
         return found
 
-    def candidates(self) -> dict[int, tuple[float, float]]:
-        """Distance and its deviation, in nats per image, by environment."""
+    def candidates(self) -> dict[int, tuple[float, float, bool, bool]]:
+        """Distance and its deviation, in nats per image, by environment.
+
+        And whether single frames exclude it, or make it doubtful.
+        """
         found = {}
         for key, known in self.environments.items():
             if known.axes is None:
@@ -480,22 +493,36 @@ class NaiveDetector:
             together = max(integrated_time(known.ratios), known.block / 2)
             many = max(1.0, self.images // b.CHUNK / together, len(self.chunks) / together)
             ratios = [known.ratio(known.describe(chunk)) for chunk in self.chunks]
-            found[key] = (
-                (median(ratios) - usual) / images,
-                spread / images / math.sqrt(many),
-            )
+            deviation, far, farther = spread / images / math.sqrt(many), False, False
+            if max(self.settings.z_threshold * deviation, self.settings.tolerance) > 10:
+                farther, far = self.frames_are_far(known)
+            found[key] = (median(ratios) - usual) / images, deviation, far, farther
         return found
+
+    def frames_are_far(self, known: Environment) -> tuple[bool, bool]:
+        """Whether frames are farther than in most blocks, and whether so far that it is not it."""
+        size, count = len(known.axes[0]), len(known.blocks)
+        if count < 16:
+            return False, False
+        own = [math.log(sum(block[size:])) for block in known.blocks]
+        usual, spread = middle_and_spread(own)
+        squares = [sum(known.describe(chunk)[1]) for chunk in self.seen]
+        after = squares if len(squares) == 1 else squares[1:]
+        z = (math.log(sum(after) / len(after)) - usual) / max(spread, 0.1)
+        tail = stats.norm.cdf(-self.settings.z_threshold)
+        farther = stats.t.sf(z * math.sqrt(len(squares) / known.block), count - 1) < tail
+        return z > 1.645, bool(farther) and len(squares) >= known.block
 
     def identified(self, count: int) -> dict[str, Any]:
         s, candidates = self.settings, self.candidates()
-        nearest = min(candidates, key=lambda key: candidates[key][0])
-        distance, images = candidates[nearest][0], b.CHUNK * len(self.chunks)
+        distance, _, out, _ = candidates[nearest_of(candidates)]
+        images, near = b.CHUNK * len(self.chunks), distance <= s.tolerance and not out
         covered = math.ceil((images + len(self.pending)) / count)
         batches = max(1, min(self.batches, covered))
         kind, environment, _ = decided(
             s, candidates, self.current, images, batches, self.images / 64, agree=self.agree(),
             cut=self.cut, smooth=self.present.time > d.PART, by_blocks=self.by_blocks,
-            mixed=distance > s.tolerance and self.mixed(), brief=self.discarded(),
+            mixed=not near and self.mixed(), brief=self.discarded(),
             most=max(1, s.max_pooled_images // count),
         )  # fmt: skip
         return {
@@ -506,8 +533,8 @@ class NaiveDetector:
                 "images": images,
                 "batches": batches,
                 "tolerance_nats": s.tolerance,
-                "distance_nats": {str(k): round(x, 3) for k, (x, _) in candidates.items()},
-                "deviation_nats": {str(k): round(x, 3) for k, (_, x) in candidates.items()},
+                "distance_nats": {str(k): round(x[0], 3) for k, x in candidates.items()},
+                "deviation_nats": {str(k): round(x[1], 3) for k, x in candidates.items()},
             },
         }
 
@@ -599,15 +626,15 @@ def f_ratio(chunks: list[Any]) -> float:
 
 
 def decided(
-    s: DetectionSettings, candidates: dict[int, tuple[float, float]], current: int,
+    s: DetectionSettings, candidates: dict[int, tuple[float, float, bool, bool]], current: int,
     images: int, batches: int, waited: float, *, agree: bool, cut: bool, smooth: bool,
     by_blocks: bool, mixed: bool, brief: bool, most: int = 10**9,
 ) -> tuple[str, int, str]:  # fmt: skip
     """What is decided, about which environment, and the beginning of why."""
-    nearest = min(candidates, key=lambda key: candidates[key][0])
-    distance, margin = candidates[nearest][0], s.z_threshold * candidates[nearest][1]
-    own, here = candidates[current][0], nearest == current
-    known = distance <= s.tolerance or distance <= margin
+    nearest = nearest_of(candidates)
+    distance, deviation, out, doubtful = candidates[nearest]
+    own, here, margin = candidates[current][0], nearest == current, s.z_threshold * deviation
+    known = not out and (distance <= s.tolerance or distance <= margin)
     chunks = 3 - cut if here or not known else 1 if cut else 3
     needed = min(s.min_batches, most)
     if batches < (1 if smooth else needed) or images < b.CHUNK * chunks or not agree:
@@ -617,7 +644,7 @@ def decided(
         return "deferred", current, "perhaps only the worst of many ordinary batches"
     near = sharp and s.tolerance - margin < distance < s.tolerance + margin
     near = near or (distance > s.tolerance and margin < distance < 2 * margin)
-    disputed = by_blocks and here and s.tolerance < distance <= margin
+    disputed = known and (doubtful or (by_blocks and here and distance > s.tolerance))
     if (near and images < s.max_pooled_images) or (disputed and waited < s.max_wait):
         return "deferred", current, "too near to tell: "
     if known:
@@ -632,6 +659,11 @@ def decided(
     return "new", len(candidates), "like no known environment: "
 
 
+def nearest_of(candidates: dict[int, tuple[float, float, bool, bool]]) -> int:
+    """The environment with the smallest distance of those that frames do not exclude, if any."""
+    return min(candidates, key=lambda key: candidates[key][0] + 1e9 * candidates[key][2])
+
+
 def divergence(before: Environment, present: Environment, chunks: list[Any]) -> float:
     """Of a mixture of what was before and of what follows, from what is present; in nats."""
     first = present.moments_of(before)
@@ -644,6 +676,12 @@ def divergence(before: Environment, present: Environment, chunks: list[Any]) -> 
         apart = (mixed[0][k] - present.moments[0][k]) ** 2
         nats += ((both[k] + apart) / own[k] - 1 - math.log(both[k] / own[k])) / 2
     return nats if i.LEAST < share < i.MOST else math.inf
+
+
+def middle_and_spread(values: list[float]) -> tuple[float, float]:
+    middle = median(values)
+    upwards = (np.quantile(values, 0.95) - middle) / 1.645
+    return middle, max(1.4826 * median(abs(x - middle) for x in values), upwards)
 
 
 def integrated_time(values: list[float]) -> float:

@@ -317,6 +317,39 @@ def test_large_batches_are_decided_about_too(batch: int) -> None:
     assert what == [("new", 0), ("new", 1), ("returned", 0)]
 
 
+@pytest.mark.parametrize("spread", [1.0, 1.5])
+def test_single_frames_tell_what_chunks_do_not(spread: float) -> None:
+    """In a slow environment every chunk is far from its mean, as far as those of another domain.
+
+    Frames of which none is farther than its own are the same one, however little they depend on
+    one another; those of half as much spread again are another, and it is known again after them.
+    """
+    slow, other = frames(0.995, 0, 0, 46_000), frames(0.0, 0, 50_000, 6000)
+    other = 0.5 + spread * (other - 0.5)
+    watching = detector()
+    found = moves(torch.cat([slow[:40_000], other, slow[40_000:]]), 64, watching)
+    decided = [(decision.kind, decision.environment) for _, decision in found]
+    if spread == 1:
+        assert decided == [("new", 0)]
+        return
+    assert decided == [("new", 0), ("new", 1), ("returned", 0)]
+    assert "single frames are too far" in found[1][1].reason
+    assert found[1][0] - 40_000 < 6 * watching.environments[0].block * CHUNK
+    assert found[2][0] - 46_000 < 512
+
+
+@pytest.mark.parametrize(("phi", "until"), [(0.0, 4096), (0.95, 8192), (0.995, 16_384)])
+def test_axes_are_learnt_for_as_long_as_blocks_are_few(phi: float, until: int) -> None:
+    """From 64 blocks, or as many frames as there may be; and never are more than 4,096 kept."""
+    known, kept, learnt = BlockStatistics(), 0, 0
+    for chunk in chunks(phi, 20_480):
+        learnt += known.learning
+        known = with_chunks(known, chunk[None])
+        kept = max(kept, sum(map(len, known.first)))
+    assert learnt * CHUNK == until
+    assert kept < 4096
+
+
 def test_slow_drift_is_followed() -> None:
     """A shift of one standard deviation over 40,000 frames: the same environment."""
     images = frames(0.9, 0, 0, 40_000)

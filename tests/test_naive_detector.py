@@ -409,6 +409,7 @@ def test_how_far_a_domain_is_from_a_mixture_of_its_neighbours(seed: int) -> None
 # deviations make a margin, and all are numbers that a computer has exactly.
 distances = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0])
 deviations = st.sampled_from([0.0, 0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75])
+rare = st.sampled_from([False, False, True])
 
 
 BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
@@ -416,7 +417,7 @@ BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
 
 @settings_of_hypothesis(max_examples=1500, deadline=None)
 @given(
-    st.lists(st.tuples(distances, deviations), min_size=1, max_size=3),
+    st.lists(st.tuples(distances, deviations, rare, rare), min_size=1, max_size=3),
     st.integers(0, 2),
     st.sampled_from([1, 2, 3, 4, 6, 16]),
     st.integers(1, 8),
@@ -425,7 +426,7 @@ BORDERS = {"tolerance": 0.5, "z_threshold": 4.0}
     st.sampled_from([1, 2, 5, 100]),
 )
 def test_a_decision_is_the_one_that_is_written_down_on_every_border(
-    candidates: list[tuple[float, float]],
+    candidates: list[tuple[float, float, bool, bool]],
     current: int,
     chunks: int,
     batches: int,

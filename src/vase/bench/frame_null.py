@@ -22,6 +22,7 @@ from vase.bench.frame_scenarios import (
     batches,
     clip_domains,
     frames_of,
+    one_at_a_time,
     sprites,
 )
 from vase.detection.blocks import CHUNK
@@ -93,6 +94,11 @@ def bouncing(lifetime: int, seed: int, data: FrameData) -> dict[str, Features]:
     return _staying({name: sprites("moving-fashion", lifetime, data)}, seed, SPRITE_FRAMES)
 
 
+def factors(seed: int, data: FrameData) -> dict[str, Features]:
+    """Return dSprites, of which one factor moves at a time."""
+    return _staying({"dSprites, one factor at a time": one_at_a_time(data)}, seed, SPRITE_FRAMES)
+
+
 def looped(seed: int, data: FrameData) -> dict[str, Features]:
     """Return every clip by itself, back and forth without end."""
     return _staying(clip_domains(data), seed)
@@ -128,6 +134,7 @@ NULLS: Mapping[str, NullScenario] = {
             )
             for lifetime in LIFETIMES
         ),
+        NullScenario("null-factors", "no change: dSprites, one factor moves at a time", factors),
         NullScenario("null-clips", "no change: every clip by itself, looped", looped, clips=True),
     )
 }

@@ -1,4 +1,4 @@
-"""Named streams of consecutive frames: real clips, bouncing sprites, a walk, and what is hostile.
+"""Named streams of consecutive frames: clips, sprites, one factor at a time, a walk, hostile ones.
 
 A scenario gives a stream for a seed. Its visits are in frames, and batches are cut from the stream
 wherever they fall: a change may be in the middle of a batch.
@@ -36,6 +36,7 @@ WALK_STAYS, WALK_FRAMES = 11, (1500, 2501)  # in each light once, and ten times 
 BOUNCING_STAYS, BOUNCING_FRAMES = 12, (4800, 8001)  # of one length a clock would find them all
 LIGHTS: tuple[Light, ...] = ("day", "night", "lamp")
 BOUNCING = ("moving-mnist", "moving-fashion", "fashion")
+DSPRITES, FACTORS_STAYS, FACTORS_FRAMES = "dsprites", 10, 40_000  # each is seen often at first
 SIDE, SMALL = 64, 32  # pixels
 CLIPS_LEAST = 3
 
@@ -183,6 +184,21 @@ def sprites(name: str, lifetime: int, data: FrameData) -> FrameDomain:
     return cast(FrameDomain, build.domain(name, settings, SMALL, data.options, "train"))
 
 
+def factors(seed: int, data: FrameData) -> FrameStream:
+    """Return dSprites in order, then sprites that live 16 frames each, and all of it again."""
+    names = (DSPRITES, *BOUNCING[:2])
+    later = list(stays(names, FACTORS_STAYS, BOUNCING_FRAMES, seed))
+    plan = [(DSPRITES, FACTORS_FRAMES), *later[later[0][0] == DSPRITES :]]
+    domains = {name: sprites(name, LIFETIMES[1], data) for name in BOUNCING[:2]}
+    return FrameStream(Schedule.of(plan), {DSPRITES: one_at_a_time(data), **domains}, seed)
+
+
+def one_at_a_time(data: FrameData) -> FrameDomain:
+    """Return dSprites, of which one factor moves at a time."""
+    settings = DomainSettings(domain="dsprites", shrink=2)
+    return cast(FrameDomain, build.domain(DSPRITES, settings, SMALL, data.options, "train"))
+
+
 def disturbed(what: Disturbance, seed: int, data: FrameData) -> Frames:
     """Return a stream of moving clothes, of 100 frames each, to which something happens."""
     return what.stream(sprites("moving-fashion", 100, data), seed)
@@ -224,6 +240,13 @@ SCENARIOS: Mapping[str, FrameScenario] = {
                 batch_size=64,
             )
             for lifetime in LIFETIMES
+        ),
+        FrameScenario(
+            "factors",
+            "dSprites, one factor moves at a time; then clothes and digits, and all again",
+            "One factor at a time",
+            factors,
+            batch_size=64,
         ),
         *(
             FrameScenario(

@@ -32,6 +32,7 @@ from vase.detection.blocks import (
     largest_step,
     likelihood_ratio,
     log_density,
+    mean_square,
     with_chunks,
 )
 from vase.detection.features import random_features
@@ -53,7 +54,8 @@ class Wait:
 
     batches, images: how many were deferred so far. alarm, gradual: whether the alarm was raised
     meanwhile, and by whole blocks. reported: whether it was said that it takes long. cut: whether
-    the chunks begin after a clear cut.
+    the chunks begin after a clear cut. squares: of every chunk so far, not only the latest, the
+    mean squared distance of its frames from each comparable environment, in order.
     """
 
     chunks: tuple[Array, ...] = ()
@@ -65,6 +67,7 @@ class Wait:
     gradual: bool = False
     reported: bool = False
     cut: bool = False
+    squares: tuple[tuple[float, ...], ...] = ()
 
 
 class BlockDetector:
@@ -178,7 +181,7 @@ class BlockDetector:
         wait, (ratio, step) = self.wait, judged
         known = self.environments[self.current]
         if wait.chunks and ratio > OTHER * max(wait.ratios):  # what was deferred is not of this
-            wait = replace(wait, chunks=(), ratios=(), steps=())
+            wait = replace(wait, chunks=(), ratios=(), steps=(), squares=())
         if step > CUT * max((usual_step(known), *wait.steps)):  # this chunk is of both sides
             wait = Wait(batches=wait.batches, images=wait.images, reported=wait.reported, cut=True)
             chunks = ()
@@ -190,6 +193,15 @@ class BlockDetector:
             steps=(*wait.steps, step)[-most:],
             alarm=wait.alarm or verdict.alarm,
             gradual=wait.gradual or verdict.gradual,
+            squares=(*wait.squares, *map(self._squares, chunks)),
+        )
+
+    def _squares(self, chunk: Array) -> tuple[float, ...]:
+        """The mean squared distance of a chunk's frames from each comparable environment."""
+        return tuple(
+            float(mean_square(described(chunk, each.axes)))
+            for each in self.environments.values()
+            if each.axes is not None
         )
 
     def _end_wait(self) -> None:
@@ -238,10 +250,7 @@ class BlockDetector:
         # No more batches than there are pooled chunks: these are what the learner learns from.
         covered = -(-(len(wait.chunks) * CHUNK + len(self.pending)) // count)
         evidence = identification.BlockEvidence(
-            candidates=tuple(
-                identification.candidate(key, each, wait.chunks, wait.images // CHUNK)
-                for key, each in comparable.items()
-            ),
+            candidates=self._candidates(comparable),
             current=self.current,
             images=len(wait.chunks) * CHUNK,
             batches=max(1, min(wait.batches, covered)),
@@ -253,13 +262,30 @@ class BlockDetector:
             brief=self._brief(),
             most=max(1, settings.max_pooled_images // count),
         )
-        if evidence.nearest.distance <= settings.tolerance:
+        nearest = evidence.nearest
+        if nearest.distance <= settings.tolerance and nearest.fits(settings):
             return evidence
         absent = {key: each for key, each in comparable.items() if key != self.current}
         mixture = identification.between(
             known[self.current], absent, wait.chunks, settings.tolerance
         )
         return replace(evidence, between=mixture)
+
+    def _candidates(
+        self, comparable: dict[int, BlockStatistics]
+    ) -> tuple[identification.Candidate, ...]:
+        wait = self.wait
+        # Where waiting began with version 1.0, nothing is known of single frames.
+        squares = [*zip(*wait.squares, strict=True)] or [()] * len(comparable)
+        return tuple(
+            identification.candidate(
+                key,
+                each,
+                identification.Deferred(wait.chunks, wait.images // CHUNK, squares_of_it),
+                self.settings,
+            )
+            for (key, each), squares_of_it in zip(comparable.items(), squares, strict=True)
+        )
 
     def _brief(self) -> str:
         """Why the present environment is discarded if it is left now; empty if it is kept."""

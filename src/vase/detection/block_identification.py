@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm as normal
+from scipy.stats import t as student
 
 from vase.detection.blocks import (
     CHUNK,
@@ -35,15 +37,21 @@ from vase.detection.blocks import (
     described,
     integrated_time,
     likelihood_ratio,
+    mean_square,
     variance_along,
 )
 from vase.records import Decision, DecisionKind
 from vase.settings import DetectionSettings
 
 MIN_CHUNKS = 3  # before any decision
+MIN_BLOCKS = 16  # of an environment, before it is said how far single frames are
 MIN_OWN_RATIOS = 8  # from which on an environment's own ratios say what is usual
 DOUBT = 2.0  # times the tolerance: up to there the present environment needs twice the batches
 DEPENDENT = 4.0  # correlation time within chunks from which their means need not agree
+VAGUE = 10.0  # nats, by which moving clothes and moving digits differ
+SELDOM = 1.645  # deviations that one in twenty exceeds
+LEAST_SPREAD = 0.1  # of log S: blocks of a clip that is repeated are nearly the same
+FAR = ", but single frames are too far"
 LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 
 
@@ -51,16 +59,36 @@ LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 class Candidate:
     """A known environment: how far it is from the deferred images, in nats per image.
 
-    deviation: the standard deviation of that distance.
+    deviation: the standard deviation of that distance. excluded: whether single frames are too far
+    from it, where chunks tell little. doubtful: whether they are farther than they mostly are.
     """
 
     environment: int
     distance: float
     deviation: float
+    excluded: bool = False
+    doubtful: bool = False
 
     def allowed(self, settings: DetectionSettings) -> float:
         """The distance up to which it fits."""
         return max(settings.tolerance, settings.z_threshold * self.deviation)
+
+    def fits(self, settings: DetectionSettings) -> bool:
+        """Whether the deferred images may be of it."""
+        return self.distance <= self.allowed(settings) and not self.excluded
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """What is compared: chunks of features [32, F], the latest of `waited`.
+
+    squares: the mean squared distance from the environment in question, of the frames of every
+    chunk that was deferred since what is deferred began, the latest ones included.
+    """
+
+    chunks: tuple[Array, ...]
+    waited: int
+    squares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,8 +119,9 @@ class BlockEvidence:
 
     @property
     def nearest(self) -> Candidate:
-        """The candidate with the smallest distance."""
-        return min(self.candidates, key=lambda candidate: candidate.distance)
+        """The candidate with the smallest distance, of those that are not excluded, if any."""
+        left = [known for known in self.candidates if not known.excluded] or self.candidates
+        return min(left, key=lambda known: known.distance)
 
     @property
     def present(self) -> Candidate:
@@ -112,20 +141,56 @@ class BlockEvidence:
 
 
 def candidate(
-    environment: int, known: BlockStatistics, chunks: Sequence[Array], waited: int
+    environment: int,
+    known: BlockStatistics,
+    deferred: Deferred,
+    settings: DetectionSettings,
 ) -> Candidate:
-    """How far chunks of features [32, F] are from an environment, and how certain that is.
-
-    waited: how many were deferred, of which the chunks are the latest.
-    """
+    """How far what is deferred is from an environment, and how certain that is."""
     assert known.axes is not None
+    chunks = deferred.chunks
     ratios = likelihood_ratio(known, described(np.stack(chunks), known.axes))
     usual, spread = usual_ratio(known)
     images = 2 * effective_images(known)
     together = max(integrated_time(known.ratios), known.block / FIRST_BLOCK)
-    independent = max(1.0, waited / together, len(chunks) / together)
-    deviation = spread / images / np.sqrt(independent)
-    return Candidate(environment, (float(np.median(ratios)) - usual) / images, float(deviation))
+    independent = max(1.0, deferred.waited / together, len(chunks) / together)
+    deviation = float(spread / images / np.sqrt(independent))
+    found = Candidate(environment, (float(np.median(ratios)) - usual) / images, deviation)
+    if found.allowed(settings) <= VAGUE:  # chunks tell enough
+        return found
+    usual_excess, excess = frame_excess(known, deferred.squares, settings.z_threshold)
+    return replace(found, excluded=excess > 1, doubtful=usual_excess > 1)
+
+
+def frame_excess(
+    known: BlockStatistics, squares: Sequence[float], z_threshold: float
+) -> tuple[float, float]:
+    """How far single frames are from an environment: log( S / S_own ), as two ratios.
+
+    S is the mean squared Mahalanobis distance of the frames of a chunk, averaged over those
+    deferred but the first, which may begin before the change; S_own is that of the median block.
+    It is compared with what one block in twenty exceeds; and, after a block of frames, with what
+    is as improbable as `z_threshold` deviations of a normal variable, by Student's t for the blocks
+    that are known, over the root of how many blocks were deferred. (0, 0) while few are known.
+
+    A chunk in which little moves is as far from the mean as one frame is, and so G of such chunks
+    varies so much that it says little. But few frames of its own are as far as another domain's.
+    """
+    if len(known.blocks) < MIN_BLOCKS or not squares:
+        return 0.0, 0.0
+    median, deviation = median_and_deviation(np.log(mean_square(known.blocks)))
+    square = float(np.mean(squares[1:] or squares))
+    excess = (math.log(square + 1e-12) - median) / max(deviation, LEAST_SPREAD)
+    most, waited = student.isf(normal.sf(z_threshold), len(known.blocks) - 1), len(squares)
+    certain = math.sqrt(waited / known.block) if waited >= known.block else 0.0
+    return excess / SELDOM, excess / float(most) * certain
+
+
+def median_and_deviation(values: Array) -> tuple[float, float]:
+    """The median, and the standard deviation upwards, by what is robust to outliers."""
+    median = float(np.median(values))
+    upwards = (float(np.quantile(values, 0.95)) - median) / SELDOM
+    return median, max(1.4826 * float(np.median(np.abs(values - median))), upwards)
 
 
 def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
@@ -133,10 +198,7 @@ def usual_ratio(known: BlockStatistics) -> tuple[float, float]:
     size = known.blocks.shape[1]
     if len(known.ratios) < MIN_OWN_RATIOS:
         return float(size), max((2 * float(np.sqrt(size)), *known.ratios))
-    ratios = np.array(known.ratios)
-    median = float(np.median(ratios))
-    upwards = (float(np.quantile(ratios, 0.95)) - median) / 1.645
-    return median, max(1.4826 * float(np.median(np.abs(ratios - median))), upwards)
+    return median_and_deviation(np.array(known.ratios))
 
 
 def effective_images(known: BlockStatistics) -> float:
@@ -258,7 +320,7 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     """Decide: "deferred", "dismissed", "returned", "reopened" or "new", and why."""
     nearest, present = evidence.nearest, evidence.current
     margin = settings.z_threshold * nearest.deviation
-    known = nearest.distance <= nearest.allowed(settings)
+    known = nearest.fits(settings)
     numbers = evidence.numbers(settings.tolerance)
     distances = _distances(evidence, settings)
 
@@ -284,7 +346,8 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     unsure |= max(tolerance, margin) < nearest.distance < DOUBT * margin
     # Its own blocks speak against the present environment, but what they differ by is large.
     disputed = evidence.gradual and nearest.environment == present
-    disputed = disputed and tolerance < nearest.distance <= margin
+    disputed = disputed and known and nearest.distance > tolerance
+    disputed |= known and nearest.doubtful
     disputed = disputed and evidence.waited < settings.max_wait
     if (unsure and not sure) or disputed:
         return deferred(f"too near to tell: {distances}")
@@ -319,7 +382,7 @@ def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:
     ranked = sorted(evidence.candidates, key=lambda each: each.distance)[:2]
     parts = [
         f"{each.distance:.2f} nats from environment {each.environment} "
-        f"({each.allowed(settings):.2g} are allowed)"
+        f"({each.allowed(settings):.2g} are allowed{FAR if each.excluded else ''})"
         for each in ranked
     ]
     return ", ".join(parts)

@@ -10,7 +10,8 @@ over frames:
 
 The latest 256 blocks are kept, and their spread *is* the variance within and between blocks, for
 any correlation: with independent frames it is that of a mean of independent images. The axes are
-those of the first half of the frames, so that later blocks are not compared with themselves. Pure
+those of the first half of the frames, so that later blocks are not compared with themselves, and
+are learnt from 64 blocks: 2,048 frames in which one factor after another moves are few images. Pure
 functions; all arithmetic is in float64 on the CPU.
 """
 
@@ -29,7 +30,8 @@ Array = NDArray[np.float64]
 CHUNK = 32  # frames
 FIRST_BLOCK = 2  # chunks: with independent frames two are enough
 LONGEST_BLOCK = 4096  # chunks: over an hour of video
-LEARNT_AXES = 4096  # frames from which on the axes stay as they are
+LEARNT_BLOCKS = 64  # blocks from which on the axes stay as they are
+LEARNT_AXES, MOST_LEARNT = 4096, 16384  # frames from which on they may, and do
 KEPT = 256  # blocks, and ratios of chunks
 SPAN, SPAN_BLOCKS = 8192, 32  # frames, and blocks, over which moments are averaged at least
 MAX_DEVIATION = 5.0  # standard deviations: clips outliers among the frames of a chunk
@@ -57,11 +59,12 @@ class BlockStatistics:
     """What is kept of an environment.
 
     frames: seen in all. first: features [32, F] of the first chunks, while axes are learnt from
-    them. moments: mean descriptor of a chunk [2 F], averaged over SPAN frames. spread: averaged
-    log-ratio of the variance within chunks to that of all frames, and its square, [2, F]; chunks:
-    how many were averaged. correlation_time: integrated autocorrelation time, in frames. block: in
-    chunks. blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios: of the
-    latest chunks. partial: descriptors and ratios of the block that is not complete yet. steps: the
+    them; after 4,096 frames only every second frame is kept, and after 8,192 every fourth. moments:
+    mean descriptor of a chunk [2 F], averaged over SPAN frames. spread: averaged log-ratio of the
+    variance within chunks to that of all frames, and its square, [2, F]; chunks: how many were
+    averaged. correlation_time: integrated autocorrelation time, in frames. block: in chunks.
+    blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios: of the latest
+    chunks. partial: descriptors and ratios of the block that is not complete yet. steps: the
     largest step within each block, and partial_steps of the chunks of one that is not complete.
     """
 
@@ -79,6 +82,11 @@ class BlockStatistics:
     partial: tuple[tuple[Array, float], ...] = ()
     steps: tuple[float, ...] = ()
     partial_steps: tuple[float, ...] = ()
+
+    @property
+    def learning(self) -> bool:
+        """Whether the axes are still learnt."""
+        return self.axes is None or len(self.first) > 0
 
     @property
     def effective_images(self) -> float:
@@ -111,6 +119,12 @@ def described(features: Array, axes: Axes) -> Array:
     """The descriptors [..., 2 F] of features [..., n, F]: means of a and of a^2 along the axes."""
     along = np.clip((features - axes.mean) @ axes.scaled, -MAX_DEVIATION, MAX_DEVIATION)
     return np.concatenate([along.mean(-2), (along**2).mean(-2)], axis=-1)
+
+
+def mean_square(descriptors: Array) -> Array:
+    """Mean squared Mahalanobis distance [...] of the frames, by descriptors [..., 2 F]."""
+    found: Array = descriptors[..., descriptors.shape[-1] // 2 :].sum(-1)
+    return found
 
 
 def largest_step(chunk: Array, before: Array | None) -> float:
@@ -243,7 +257,7 @@ def with_chunks(
     known = _with_steps(known, steps)
     if not len(chunks):
         return known
-    if known.frames >= LEARNT_AXES:
+    if not known.learning:
         return _with_descriptors(known, chunks)
     for chunk in chunks:  # one at a time, as the axes change
         known = _with_first(known, chunk)
@@ -266,16 +280,23 @@ def _largest(values: Sequence[float], count: int) -> tuple[float, ...]:
 
 def _with_first(known: BlockStatistics, chunk: Array) -> BlockStatistics:
     """One more chunk [32, F] of those from which the axes are learnt."""
-    if known.frames >= LEARNT_AXES:
+    if not known.learning:
         return _with_descriptors(known, chunk[None])
     if known.axes is None:
         known = replace(known, frames=known.frames + CHUNK)
     else:
         known = _with_descriptors(known, chunk[None])
-    known = replace(known, first=(*known.first, chunk.astype(np.float32)))
-    if known.frames >= 2 * CHUNK and known.frames & (known.frames - 1) == 0:  # doubled
-        known = with_axes(known)
-    return known if known.frames < LEARNT_AXES else replace(known, first=())
+    kept = len(known.first[0]) if known.first else CHUNK
+    thinned = chunk[:: CHUNK // kept].astype(np.float32)
+    known = replace(known, first=(*known.first, thinned))
+    if known.frames < 2 * CHUNK or known.frames & (known.frames - 1):  # not doubled
+        return known
+    known = with_axes(known)
+    if known.frames < LEARNT_AXES:
+        return known
+    enough = min(LEARNT_BLOCKS * known.block * CHUNK, MOST_LEARNT)
+    first = () if known.frames >= enough else tuple(each[::2].copy() for each in known.first)
+    return replace(known, first=first)
 
 
 def with_axes(known: BlockStatistics) -> BlockStatistics:
@@ -284,10 +305,11 @@ def with_axes(known: BlockStatistics) -> BlockStatistics:
     The blocks are those of the other half. Of fewer than 8 chunks all give the axes.
     """
     chunks = np.stack(known.first).astype(np.float64)
-    half = len(chunks) // 2 if len(chunks) >= 8 else len(chunks)
+    half, kept = len(chunks) // 2 if len(chunks) >= 8 else len(chunks), chunks.shape[1]
     every = chunks.reshape(-1, chunks.shape[2])
-    axes = principal_axes(every[: half * CHUNK])
-    descriptors, time = described(chunks, axes), correlation_time(every, axes)
+    axes = principal_axes(every[: half * kept])
+    descriptors = described(chunks, axes)
+    time = CHUNK // kept * correlation_time(every, axes)
     block = known.block
     while block < min(2 * time / CHUNK, LONGEST_BLOCK):
         block *= 2
