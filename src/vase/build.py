@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from vase.lifelong.learner import Learner
 from vase.memory_limit import machine_memory, refuse_above
 from vase.nets import Architecture, space_to_depth_for
 from vase.nets.memory import training_bytes
-from vase.settings import DomainSettings, TrainingSettings
+from vase.settings import DomainSettings, Precision, TrainingSettings
 from vase.training.cuda_graphs import CudaGraphLearner
 from vase.training.data_parallel import DataParallelLearner
 from vase.training.devices import Devices
@@ -329,16 +330,23 @@ def recorder(config: Config, folder: RunFolder, learner: Learner, stream: Stream
 def _fabric(training: TrainingSettings, count: int = 1) -> Fabric:
     """Devices and precision by name; "auto" takes the best device there is."""
     try:
+        if count == 1:
+            return _one_device(training.accelerator, training.precision)
         return Fabric(
             accelerator=training.accelerator,
             precision=training.precision,
             devices=count,
-            strategy="ddp" if count > 1 else "auto",
+            strategy="ddp",
             # Whatever cluster this is, the processes are started here.
-            plugins=[LightningEnvironment()] if count > 1 else None,
+            plugins=[LightningEnvironment()],
         )
     except Exception as error:
         raise ConfigError(
             f"The accelerator '{training.accelerator}' cannot be used here: {reason(error)}. "
             "Set training.accelerator to auto or cpu, and training.devices to how many there are."
         ) from None
+
+
+@lru_cache(maxsize=8)  # Lightning looks through all installed packages each time
+def _one_device(accelerator: str, precision: Precision) -> Fabric:
+    return Fabric(accelerator=accelerator, precision=precision, devices=1)

@@ -8,7 +8,9 @@ anew from the stream.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -116,9 +118,11 @@ def refuse_unfit(architecture: Architecture, tensors: Mapping[str, Tensor]) -> N
     """Raise a `CheckpointError` if averaged weights do not fit, before any memory is taken."""
     # Networks of the user's may compute with numbers while they are made; "meta" has none.
     built_in = architecture.encoder in ENCODERS and architecture.decoder in DECODERS
-    place = "meta" if built_in else "cpu"
-    with private_weights(None, place):
-        expected = {k: value.shape for k, value in Networks(architecture).state_dict().items()}
+    expected = (
+        _built_in_shapes(architecture.model_dump_json())
+        if built_in
+        else _shapes(architecture, "cpu")
+    )
     found = {name: value.shape for name, value in _named("average", tensors).items()}
     if found != expected:
         odd = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
@@ -127,6 +131,17 @@ def refuse_unfit(architecture: Architecture, tensors: Mapping[str, Tensor]) -> N
             f"'{odd}'. Put back the config.toml that the run was started with, or use another "
             "checkpoint."
         )
+
+
+@lru_cache(maxsize=16)  # asked for every model that is loaded
+def _built_in_shapes(architecture: str) -> dict[str, torch.Size]:
+    return _shapes(Architecture(**json.loads(architecture)), "meta")
+
+
+def _shapes(architecture: Architecture, place: str) -> dict[str, torch.Size]:
+    """The shapes of all weights, by name."""
+    with private_weights(None, place):
+        return {name: value.shape for name, value in Networks(architecture).state_dict().items()}
 
 
 def class_name(thing: object) -> str:

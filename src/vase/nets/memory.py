@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,7 +26,13 @@ def training_bytes(architecture: Architecture, images: int) -> float:
     """
     if architecture.encoder not in ENCODERS or architecture.decoder not in DECODERS:
         return 0.0
-    kept = 0
+    return _reckoned(architecture.model_dump_json(), images)
+
+
+@lru_cache(maxsize=64)  # asked for every model that is made or loaded
+def _reckoned(architecture: str, images: int) -> float:
+    """`training_bytes` of built-in networks, whose shapes are given as JSON."""
+    shape, kept = Architecture(**json.loads(architecture)), 0
 
     def keep(tensor: Tensor) -> Tensor:
         nonlocal kept
@@ -33,8 +41,8 @@ def training_bytes(architecture: Architecture, images: int) -> float:
 
     try:
         with private_weights(None, "meta"):
-            networks = Networks(architecture)
-            batch = torch.zeros(images, *architecture.image)
+            networks = Networks(shape)
+            batch = torch.zeros(images, *shape.image)
         weights = sum(each.numel() * each.element_size() for each in networks.parameters())
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, _same):
             posterior = networks.encoder(batch)
