@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,21 +77,23 @@ def test_the_description_is_enough_to_generate(model: VASE, folder: Path) -> Non
 
 
 def test_a_file_that_computes_something_else_is_not_written(
-    model: VASE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: VASE, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    traced = export.traced
-
-    def spoilt(module: torch.nn.Module, *rest: object) -> bytes:
-        wrong = export.Encode(model.learner_.networks) if len(rest[0]) == 1 else module  # type: ignore[arg-type]
-        return traced(wrong, *rest)  # type: ignore[arg-type]
-
-    with torch.no_grad():
-        model.learner_.networks.encoder.posterior.bias.add_(1e-3)
-    monkeypatch.setattr(export, "traced", spoilt)
-    with pytest.raises(
-        RunError, match=r"the encoder differs from PyTorch by .*nothing was written"
-    ):
-        model.to_onnx(tmp_path / "out")
+    """The encoder's file is the one from before its weights changed."""
+    stale = (folder / "encoder.onnx").read_bytes()
+    monkeypatch.setattr(export, "traced", lambda *_: stale)
+    bias = model.learner_.average.encoder.posterior.bias
+    before = bias.detach().clone()
+    try:
+        with torch.no_grad():
+            bias.add_(1e-3)
+        with pytest.raises(
+            RunError, match=r"the encoder differs from PyTorch by .*nothing was written"
+        ):
+            model.to_onnx(tmp_path / "out")
+    finally:
+        with torch.no_grad():
+            bias.copy_(before)
     assert not (tmp_path / "out").exists()
 
 
@@ -104,14 +107,23 @@ def test_a_missing_package_is_named_with_the_command(
         model.to_onnx(tmp_path)
 
 
-def test_a_classifier_of_features_is_exported_with_them(tmp_path: Path) -> None:
+def test_a_classifier_of_features_is_exported_with_them(
+    model: VASE, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what reads or gives features is traced: the decoder is that of the other model."""
     subject = VASE(latents=5, options={**OPTIONS, "model.classifier": "features"})
-    images = np.random.default_rng(0).random((8, 16, 16))
+    images = np.random.default_rng(0).random((8, 20, 27, 3), dtype=np.float32)
     subject.partial_fit(images)
+    decoder = model.learner_.average.decoder
+    subject.learner_.average.decoder.load_state_dict(decoder.state_dict())
+    traced, known = export.traced, (folder / "decoder.onnx").read_bytes()
+
+    def traced_or_known(module: torch.nn.Module, *rest: Any) -> bytes:
+        return known if isinstance(module, export.Decode) else traced(module, *rest)
+
+    monkeypatch.setattr(export, "traced", traced_or_known)
     assert max(subject.to_onnx(tmp_path).values()) < 1e-5
-    mean, log_variance, features = run(
-        tmp_path / "encoder.onnx", images=images[:, None].astype(np.float32)
-    )
+    mean, log_variance, features = run(tmp_path / "encoder.onnx", images=np.moveaxis(images, -1, 1))
     (belief,) = run(
         tmp_path / "belief.onnx", mean=mean, log_variance=log_variance, features=features
     )
