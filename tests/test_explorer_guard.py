@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 from hand_made import environment, metric, settings, write_run
 from PIL import Image
-from serving import free_port, served
+from serving import answers, free_port, served, until
 
 from vase import build
 from vase.errors import ConfigError, InputError
@@ -35,24 +34,41 @@ MOST = 40  # connections of the servers here
 HEAD, BODY = 1.0, 1.5  # seconds that they grant
 PATIENCE = 15.0  # seconds: of a busy machine
 SERVE = f"""
+import os
+import signal
 import sys
 from pathlib import Path
+import vase.explorer.page
 from vase import build
 from vase.explorer import connections, serve
 from vase.training.folder import RunFolder
 connections.SECONDS.update(head={HEAD}, body={BODY}, close=1.0)
 connections.MOST_CONNECTIONS = {MOST}
-path, host, port, *allow = sys.argv[1:]
 say = lambda text: print(text, flush=True)
 data = build.DataOptions(offline=True)
-serve(RunFolder(Path(path)), data, host=host, port=int(port), allow=allow, say=say)
-"""
+children = []
+
+def end(*_):
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+
+for each in sys.argv[2:]:
+    host, port, *allow = each.split()
+    children.append(os.fork())
+    if not children[-1]:
+        serve(RunFolder(Path(sys.argv[1])), data, host=host, port=int(port), allow=allow, say=say)
+        os._exit(0)
+signal.signal(signal.SIGTERM, end)
+children.remove(os.wait()[0])
+end()
+os.wait()
+"""  # forks: most of what a server costs is loading PyTorch and NiceGUI, which this does once
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 ALLOWED = guard.allowed_hosts("127.0.0.1", ["box.local"])
 
 
 class Serving(NamedTuple):
-    """A server in a process of its own, and what it has said."""
+    """A server in a process of its own, and what it and the other have said."""
 
     host: str
     port: int
@@ -73,16 +89,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Serving,
     known = (environment(0), environment(1))
     metrics = [metric(step, int(step >= 50)) for step in range(0, 100, 5)]
     folder = write_run(home / "run", settings(), metrics, known)
-    found = []
-    with ExitStack() as running:
-        for listened, host, allow in ((NEAR, NEAR, []), ("0.0.0.0", "127.0.0.1", ["box.local"])):
-            port = free_port(host)
-            found.append(Serving(host, port, home / f"{port}.txt"))
-            command = [sys.executable, "-c", SERVE, str(folder.path), listened, str(port), *allow]
-            running.enter_context(served(command, *found[-1]))
-        yield found[0], found[1]
-        for each in found:
-            assert "Traceback" not in each.said.read_text()
+    said, (here, there) = home / "said.txt", (free_port(NEAR), free_port("0.0.0.0"))
+    near, far = Serving(NEAR, here, said), Serving("127.0.0.1", there, said)
+    asked = (f"{NEAR} {here}", f"0.0.0.0 {there} box.local")
+    with served([sys.executable, "-c", SERVE, str(folder.path), *asked], *near):
+        until(lambda: answers(far.host, far.port))
+        yield near, far
+        assert "Traceback" not in said.read_text()
 
 
 @pytest.fixture
