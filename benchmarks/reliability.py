@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import json
 import os
 import random
@@ -38,6 +39,7 @@ from vase.training import recorder
 from vase.training.folder import RunFolder
 
 STEPS = reliability_page.STEPS
+SAMPLE_STEPS, SAMPLE_EVERY = 12, 15  # in a write of its settings, of its log, and of a checkpoint
 FAULTS = {
     "full disk": errno.ENOSPC,
     "failing disk": errno.EIO,
@@ -48,12 +50,12 @@ SENTENCE, FINISHED = 2, 0  # how a run can end by itself
 Fault = Callable[[], None]
 
 
-def settings() -> config.Config:
+def settings(steps: int = STEPS) -> config.Config:
     """Two domains, so that there is an event to lose; everything is written every few steps."""
     return config.load(
         "toy",
         [
-            f'stream.schedule=[["moving-solids", {STEPS}]]',
+            f'stream.schedule=[["moving-solids", {steps}]]',
             *(
                 "stream.batch_size=16",
                 "stream.size=16",
@@ -73,8 +75,14 @@ def settings() -> config.Config:
 # ---- a run in a process of its own -------------------------------------------------------------
 
 
-def begun(folder: Path, fault: Fault | None = None, at: int = -1, tell: Path | None = None) -> int:
-    """Start or go on with the run in a child; its process number.
+def begun(
+    folder: Path,
+    steps: int,
+    fault: Fault | None = None,
+    at: int = -1,
+    tell: Path | None = None,
+) -> int:
+    """Start or go on with a run of so many steps in a child; its process number.
 
     fault: what happens inside operation `at` on a file, counted from 0. tell: a file for the number
     of operations there were.
@@ -87,7 +95,7 @@ def begun(folder: Path, fault: Fault | None = None, at: int = -1, tell: Path | N
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115, for a process about to end
         with counted(fault, at) as count:
             recorder.MAX_LINES = 4  # or a run so short would never thin out its log
-            train(RunFolder(folder), settings(), build.DataOptions(offline=True))
+            train(RunFolder(folder), settings(steps), build.DataOptions(offline=True))
         if tell is not None:
             tell.write_text(str(count[0]))
         code = FINISHED
@@ -113,6 +121,7 @@ def left(folder: Path) -> dict[str, bytes]:
 class Undisturbed:
     """A run that nobody disturbs: what it leaves behind, its operations on files, its seconds."""
 
+    steps: int
     work: Path  # a folder for the others
     expected: dict[str, bytes]
     operations: int
@@ -120,13 +129,13 @@ class Undisturbed:
 
 
 @contextmanager
-def undisturbed() -> Iterator[Undisturbed]:
-    """Let a run come to its end in a folder that is removed afterwards."""
+def undisturbed(steps: int = STEPS) -> Iterator[Undisturbed]:
+    """Let a run of so many steps come to its end in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as name:
         whole, count, began = Path(name) / "whole", Path(name) / "count", time.perf_counter()
-        assert ended(begun(whole, tell=count)) == FINISHED
+        assert ended(begun(whole, steps, tell=count)) == FINISHED
         seconds = time.perf_counter() - began
-        yield Undisturbed(Path(name), left(whole), int(count.read_text()), seconds)
+        yield Undisturbed(steps, Path(name), left(whole), int(count.read_text()), seconds)
 
 
 # ---- faults inside of writes -------------------------------------------------------------------
@@ -223,7 +232,7 @@ def kills_at_random(whole: Undisturbed, wanted: int, seed: int = 0) -> Tally:
     while tally.struck < wanted:
         folder, code = whole.work / f"run-{tally.tried}", -1
         while code != FINISHED:
-            child = begun(folder)
+            child = begun(folder, whole.steps)
             time.sleep(rng.uniform(0, 1.1 * whole.seconds))
             if tally.struck < wanted:
                 os.kill(child, signal.SIGKILL)
@@ -244,19 +253,20 @@ def in_every_write(whole: Undisturbed, name: str, fault: Fault, every: int = 1) 
     tally = Tally(name)
     for at in range(0, whole.operations, every):
         folder = whole.work / f"run-{at}"
-        code = ended(begun(folder, fault, at))
+        code = ended(begun(folder, whole.steps, fault, at))
         tally.tried += 1
         tally.struck += code != FINISHED
         tally.speechless += code not in (FINISHED, SENTENCE, -signal.SIGKILL)
-        tally.lost += ended(begun(folder)) != FINISHED or left(folder) != whole.expected
+        finished = ended(begun(folder, whole.steps)) == FINISHED
+        tally.lost += not finished or left(folder) != whole.expected
         shutil.rmtree(folder)
     return tally
 
 
-def everything(kills: int, every: int = 1) -> list[Tally]:
+def everything(kills: int, every: int = 1, steps: int = STEPS) -> list[Tally]:
     """All trials; a sample of them, with one kind of disk, where `every` is more than 1."""
     faults = FAULTS if every == 1 else {"full disk": FAULTS["full disk"]}
-    with undisturbed() as whole:
+    with undisturbed(steps) as whole:
         return [
             kills_at_random(whole, kills),
             in_every_write(whole, "killed inside a write", killed, every),
@@ -267,12 +277,14 @@ def everything(kills: int, every: int = 1) -> list[Tally]:
 def main() -> None:
     """Run everything, and make the page anew."""
     torch.set_num_threads(1)
+    gc.freeze()  # or each fork would search, and so copy, all that is loaded
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["all", "sample"], default="all")
     parser.add_argument("--kills", type=int, default=120)
     given = parser.parse_args()
     if given.what == "sample":
-        print(json.dumps([asdict(tally) for tally in everything(given.kills, every=29)]))
+        sample = everything(given.kills, every=SAMPLE_EVERY, steps=SAMPLE_STEPS)
+        print(json.dumps([asdict(tally) for tally in sample]))
         return
     found = [asdict(tally) for tally in everything(given.kills)]
     reliability_page.RAW.write_text(json.dumps(found, indent=1) + "\n")
