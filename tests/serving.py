@@ -60,12 +60,12 @@ def running(server: socketserver.BaseServer) -> Iterator[int]:
             thread.join()
 
 
-def until(what: Callable[[], object]) -> None:
-    """Wait for something to become true, a minute at most."""
+def until(what: Callable[[], object], every: float = 0.02) -> None:
+    """Wait for something to become true, a minute at most. every: seconds between two looks."""
     deadline = time.monotonic() + 60
     while not what():
         assert time.monotonic() < deadline, what
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def figures(port: int, kind: str = "") -> dict[str, float]:

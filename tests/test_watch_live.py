@@ -14,6 +14,7 @@ from serving import figures, free_port, until
 
 pytest.importorskip("av")
 CAMERAS = script("cameras")
+SCRAPED = 0.25  # seconds between two looks at the figures, which cost both processes time
 
 
 def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
@@ -37,24 +38,25 @@ def test_a_camera_is_watched_and_every_change_is_told(tmp_path: Path) -> None:
                 return [v for k, v in figures(port).items() if "undelivered" in k]
 
             until(lambda: kinds() == ["new"])
-            until(lambda: figures(port)["vase_frames_total"] > 800)
+            until(lambda: figures(port)["vase_frames_total"] > 800, SCRAPED)
             vase("name", str(run), "0", "the palace")
             told.away.set()
             seen.scene = "flower"
-            until(lambda: figures(port)["vase_environment"] == 1)
+            until(lambda: figures(port)["vase_environment"] == 1, SCRAPED)
             assert undelivered() == [1]
             told.away.clear()
             until(lambda: kinds() == ["new", "new"])
             frames = figures(port)["vase_frames_total"]
-            until(lambda: figures(port)["vase_frames_total"] > frames + 400)
+            until(lambda: figures(port)["vase_frames_total"] > frames + 400, SCRAPED)
             seen.gone.set()
             until(lambda: kinds()[-1] == "source_lost")
             seen.gone.clear()
             until(lambda: kinds()[-1] == "source_back")
             seen.scene = "china"
             until(lambda: kinds()[-1] == "returned")
-            until(lambda: figures(port)["vase_events_total returned"])
-            until(lambda: undelivered() == [0])  # it is here before the sender has counted it
+            until(lambda: figures(port)["vase_events_total returned"], SCRAPED)
+            # The last event is here before the sender has counted it.
+            until(lambda: undelivered() == [0], SCRAPED)
             final = figures(port)
         finally:
             process.send_signal(signal.SIGTERM)
