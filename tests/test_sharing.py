@@ -18,6 +18,7 @@ from vase.training.folder import RunFolder, rounded, write_json
 BRIEF = (
     *TINY,
     'stream.schedule=[["moving-solids", 150], ["moving-strokes", 100]]',
+    "stream.batch_size=32",
     "model.encoder_channels=16",
     "model.hidden=32",
     "model.decoder_channels=16",
@@ -31,7 +32,7 @@ BRIEF = (
 @pytest.fixture(scope="module", autouse=True)
 def brief_readers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(factor_predictor, "STEPS", 80)
+        patch.setattr(factor_predictor, "STEPS", 50)
         patch.setattr(factor_predictor, "SIDE", 16)
         patch.setattr(ambiguity, "PAIRS", 32)
         yield
