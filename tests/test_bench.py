@@ -196,7 +196,7 @@ def test_names_that_are_not_known_are_refused() -> None:
         detect.jobs([], [0], "ours", build.DataOptions(), next(iter(REMOVED)))
 
 
-@pytest.mark.parametrize(("batch_size", "dwell"), [(8, 50), (200, 10)])
+@pytest.mark.parametrize(("batch_size", "dwell"), [(8, 36), (200, 10)])
 def test_small_and_large_batches_come_to_a_decision(
     toys: Scenario, batch_size: int, dwell: int
 ) -> None:
@@ -210,7 +210,10 @@ def test_small_and_large_batches_come_to_a_decision(
 # ---- a job, and the page -----------------------------------------------------------------------
 
 
-def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
+def test_a_job_s_record_makes_the_page(
+    toys: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "MAX_ENVIRONMENTS", 4)  # each costs time at every snapshot
     record = defined(detect.work(detect.Job("toy", 0, "all", build.DataOptions())))
     (tmp_path / "toy-seed-0.json").write_text(json.dumps(record, allow_nan=False))
     tables, picture = detect.write_page(tmp_path)
@@ -227,7 +230,12 @@ def test_a_job_s_record_makes_the_page(toys: Scenario, tmp_path: Path) -> None:
 def test_the_suite_s_figures_on_the_toy(toys: Scenario) -> None:
     """Readouts of every domain; harmless outliers told apart."""
     few = {**toys.settings, "probes.train": 100, "probes.test": 100}
-    scenario = replace(toys, settings=few, wrap=lambda stream, seed: Glitched(stream, 0.02, seed))
+    scenario = replace(
+        toys,
+        schedule=turns("light", "dark", 32, 16, times=1),
+        settings=few,
+        wrap=lambda stream, seed: Glitched(stream, 0.02, seed),
+    )
     data = build.DataOptions()
     journey = suite.travel(scenario, 0, data, "blocks")
     assert 0.1 < suite.step_ratio(journey, scenario.visits(0)) < 10
