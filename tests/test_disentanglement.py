@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from commands import TINY
 from hand_made import code_of
+from sklearn.ensemble import GradientBoostingClassifier
 
 from vase import ConfigError, build
 from vase.bench import disentanglement as bench
+from vase.metrics import importance
 from vase.training.folder import read_json
 
 RNG = np.random.default_rng(0)
@@ -18,6 +20,8 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "MAX_DCI_IMAGES", 300)
+    few = functools.partial(GradientBoostingClassifier, n_estimators=20)
+    monkeypatch.setattr(importance, "GradientBoostingClassifier", few)
 
 
 # Codes so sharp that every latent is in use.
