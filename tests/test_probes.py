@@ -300,7 +300,7 @@ def test_readouts_that_are_fitted_side_by_side_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def code(seed: int) -> Code:
-        examples = blurred(600, seed)
+        examples = blurred(300, seed)
         assert examples.position is not None
         factors = dict(zip("xy", examples.position.T, strict=True))
         return code_of(examples.code, examples.identity, factors, log_variance=-4.0)
@@ -310,7 +310,7 @@ def test_readouts_that_are_fitted_side_by_side_are_the_same(
     every = np.ones(code(1).mean.shape[1], dtype=bool)
     frozen: dict[str, Readout] = {}
     found = evaluate._scores_side_by_side(pairs, dict.fromkeys(pairs, every), frozen)
-    expected = readout.fit_mlp(blurred(600, 1)).score(blurred(600, 2))
+    expected = readout.fit_mlp(blurred(300, 1)).score(blurred(300, 2))
     for name in pairs:
         for kind in ("mlp", "frozen"):
             assert found[name]["identity"][kind] == expected.identity
@@ -480,7 +480,7 @@ SETTINGS = {
     "model": {"space_to_depth": 2, "latents": 6, "encoder_channels": 8, "hidden": 16},
     "detection": {"window": 20},
     "training": {"milestones": 2, "log_every": 5},
-    "probes": {"train": 200, "test": 100},
+    "probes": {"train": 100, "test": 100},
 }  # fmt: skip
 
 
@@ -540,7 +540,7 @@ def examples_at(run: RunFolder, step: int, name: str) -> tuple[Examples, Example
     networks = encode.load_model(run.milestone(step), shape, torch.device("cpu")).networks
     found = []
     for split, count, seed in (
-        (opened.train, 200, evaluate.TRAIN_SEED),
+        (opened.train, 100, evaluate.TRAIN_SEED),
         (opened.test, 100, evaluate.TEST_SEED),
     ):
         code = encode.encode(networks, split[name], count, seed)

@@ -150,7 +150,8 @@ def moving(family: Any = "solids", **changes: Any) -> CanvasDomain:
 
 @pytest.fixture(scope="module")
 def expert() -> factor_predictor.FactorPredictor:
-    return factor_predictor.fit_factor_predictor(moving(channels=3), ["x", "y", "hue"], 0)
+    domain = moving(channels=3)
+    return factor_predictor.fit_factor_predictor(domain, ["x", "y", "hue"], 0, steps=180)
 
 
 def test_a_reader_reads_position_and_hue_of_images_it_was_not_fitted_on(
