@@ -180,7 +180,7 @@ def test_frames_in_order_are_a_function_of_seed_and_number() -> None:
 
 
 def test_in_the_long_run_every_value_is_shown_equally_often_and_none_depends_on_another() -> None:
-    seen = walk(np.arange(0, 4_000_000, 40))
+    seen = walk(np.arange(0, 4_000_000, 160))
     for column, size in enumerate(SIZES):
         share = np.bincount(seen[:, column], minlength=size) * size / len(seen)
         assert 0.75 < share.min() <= share.max() < 1.25
