@@ -61,6 +61,7 @@ def page(folder: Path) -> str:
         *(part for scale in SCALES for part in ablations(folder / "ablate" / scale)),
         *one_latent(folder / "one-latent"),
         *disentangled(folder / "disentangle"),
+        *disentangled(folder / "dsprites-long", ordered=True),
         *in_time(folder / "dsprites-order", folder / "disentangle"),
         *(part for name in SHARED for part in shared(folder / name)),
         *(part for name in EXPLORED for part in explored(folder / name)),
@@ -197,21 +198,25 @@ def changed(records: Sequence[ablation_page.Record]) -> str:
     )
 
 
-def disentangled(folder: Path) -> list[str]:
-    """Return the disentanglement metrics on dSprites, if there are raw files of them."""
+def disentangled(folder: Path, *, ordered: bool = False) -> list[str]:
+    """Return the disentanglement metrics on dSprites, if there are raw files of them.
+
+    ordered: whether they are of the preset in which one factor moves at a time.
+    """
     records, udr = disentanglement.read_records(folder)
     if not records:
         return []
     minutes = spread(record["minutes"] for record in records)
     return [
-        "## Disentanglement, then and now: dSprites",
-        f"dSprites, then moving Fashion-MNIST, then MNIST, on a canvas of {canvas(records[0])}, "
+        "## Disentanglement, then and now: dSprites" + (" in order" if ordered else ""),
+        f"dSprites{', one factor moves at a time,' if ordered else ','} then moving Fashion-MNIST, "
+        f"then MNIST, on a canvas of {canvas(records[0])}, "
         f"{records[0]['steps']:,} steps in all; {minutes} minutes per seed on one CPU thread. "
         "*Then* is the end of a domain's own segment, *now* the end of the stream. The metrics use "
         "the posterior means of held-out images and the factors by their values; TC is the total "
         "correlation of the latents in use; UDR is the agreement between the seeds' models. Mean "
         "and standard deviation over seeds. [The metrics](docs/metrics.md).",
-        f"    vase bench disentangle --seeds {len(records)}",
+        f"    vase bench disentangle {'--domains dsprites-long ' * ordered}--seeds {len(records)}",
         disentanglement.markdown(records, udr),
         "MIG by factor, at the end of the stream:",
         disentanglement.by_factor(records),

@@ -30,7 +30,6 @@ from vase.probes.evaluate import open_run as read_run
 from vase.records import GroundTruth
 from vase.training.folder import RunFolder, read_json, rounded, write_json
 
-PRESETS = ("dsprites",)
 MAX_VALUES = 64  # of a factor that is taken as it is
 FEWEST = 64  # images of each value of a factor, as many as a vote of the FactorVAE score takes
 MAX_DCI_IMAGES = 1500  # DCI fits trees, which takes most of a minute on these

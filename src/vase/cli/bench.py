@@ -106,7 +106,14 @@ def split(
 @bench_app.command("disentangle")
 def disentangle(
     overrides: Changes = None,
-    out: Tables = Path("runs/disentangle"),
+    domains: Annotated[
+        Literal["dsprites", "dsprites-long"],
+        typer.Option(help="The preset: independent images, or one factor moves at a time."),
+    ] = "dsprites",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of raw files and tables, by default runs/disentangle/DOMAINS."),
+    ] = None,
     seeds: Seeds = 3,
     jobs: Processes = 2,
     data_dir: DataDir = None,
@@ -117,7 +124,8 @@ def disentangle(
     from vase.cli import session
 
     data = data_options(data_dir, offline)
-    session.every_seed(bench, bench.PRESETS, overrides or [], range(seeds), jobs, out, data)
+    folder = out or Path("runs/disentangle") / domains
+    session.every_seed(bench, [domains], overrides or [], range(seeds), jobs, folder, data)
 
 
 @bench_app.command("share")

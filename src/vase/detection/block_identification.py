@@ -25,8 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm as normal
-from scipy.stats import t as student
+from scipy.special import ndtr, stdtrit
 
 from vase.detection.blocks import (
     CHUNK,
@@ -181,7 +180,7 @@ def frame_excess(
     median, deviation = median_and_deviation(np.log(mean_square(known.blocks)))
     square = float(np.mean(squares[1:] or squares))
     excess = (math.log(square + 1e-12) - median) / max(deviation, LEAST_SPREAD)
-    most, waited = student.isf(normal.sf(z_threshold), len(known.blocks) - 1), len(squares)
+    most, waited = -stdtrit(len(known.blocks) - 1, ndtr(-z_threshold)), len(squares)
     certain = math.sqrt(waited / known.block) if waited >= known.block else 0.0
     return excess / SELDOM, excess / float(most) * certain
 
