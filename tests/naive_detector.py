@@ -40,7 +40,7 @@ class Environment:
         self.axes: tuple[Any, Any, Any] | None = None  # mean, directions to unit variance, noise
         self.moments = self.spread = None
         self.time, self.block = 1.0, b.FIRST_BLOCK
-        self.settled, self.every = False, 1  # whether the axes stay; one in how many is kept
+        self.settled = False  # whether the axes stay
         self.first, self.blocks, self.worst, self.ratios, self.partial = [], [], [], [], []
         self.steps, self.partial_steps = [], []
 
@@ -121,20 +121,12 @@ class Environment:
                 self.follow([chunk])
             if not learning:
                 continue
-            self.first.append(chunk[:: self.every].astype(np.float32).astype(float))
+            self.first.append(chunk.astype(np.float32).astype(float))
             if self.frames in [2**k for k in range(6, 15)]:
                 self.learn_axes()
-                self.settle()
-
-    def settle(self) -> None:
-        """After 64 blocks, or 16,384 frames, the axes stay; after 4,096 frames fewer are kept."""
-        if self.frames < 4096:
-            return
-        if self.frames >= 64 * 32 * self.block or self.frames == 16384:
-            self.settled, self.first = True, []
-        else:
-            self.every *= 2
-            self.first = [[*chunk][::2] for chunk in self.first]
+            # After 64 blocks the axes stay, but not before 4,096 frames, and not after 16,384.
+            if self.frames >= 4096 and self.frames >= min(64 * 32 * self.block, 16384):
+                self.settled, self.first = True, []
 
     def follow(self, chunks: list[Any]) -> None:
         """Moments and blocks after chunks that are judged together, by what was known before."""
@@ -170,19 +162,19 @@ class Environment:
     def learn_axes(self) -> None:
         half = len(self.first) // 2 if len(self.first) >= 8 else len(self.first)
         every = np.concatenate(self.first)
-        learnt = every[: sum(len(chunk) for chunk in self.first[:half])]
+        learnt = every[: half * b.CHUNK]
         mean = sum(learnt) / len(learnt)
         covariance = sum(np.outer(frame - mean, frame - mean) for frame in learnt) / len(learnt)
         values, vectors = np.linalg.eigh(covariance)
         noise = max(b.REGULARISATION * sum(values), b.SENSOR_NOISE)
         total = np.array([max(value, 0) + noise for value in values])
         self.axes = mean, vectors / np.sqrt(total), noise / total
-        self.time = self.every * self.correlation_time(every, total)
+        self.time = self.correlation_time(every, total)
         shorter = self.block
         while self.block < min(2 * self.time / b.CHUNK, b.LONGEST_BLOCK):
             self.block *= 2
         self.steps = largest_of(self.steps, self.block // shorter)
-        found = [self.describe(np.array(chunk)) for chunk in self.first]
+        found = [self.describe(chunk) for chunk in self.first]
         self.moments = tuple(sum(each[k] for each in found) / len(found) for k in (0, 1))
         self.spread = np.zeros((2, len(mean)))
         self.chunks, self.blocks, self.worst, self.ratios, self.partial = 0, [], [], [], []
@@ -494,7 +486,8 @@ class NaiveDetector:
             many = max(1.0, self.images // b.CHUNK / together, len(self.chunks) / together)
             ratios = [known.ratio(known.describe(chunk)) for chunk in self.chunks]
             deviation, far, farther = spread / images / math.sqrt(many), False, False
-            if max(self.settings.z_threshold * deviation, self.settings.tolerance) > 10:
+            longest = 2 * self.settings.max_wait
+            if self.settings.z_threshold * deviation > 10 and known.block < longest:
                 farther, far = self.frames_are_far(known)
             found[key] = (median(ratios) - usual) / images, deviation, far, farther
         return found
@@ -502,13 +495,12 @@ class NaiveDetector:
     def frames_are_far(self, known: Environment) -> tuple[bool, bool]:
         """Whether frames are farther than in most blocks, and whether so far that it is not it."""
         size, count = len(known.axes[0]), len(known.blocks)
-        if count < 16:
+        if count < 16 or len(self.seen) < 2:
             return False, False
         own = [math.log(sum(block[size:])) for block in known.blocks]
         usual, spread = middle_and_spread(own)
         squares = [sum(known.describe(chunk)[1]) for chunk in self.seen]
-        after = squares if len(squares) == 1 else squares[1:]
-        z = (math.log(sum(after) / len(after)) - usual) / max(spread, 0.1)
+        z = (math.log(sum(squares[1:]) / (len(squares) - 1)) - usual) / max(spread, 0.1)
         tail = stats.norm.cdf(-self.settings.z_threshold)
         farther = stats.t.sf(z * math.sqrt(len(squares) / known.block), count - 1) < tail
         return z > 1.645, bool(farther) and len(squares) >= known.block
@@ -519,6 +511,7 @@ class NaiveDetector:
         images, near = b.CHUNK * len(self.chunks), distance <= s.tolerance and not out
         covered = math.ceil((images + len(self.pending)) / count)
         batches = max(1, min(self.batches, covered))
+        far = [k for k, each in candidates.items() if each[2]]
         kind, environment, _ = decided(
             s, candidates, self.current, images, batches, self.images / 64, agree=self.agree(),
             cut=self.cut, smooth=self.present.time > d.PART, by_blocks=self.by_blocks,
@@ -535,6 +528,7 @@ class NaiveDetector:
                 "tolerance_nats": s.tolerance,
                 "distance_nats": {str(k): round(x[0], 3) for k, x in candidates.items()},
                 "deviation_nats": {str(k): round(x[1], 3) for k, x in candidates.items()},
+                **({"excluded_by_frames": far} if far else {}),
             },
         }
 

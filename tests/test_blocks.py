@@ -338,16 +338,28 @@ def test_single_frames_tell_what_chunks_do_not(spread: float) -> None:
     assert found[2][0] - 46_000 < 512
 
 
+@pytest.mark.parametrize("settings", [{"tolerance": 36.0}, {"z_threshold": 0.0}])
+def test_single_frames_do_not_overrule_what_is_allowed(settings: dict[str, float]) -> None:
+    """A tolerance of the user's own; and without any doubt about distances none is about frames."""
+    known = seen(0.99, 40_960)
+    chosen = DetectionSettings(**settings)  # type: ignore[arg-type]
+    far = tuple(5 + chunks(0.0, 640))
+    deferred = identification.Deferred(far, 64, 64, square=1e4)
+    assert identification.frame_excess(known, deferred, 3.0)[1] > 1
+    found = identification.candidate(0, known, deferred, chosen)
+    assert not found.excluded
+    assert not found.doubtful
+
+
 @pytest.mark.parametrize(("phi", "until"), [(0.0, 4096), (0.95, 8192), (0.995, 16_384)])
 def test_axes_are_learnt_for_as_long_as_blocks_are_few(phi: float, until: int) -> None:
-    """From 64 blocks, or as many frames as there may be; and never are more than 4,096 kept."""
-    known, kept, learnt = BlockStatistics(), 0, 0
+    """From 64 blocks, or as many frames as there may be."""
+    known, learnt = BlockStatistics(), 0
     for chunk in chunks(phi, 20_480):
         learnt += known.learning
         known = with_chunks(known, chunk[None])
-        kept = max(kept, sum(map(len, known.first)))
     assert learnt * CHUNK == until
-    assert kept < 4096
+    assert not known.first
 
 
 def test_slow_drift_is_followed() -> None:

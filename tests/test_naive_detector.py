@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from vase.bench.block_null import autoregressive
 from vase.bench.frame_detectors import NoModel
 from vase.detection import block_detector, blocks
 from vase.detection import block_identification as identification
@@ -381,6 +382,27 @@ def test_the_threshold_is_no_lower_than_ten_blocks_ask_for() -> None:
     assert alarm_threshold(11) == 11 / OVERSHOOT
 
 
+@pytest.mark.parametrize("phi", [0.9, 0.95, 0.99])
+def test_axes_that_are_learnt_for_long_are_the_naive_ones(phi: float) -> None:
+    """Over 17,000 frames, of which 4,096 to 16,384 give the axes; and then blocks follow them."""
+    series = next(autoregressive(phi, SIZE, 0, part=17 * 1024)).reshape(-1, CHUNK, SIZE)
+    known, plain = BlockStatistics(), naive.Environment()
+    for chunk in series:
+        step = float(np.abs(np.diff(chunk, axis=0)).max())
+        known = with_chunks(known, chunk[None], (step,))
+        plain.record([chunk], [step])
+    assert known.axes is not None
+    for mine, other in zip(
+        (known.axes.mean, known.axes.scaled, known.axes.noise), plain.axes, strict=True
+    ):
+        np.testing.assert_allclose(mine, other, rtol=1e-6)
+    assert (known.frames, known.block) == (plain.frames, plain.block)
+    assert known.correlation_time == pytest.approx(plain.time)
+    np.testing.assert_allclose(known.blocks, plain.blocks, rtol=1e-6)
+    for name in ("ratios", "worst", "steps"):
+        np.testing.assert_allclose(getattr(known, name), getattr(plain, name), rtol=1e-6)
+
+
 def naively(known: BlockStatistics) -> naive.Environment:
     found, axes = naive.Environment(), known.axes
     assert axes is not None
@@ -468,6 +490,15 @@ def test_a_decision_says_the_numbers_that_it_rests_on() -> None:
         "distance_nats": {"0": 3.142, "1": 9.0, "2": 4.0},
         "deviation_nats": {"0": 0.012, "1": 1.0, "2": 0.5},
     }
+    excluded = replace(evidence, candidates=(near, replace(far, excluded=True), farther))
+    numbers = identification.identify(excluded, DetectionSettings()).numbers
+    assert numbers["excluded_by_frames"] == [1]
+    passed_over = replace(near, distance=0.1, excluded=True)
+    back = replace(evidence, candidates=(passed_over, far, replace(farther, distance=0.2)))
+    assert identification.identify(back, DetectionSettings()).reason == (
+        "known from before: 0.20 nats from environment 2 (1.5 are allowed), 0.10 nats from "
+        "environment 0 (0.6 are allowed, but single frames are too far)"
+    )
     mixed = replace(evidence, between=(2, 0.256))
     found = identification.identify(mixed, DetectionSettings())
     assert found.reason == "on the way to environment 2: 26% of the images look like it"

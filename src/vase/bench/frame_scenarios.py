@@ -36,7 +36,8 @@ WALK_STAYS, WALK_FRAMES = 11, (1500, 2501)  # in each light once, and ten times 
 BOUNCING_STAYS, BOUNCING_FRAMES = 12, (4800, 8001)  # of one length a clock would find them all
 LIGHTS: tuple[Light, ...] = ("day", "night", "lamp")
 BOUNCING = ("moving-mnist", "moving-fashion", "fashion")
-DSPRITES, FACTORS_STAYS, FACTORS_FRAMES = "dsprites", 10, 40_000  # each is seen often at first
+DSPRITES, FACTORS_STAYS = "dsprites", 10
+FACTORS_FRAMES = 40_000  # of the first stay, in which every factor moves often
 SIDE, SMALL = 64, 32  # pixels
 CLIPS_LEAST = 3
 

@@ -112,7 +112,10 @@ def disentangle(
     ] = "dsprites",
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of raw files and tables, by default runs/disentangle/DOMAINS."),
+        typer.Option(
+            help="Folder of raw files and tables, one for each of --domains; by default "
+            "runs/disentangle/DOMAINS."
+        ),
     ] = None,
     seeds: Seeds = 3,
     jobs: Processes = 2,

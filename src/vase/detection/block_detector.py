@@ -45,7 +45,6 @@ OTHER = 4.0  # times the worst deferred ratio: something else again
 CUT = 2.0  # times the usual largest step: a cut beyond doubt
 FROZEN = 1e-9  # squared step between features, up to which two frames are the same
 STRAY = 2.0  # times the usual ratio: a chunk that is not of the environment that is back
-NOMINAL = 64  # images of a batch, in `max_wait`
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +53,9 @@ class Wait:
 
     batches, images: how many were deferred so far. alarm, gradual: whether the alarm was raised
     meanwhile, and by whole blocks. reported: whether it was said that it takes long. cut: whether
-    the chunks begin after a clear cut. squares: of every chunk so far, not only the latest, the
-    mean squared distance of its frames from each comparable environment, in order.
+    the chunks begin after a clear cut. seen: how many chunks there were, not only the latest.
+    squares: the mean squared distances of their frames from each comparable environment, in order,
+    summed over all chunks but the first.
     """
 
     chunks: tuple[Array, ...] = ()
@@ -67,7 +67,8 @@ class Wait:
     gradual: bool = False
     reported: bool = False
     cut: bool = False
-    squares: tuple[tuple[float, ...], ...] = ()
+    seen: int = 0
+    squares: tuple[float, ...] = ()
 
 
 class BlockDetector:
@@ -181,7 +182,7 @@ class BlockDetector:
         wait, (ratio, step) = self.wait, judged
         known = self.environments[self.current]
         if wait.chunks and ratio > OTHER * max(wait.ratios):  # what was deferred is not of this
-            wait = replace(wait, chunks=(), ratios=(), steps=(), squares=())
+            wait = replace(wait, chunks=(), ratios=(), steps=(), seen=0, squares=())
         if step > CUT * max((usual_step(known), *wait.steps)):  # this chunk is of both sides
             wait = Wait(batches=wait.batches, images=wait.images, reported=wait.reported, cut=True)
             chunks = ()
@@ -193,14 +194,17 @@ class BlockDetector:
             steps=(*wait.steps, step)[-most:],
             alarm=wait.alarm or verdict.alarm,
             gradual=wait.gradual or verdict.gradual,
-            squares=(*wait.squares, *map(self._squares, chunks)),
+            seen=wait.seen + len(chunks),
+            squares=self._squares(chunks if wait.seen else chunks[1:]),
         )
 
-    def _squares(self, chunk: Array) -> tuple[float, ...]:
-        """The mean squared distance of a chunk's frames from each comparable environment."""
+    def _squares(self, chunks: tuple[Array, ...]) -> tuple[float, ...]:
+        """Those of the wait, and of more chunks."""
+        comparable = [each for each in self.environments.values() if each.axes is not None]
+        sums = self.wait.squares if self.wait.seen else ()
         return tuple(
-            float(mean_square(described(chunk, each.axes)))
-            for each in self.environments.values()
+            before + sum(float(mean_square(described(chunk, each.axes))) for chunk in chunks)
+            for each, before in zip(comparable, sums or [0.0] * len(comparable), strict=True)
             if each.axes is not None
         )
 
@@ -238,7 +242,7 @@ class BlockDetector:
         decision = self.decide(self._evidence(count))
         if decision.kind != "deferred":
             return self._carry_out(decision)
-        if wait.reported or wait.images < self.settings.max_wait * NOMINAL:
+        if wait.reported or wait.images < self.settings.max_wait * identification.NOMINAL:
             return decision
         self.wait = replace(wait, reported=True)  # once; the wait goes on
         reason = f"nothing was learnt from the last {wait.images} images: {decision.reason}"
@@ -254,7 +258,7 @@ class BlockDetector:
             current=self.current,
             images=len(wait.chunks) * CHUNK,
             batches=max(1, min(wait.batches, covered)),
-            waited=wait.images / NOMINAL,
+            waited=wait.images / identification.NOMINAL,
             gradual=wait.gradual,
             agree=identification.agreeing(wait.chunks, settings.max_f_ratio),
             cut=wait.cut,
@@ -276,15 +280,17 @@ class BlockDetector:
     ) -> tuple[identification.Candidate, ...]:
         wait = self.wait
         # Where waiting began with version 1.0, nothing is known of single frames.
-        squares = [*zip(*wait.squares, strict=True)] or [()] * len(comparable)
+        squares = [square / max(1, wait.seen - 1) for square in wait.squares]
         return tuple(
             identification.candidate(
                 key,
                 each,
-                identification.Deferred(wait.chunks, wait.images // CHUNK, squares_of_it),
+                identification.Deferred(wait.chunks, wait.images // CHUNK, wait.seen, square),
                 self.settings,
             )
-            for (key, each), squares_of_it in zip(comparable.items(), squares, strict=True)
+            for (key, each), square in zip(
+                comparable.items(), squares or [0.0] * len(comparable), strict=True
+            )
         )
 
     def _brief(self) -> str:

@@ -7,9 +7,11 @@ included. A distance is the excess of the likelihood ratio over its usual value 
 
 in nats per image. Frames that depend on one another say less: the standard deviation of d falls
 with the number of chunks over their integrated autocorrelation time, or over the length of a block,
-if that is more. The decision is the nearest environment, if d is within `tolerance`, or within
-`z_threshold` standard deviations, whichever is more; else a new one. So what an environment's own
-chunks differ by is no reason to leave it; with independent frames that is the tolerance.
+if that is more. Where chunks tell little, single frames may exclude an environment
+(`frame_excess`). The decision is the nearest one that is not excluded, if d is within `tolerance`,
+or within `z_threshold` standard deviations, whichever is more; else a new one. So what an
+environment's own chunks differ by is no reason to leave it; with independent frames that is the
+tolerance.
 
 The decision waits for more chunks while the distance is too near to a border, while the chunks do
 not agree with each other, or while they look like a mixture of the present environment and a known
@@ -47,9 +49,11 @@ MIN_BLOCKS = 16  # of an environment, before it is said how far single frames ar
 MIN_OWN_RATIOS = 8  # from which on an environment's own ratios say what is usual
 DOUBT = 2.0  # times the tolerance: up to there the present environment needs twice the batches
 DEPENDENT = 4.0  # correlation time within chunks from which their means need not agree
-VAGUE = 10.0  # nats, by which moving clothes and moving digits differ
+NOMINAL = 64  # images of a batch, in `max_wait`
+VAGUE = 10.0  # nats: where more are allowed, as between moving clothes and digits, frames are asked
 SELDOM = 1.645  # deviations that one in twenty exceeds
 LEAST_SPREAD = 0.1  # of log S: blocks of a clip that is repeated are nearly the same
+NO_SQUARE = 1e-12  # so that there is a logarithm
 FAR = ", but single frames are too far"
 LEAST, MOST = 0.02, 0.98  # share of an environment in a mixture
 
@@ -81,13 +85,15 @@ class Candidate:
 class Deferred:
     """What is compared: chunks of features [32, F], the latest of `waited`.
 
-    squares: the mean squared distance from the environment in question, of the frames of every
-    chunk that was deferred since what is deferred began, the latest ones included.
+    seen: how many chunks were deferred since what is deferred began. square: the mean squared
+    distance of their frames from the environment in question, of all chunks but the first, which
+    may begin before the change.
     """
 
     chunks: tuple[Array, ...]
     waited: int
-    squares: tuple[float, ...] = ()
+    seen: int = 0
+    square: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -130,12 +136,14 @@ class BlockEvidence:
     def numbers(self, tolerance: float) -> dict[str, Any]:
         """The evidence of an event, in nats per image."""
         each = self.candidates
+        excluded = [known.environment for known in each if known.excluded]
         return {
             "images": self.images,
             "batches": self.batches,
             "tolerance_nats": tolerance,
             "distance_nats": {str(c.environment): round(c.distance, 3) for c in each},
             "deviation_nats": {str(c.environment): round(c.deviation, 3) for c in each},
+            **({"excluded_by_frames": excluded} if excluded else {}),
         }
 
 
@@ -155,34 +163,35 @@ def candidate(
     independent = max(1.0, deferred.waited / together, len(chunks) / together)
     deviation = float(spread / images / np.sqrt(independent))
     found = Candidate(environment, (float(np.median(ratios)) - usual) / images, deviation)
-    if found.allowed(settings) <= VAGUE:  # chunks tell enough
+    longest = settings.max_wait * NOMINAL // CHUNK  # what the decision can wait for
+    if settings.z_threshold * deviation <= VAGUE or known.block >= longest:
         return found
-    usual_excess, excess = frame_excess(known, deferred.squares, settings.z_threshold)
-    return replace(found, excluded=excess > 1, doubtful=usual_excess > 1)
+    doubt, exclusion = frame_excess(known, deferred, settings.z_threshold)
+    return replace(found, excluded=exclusion > 1, doubtful=doubt > 1)
 
 
 def frame_excess(
-    known: BlockStatistics, squares: Sequence[float], z_threshold: float
+    known: BlockStatistics, deferred: Deferred, z_threshold: float
 ) -> tuple[float, float]:
-    """How far single frames are from an environment: log( S / S_own ), as two ratios.
+    """How far single frames are from an environment: log( S / S_own ), over two of its limits.
 
-    S is the mean squared Mahalanobis distance of the frames of a chunk, averaged over those
-    deferred but the first, which may begin before the change; S_own is that of the median block.
-    It is compared with what one block in twenty exceeds; and, after a block of frames, with what
+    S is the mean squared Mahalanobis distance of the deferred frames, S_own that of the median
+    block. The first limit is what one block in twenty exceeds: beyond it there is doubt. The second
     is as improbable as `z_threshold` deviations of a normal variable, by Student's t for the blocks
-    that are known, over the root of how many blocks were deferred. (0, 0) while few are known.
+    that are known, over the root of how many blocks were deferred, from one on: beyond it the
+    environment is excluded. (0, 0) while few blocks are known.
 
     A chunk in which little moves is as far from the mean as one frame is, and so G of such chunks
     varies so much that it says little. But few frames of its own are as far as another domain's.
     """
-    if len(known.blocks) < MIN_BLOCKS or not squares:
+    if len(known.blocks) < MIN_BLOCKS or deferred.seen < 2:
         return 0.0, 0.0
-    median, deviation = median_and_deviation(np.log(mean_square(known.blocks)))
-    square = float(np.mean(squares[1:] or squares))
-    excess = (math.log(square + 1e-12) - median) / max(deviation, LEAST_SPREAD)
-    most, waited = -stdtrit(len(known.blocks) - 1, ndtr(-z_threshold)), len(squares)
-    certain = math.sqrt(waited / known.block) if waited >= known.block else 0.0
-    return excess / SELDOM, excess / float(most) * certain
+    median, deviation = median_and_deviation(np.log(mean_square(known.blocks) + NO_SQUARE))
+    excess = math.log(deferred.square + NO_SQUARE) - median
+    excess /= max(deviation, LEAST_SPREAD)
+    most = -float(stdtrit(len(known.blocks) - 1, ndtr(-z_threshold)))
+    certain = math.sqrt(deferred.seen / known.block) if deferred.seen >= known.block else 0.0
+    return excess / SELDOM, excess / most * certain
 
 
 def median_and_deviation(values: Array) -> tuple[float, float]:
@@ -377,8 +386,9 @@ def needed_chunks(*, cut: bool, back: bool = False) -> int:
 
 
 def _distances(evidence: BlockEvidence, settings: DetectionSettings) -> str:
-    """The two nearest environments, and what is allowed, in words."""
-    ranked = sorted(evidence.candidates, key=lambda each: each.distance)[:2]
+    """The nearest environment, the next one, and what is allowed, in words."""
+    others = [known for known in evidence.candidates if known != evidence.nearest]
+    ranked = [evidence.nearest, *sorted(others, key=lambda each: each.distance)[:1]]
     parts = [
         f"{each.distance:.2f} nats from environment {each.environment} "
         f"({each.allowed(settings):.2g} are allowed{FAR if each.excluded else ''})"

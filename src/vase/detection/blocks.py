@@ -10,9 +10,9 @@ over frames:
 
 The latest 256 blocks are kept, and their spread *is* the variance within and between blocks, for
 any correlation: with independent frames it is that of a mean of independent images. The axes are
-those of the first half of the frames, so that later blocks are not compared with themselves, and
-are learnt from 64 blocks: 2,048 frames in which one factor after another moves are few images. Pure
-functions; all arithmetic is in float64 on the CPU.
+those of the first half of 64 blocks, so that later blocks are not compared with themselves: of at
+least 4,096 frames, but those are few images where one factor moves at a time, and of at most
+16,384. Pure functions; all arithmetic is in float64 on the CPU.
 """
 
 from __future__ import annotations
@@ -286,17 +286,12 @@ def _with_first(known: BlockStatistics, chunk: Array) -> BlockStatistics:
         known = replace(known, frames=known.frames + CHUNK)
     else:
         known = _with_descriptors(known, chunk[None])
-    kept = len(known.first[0]) if known.first else CHUNK
-    thinned = chunk[:: CHUNK // kept].astype(np.float32)
-    known = replace(known, first=(*known.first, thinned))
+    known = replace(known, first=(*known.first, chunk.astype(np.float32)))
     if known.frames < 2 * CHUNK or known.frames & (known.frames - 1):  # not doubled
         return known
     known = with_axes(known)
-    if known.frames < LEARNT_AXES:
-        return known
-    enough = min(LEARNT_BLOCKS * known.block * CHUNK, MOST_LEARNT)
-    first = () if known.frames >= enough else tuple(each[::2].copy() for each in known.first)
-    return replace(known, first=first)
+    enough = min(max(LEARNT_AXES, LEARNT_BLOCKS * known.block * CHUNK), MOST_LEARNT)
+    return replace(known, first=()) if known.frames >= enough else known
 
 
 def with_axes(known: BlockStatistics) -> BlockStatistics:
@@ -305,11 +300,10 @@ def with_axes(known: BlockStatistics) -> BlockStatistics:
     The blocks are those of the other half. Of fewer than 8 chunks all give the axes.
     """
     chunks = np.stack(known.first).astype(np.float64)
-    half, kept = len(chunks) // 2 if len(chunks) >= 8 else len(chunks), chunks.shape[1]
+    half = len(chunks) // 2 if len(chunks) >= 8 else len(chunks)
     every = chunks.reshape(-1, chunks.shape[2])
-    axes = principal_axes(every[: half * kept])
-    descriptors = described(chunks, axes)
-    time = CHUNK // kept * correlation_time(every, axes)
+    axes = principal_axes(every[: half * CHUNK])
+    descriptors, time = described(chunks, axes), correlation_time(every, axes)
     block = known.block
     while block < min(2 * time / CHUNK, LONGEST_BLOCK):
         block *= 2

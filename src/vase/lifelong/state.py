@@ -118,11 +118,11 @@ def refuse_unfit(architecture: Architecture, tensors: Mapping[str, Tensor]) -> N
     """Raise a `CheckpointError` if averaged weights do not fit, before any memory is taken."""
     # Networks of the user's may compute with numbers while they are made; "meta" has none.
     built_in = architecture.encoder in ENCODERS and architecture.decoder in DECODERS
-    expected = (
-        _built_in_shapes(architecture.model_dump_json())
-        if built_in
-        else _shapes(architecture, "cpu")
-    )
+    if built_in:
+        classes = ENCODERS[architecture.encoder], DECODERS[architecture.decoder]
+        expected = _built_in_shapes(architecture.model_dump_json(), *classes)
+    else:
+        expected = _shapes(architecture, "cpu")
     found = {name: value.shape for name, value in _named("average", tensors).items()}
     if found != expected:
         odd = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
@@ -134,7 +134,7 @@ def refuse_unfit(architecture: Architecture, tensors: Mapping[str, Tensor]) -> N
 
 
 @lru_cache(maxsize=16)  # asked for every model that is loaded
-def _built_in_shapes(architecture: str) -> dict[str, torch.Size]:
+def _built_in_shapes(architecture: str, *_classes: object) -> dict[str, torch.Size]:
     return _shapes(Architecture(**json.loads(architecture)), "meta")
 
 

@@ -26,11 +26,12 @@ def training_bytes(architecture: Architecture, images: int) -> float:
     """
     if architecture.encoder not in ENCODERS or architecture.decoder not in DECODERS:
         return 0.0
-    return _reckoned(architecture.model_dump_json(), images)
+    classes = ENCODERS[architecture.encoder], DECODERS[architecture.decoder]
+    return _reckoned(architecture.model_dump_json(), images, *classes)
 
 
 @lru_cache(maxsize=64)  # asked for every model that is made or loaded
-def _reckoned(architecture: str, images: int) -> float:
+def _reckoned(architecture: str, images: int, *_classes: object) -> float:
     """`training_bytes` of built-in networks, whose shapes are given as JSON."""
     shape, kept = Architecture(**json.loads(architecture)), 0
 
