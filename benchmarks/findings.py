@@ -227,8 +227,15 @@ def _masks(records: list[ablation_page.Record]) -> Iterator[str]:
 
 
 def meaning(folder: Path) -> list[str]:
-    """Return whether latents keep their meaning, and seeds agree on it."""
-    records, udr = disentanglement.read_records(folder / "disentangle")
+    """Return whether latents keep their meaning, and seeds agree on it, per benchmark."""
+    return [
+        *_meaning(folder / "disentangle", "What latents mean, then and now"),
+        *_meaning(folder / "dsprites-long", "The same after dSprites in order"),
+    ]
+
+
+def _meaning(folder: Path, title: str) -> list[str]:
+    records, udr = disentanglement.read_records(folder)
     if not records:
         return []
     rows = cells(disentanglement.markdown(records, udr))
@@ -240,7 +247,7 @@ def meaning(folder: Path) -> list[str]:
         "The MIG at the end of a domain's own segment and at the end of the stream, and the "
         f"agreement of seeds there (UDR), are: {'; '.join(said)}."
     )
-    return bullet("What latents mean, then and now", [told])
+    return bullet(title, [told])
 
 
 def shared(folder: Path) -> list[str]:

@@ -65,7 +65,7 @@ def results_table(folder: Path) -> str:
             ],
         ),
         *peers_page.summary(folder / "peers"),
-        _disentangled(folder / "disentangle", folder / "dsprites-order" / "consecutive"),
+        _disentangled(folder / "disentangle", folder / "dsprites-long"),
         _translated(folder / "rooms"),
     ])  # fmt: skip
 

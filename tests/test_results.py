@@ -75,6 +75,10 @@ CHANGES: list[tuple[str, str, str, tuple[str | int, ...], Any, str]] = [
         *(("domains", "dsprites", "then", "MIG"), 300, "orientation) 100."),
     ),
     (
+        *("meaning", "", "dsprites-long/dsprites-seed-0.json"),
+        *(("domains", "dsprites", "now", "MIG"), 300, "and 100."),
+    ),
+    (
         *("shared", "", "rooms/disentangled-seed-0.json"),
         *(("translation", 0, "factors", "pitch", "translated"), 300, "pitch 100."),
     ),
