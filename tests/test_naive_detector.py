@@ -134,6 +134,13 @@ def test_the_detector_does_what_the_naive_one_does(seed: int) -> None:
         for name, value in slow.update(part).items():
             assert equal(getattr(found, name), value), (k, name, getattr(found, name), value)
         assert (detector.current, detector.opened_from) == (slow.current, slow.opened_from)
+        assert detector.wait.seen == len(slow.seen)
+        if slow.seen:
+            plain = [known for known in slow.environments.values() if known.axes]
+            squares = [
+                sum(sum(known.describe(chunk)[1]) for chunk in slow.seen[1:]) for known in plain
+            ]
+            assert detector.wait.squares == pytest.approx(squares, rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [7, 8, 9, 40])

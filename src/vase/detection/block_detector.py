@@ -195,17 +195,15 @@ class BlockDetector:
             alarm=wait.alarm or verdict.alarm,
             gradual=wait.gradual or verdict.gradual,
             seen=wait.seen + len(chunks),
-            squares=self._squares(chunks if wait.seen else chunks[1:]),
+            squares=self._squares(wait, chunks if wait.seen else chunks[1:]),
         )
 
-    def _squares(self, chunks: tuple[Array, ...]) -> tuple[float, ...]:
-        """Those of the wait, and of more chunks."""
-        comparable = [each for each in self.environments.values() if each.axes is not None]
-        sums = self.wait.squares if self.wait.seen else ()
+    def _squares(self, wait: Wait, chunks: tuple[Array, ...]) -> tuple[float, ...]:
+        """Those of a wait, and of more chunks."""
+        every = [each.axes for each in self.environments.values() if each.axes is not None]
         return tuple(
-            before + sum(float(mean_square(described(chunk, each.axes))) for chunk in chunks)
-            for each, before in zip(comparable, sums or [0.0] * len(comparable), strict=True)
-            if each.axes is not None
+            before + sum(float(mean_square(described(chunk, axes))) for chunk in chunks)
+            for axes, before in zip(every, wait.squares or [0.0] * len(every), strict=True)
         )
 
     def _end_wait(self) -> None:

@@ -59,12 +59,11 @@ class BlockStatistics:
     """What is kept of an environment.
 
     frames: seen in all. first: features [32, F] of the first chunks, while axes are learnt from
-    them; after 4,096 frames only every second frame is kept, and after 8,192 every fourth. moments:
-    mean descriptor of a chunk [2 F], averaged over SPAN frames. spread: averaged log-ratio of the
-    variance within chunks to that of all frames, and its square, [2, F]; chunks: how many were
-    averaged. correlation_time: integrated autocorrelation time, in frames. block: in chunks.
-    blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios: of the latest
-    chunks. partial: descriptors and ratios of the block that is not complete yet. steps: the
+    them. moments: mean descriptor of a chunk [2 F], averaged over SPAN frames. spread: averaged
+    log-ratio of the variance within chunks to that of all frames, and its square, [2, F]; chunks:
+    how many were averaged. correlation_time: integrated autocorrelation time, in frames. block: in
+    chunks. blocks: descriptors [n, 2 F]; worst: the largest ratio within each, [n]. ratios: of the
+    latest chunks. partial: descriptors and ratios of the block that is not complete yet. steps: the
     largest step within each block, and partial_steps of the chunks of one that is not complete.
     """
 
