@@ -230,7 +230,7 @@ def meaning(folder: Path) -> list[str]:
     """Return whether latents keep their meaning, and seeds agree on it, per benchmark."""
     return [
         *_meaning(folder / "disentangle", "What latents mean, then and now"),
-        *_meaning(folder / "dsprites-long", "The same after dSprites in order"),
+        *_meaning(folder / "dsprites-long", "What latents mean, dSprites in order"),
     ]
 
 

@@ -82,7 +82,7 @@ def begun(
     at: int = -1,
     tell: Path | None = None,
 ) -> int:
-    """Start or go on with a run of so many steps in a child; its process number.
+    """Start or resume a run of `steps` steps in a child process. Return the process number.
 
     fault: what happens inside operation `at` on a file, counted from 0. tell: a file for the number
     of operations there were.
@@ -130,7 +130,7 @@ class Undisturbed:
 
 @contextmanager
 def undisturbed(steps: int = STEPS) -> Iterator[Undisturbed]:
-    """Let a run of so many steps come to its end in a folder that is removed afterwards."""
+    """Run `steps` steps to the end, in a folder that is removed afterwards."""
     with tempfile.TemporaryDirectory() as name:
         whole, count, began = Path(name) / "whole", Path(name) / "count", time.perf_counter()
         assert ended(begun(whole, steps, tell=count)) == FINISHED

@@ -353,10 +353,8 @@ def identify(evidence: BlockEvidence, settings: DetectionSettings) -> Decision:
     unsure = abs(nearest.distance - tolerance) < margin < tolerance
     unsure |= max(tolerance, margin) < nearest.distance < DOUBT * margin
     # Its own blocks speak against the present environment, but what they differ by is large.
-    disputed = evidence.gradual and nearest.environment == present
-    disputed = disputed and known and nearest.distance > tolerance
-    disputed |= known and nearest.doubtful
-    disputed = disputed and evidence.waited < settings.max_wait
+    disputed = evidence.gradual and nearest.environment == present and nearest.distance > tolerance
+    disputed = known and (disputed or nearest.doubtful) and evidence.waited < settings.max_wait
     if (unsure and not sure) or disputed:
         return deferred(f"too near to tell: {distances}")
     if known and nearest.environment == present:

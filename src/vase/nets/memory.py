@@ -32,7 +32,7 @@ def training_bytes(architecture: Architecture, images: int) -> float:
 
 @lru_cache(maxsize=64)  # asked for every model that is made or loaded
 def _reckoned(architecture: str, images: int, *_classes: object) -> float:
-    """`training_bytes` of built-in networks, whose shapes are given as JSON."""
+    """Return `training_bytes` for an architecture as JSON. It has built-in networks only."""
     shape, kept = Architecture(**json.loads(architecture)), 0
 
     def keep(tensor: Tensor) -> Tensor:
