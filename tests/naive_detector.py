@@ -502,7 +502,8 @@ class NaiveDetector:
         squares = [sum(known.describe(chunk)[1]) for chunk in self.seen]
         z = (math.log(sum(squares[1:]) / (len(squares) - 1)) - usual) / max(spread, 0.1)
         tail = stats.norm.cdf(-self.settings.z_threshold)
-        farther = stats.t.sf(z * math.sqrt(len(squares) / known.block), count - 1) < tail
+        varies = known.block / len(squares) + math.pi / (2 * count)
+        farther = stats.t.sf(z / math.sqrt(varies), count - 1) < tail
         return z > 1.645, bool(farther) and len(squares) >= known.block
 
     def identified(self, count: int) -> dict[str, Any]:

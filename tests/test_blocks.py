@@ -1,6 +1,7 @@
 """Rule `blocks`: statistical truths; that it does what it says is in test_naive_detector.py."""
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -349,6 +350,24 @@ def test_single_frames_do_not_overrule_what_is_allowed(settings: dict[str, float
     found = identification.candidate(0, known, deferred, chosen)
     assert not found.excluded
     assert not found.doubtful
+
+
+@pytest.mark.parametrize("known_blocks", [16, 64])
+@pytest.mark.parametrize("deferred_blocks", [1, 3, 8])
+def test_frames_of_its_own_are_too_far_as_seldom_as_is_said(
+    known_blocks: int, deferred_blocks: int
+) -> None:
+    """Blocks like the known ones: with z = 2 one time in 44, however few blocks are known."""
+    generator, times = np.random.default_rng(0), 2000
+    excluded = 0
+    for _ in range(times):
+        own, others = (np.exp(generator.normal(size=n)) for n in (known_blocks, deferred_blocks))
+        known = BlockStatistics(blocks=np.stack([0 * own, own], 1), block=4)
+        square = float(np.exp(np.log(others).mean()))
+        deferred = identification.Deferred((), 0, 4 * deferred_blocks, square)
+        excluded += identification.frame_excess(known, deferred, 2.0)[1] > 1
+    expected = times * (1 - NormalDist().cdf(2.0))
+    assert 0.4 * expected < excluded < 1.3 * expected
 
 
 @pytest.mark.parametrize(("phi", "until"), [(0.0, 4096), (0.95, 8192), (0.995, 16_384)])

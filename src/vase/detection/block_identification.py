@@ -177,21 +177,27 @@ def frame_excess(
 
     S is the mean squared Mahalanobis distance of the deferred frames, S_own that of the median
     block. The first limit is what one block in twenty exceeds: beyond it there is doubt. The second
-    is as improbable as `z_threshold` deviations of a normal variable, by Student's t for the blocks
-    that are known, over the root of how many blocks were deferred, from one on: beyond it the
-    environment is excluded. (0, 0) while few blocks are known.
+    is as improbable as `z_threshold` deviations of a normal variable, by Student's t: beyond it the
+    environment is excluded, from one deferred block on. With m of them, and n known ones,
+
+        var( log S - log S_own ) = sigma^2 ( 1 / m + pi / (2 n) ),
+
+    for a median varies pi / 2 times as much as a mean. (0, 0) while few blocks are known.
 
     A chunk in which little moves is as far from the mean as one frame is, and so G of such chunks
     varies so much that it says little. But few frames of its own are as far as another domain's.
     """
-    if len(known.blocks) < MIN_BLOCKS or deferred.seen < 2:
+    count = len(known.blocks)
+    if count < MIN_BLOCKS or deferred.seen < 2:
         return 0.0, 0.0
     median, deviation = median_and_deviation(np.log(mean_square(known.blocks) + NO_SQUARE))
     excess = math.log(deferred.square + NO_SQUARE) - median
     excess /= max(deviation, LEAST_SPREAD)
-    most = -float(stdtrit(len(known.blocks) - 1, ndtr(-z_threshold)))
-    certain = math.sqrt(deferred.seen / known.block) if deferred.seen >= known.block else 0.0
-    return excess / SELDOM, excess / most * certain
+    if deferred.seen < known.block:
+        return excess / SELDOM, 0.0
+    varies = known.block / deferred.seen + math.pi / (2 * count)
+    most = -float(stdtrit(count - 1, ndtr(-z_threshold))) * math.sqrt(varies)
+    return excess / SELDOM, excess / most
 
 
 def median_and_deviation(values: Array) -> tuple[float, float]:
