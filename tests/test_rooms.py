@@ -17,7 +17,7 @@ from vase.domains import rendered, scenery
 from vase.domains.frames import FrameDomain
 from vase.domains.rendered import Scene
 from vase.domains.stream import Schedule, Stream
-from vase.domains.walk import Walk, walked
+from vase.domains.walk import Moves, Walk, moved, walked
 from vase.settings import DomainSettings
 
 # --- what is drawn ------------------------------------------------------------------------------
@@ -320,6 +320,61 @@ def test_a_walk_is_a_domain_in_order(cache: Path, monkeypatch: pytest.MonkeyPatc
     still = rendered.RenderedDomain("s", "room", made.pixels, {}, kinds, np.arange(6))
     with pytest.raises(ConfigError, match="no frames that follow one another"):
         Stream(Schedule.of([("s", 1)]), {"s": still}, 8, 0, order="consecutive")
+
+
+# --- one factor at a time -----------------------------------------------------------------------
+
+
+def test_one_factor_moves_at_a_time_and_all_reach_their_whole_range() -> None:
+    factors, kinds = moved(rendered.MOVES)
+    assert set(factors) == {*scenery.RANGES, "hue"}
+    values = np.stack([*factors.values(), kinds / len(scenery.KINDS)])
+    assert values.min() >= 0
+    assert values.max() < 1
+    moving = np.abs(np.diff(values)) > 1e-9
+    assert moving.sum(0).max() == 1
+    changes = np.flatnonzero(np.diff(moving[:-1]).any(0)) + 1  # the kind changes at once
+    assert (changes % rendered.MOVES.span == rendered.MOVES.span - 1).all()  # at borders of moves
+    assert np.bincount(kinds).min() > 0.2 * len(kinds)
+    for each in factors.values():
+        assert np.histogram(each, 8, (0, 1))[0].min() > 0.06 * len(kinds)
+    assert np.abs(np.corrcoef(values) - np.eye(len(values))).max() < 0.15
+
+
+def test_a_move_goes_in_equal_steps_and_hue_the_shorter_way_round() -> None:
+    span = 8
+    factors, _ = moved(Moves(4000, span, seed=1))
+    for name, each in factors.items():
+        steps = np.diff(each)
+        if name == "hue":
+            steps = (steps + 0.5) % 1 - 0.5
+            assert np.abs(steps).max() <= 0.5 / span
+            assert np.abs(np.diff(each)).max() > 0.9  # it goes through red
+        within = steps[span - 1 :].reshape(-1, span)  # a row a move, from the second on
+        np.testing.assert_allclose(within, within[:, :1] * np.ones(span), atol=1e-12)
+
+
+def test_a_place_in_order_is_rendered_when_it_is_asked_for(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendered, "_chunks", grey)
+    monkeypatch.setattr(rendered, "COUNT", 6)
+    monkeypatch.setattr(rendered, "HELD_OUT", 2)
+    monkeypatch.setattr(rendered, "MOVES", Moves(20, 4, 1))
+    domain = build.domain("r", DomainSettings(domain="room"), 64, build.DataOptions(), "train")
+    assert isinstance(domain, rendered.MovingDomain)
+    assert len(list(cache.iterdir())) == 1
+    factors, kinds = moved(rendered.MOVES)
+    _, truth = domain.frames(np.arange(60), seed=3)
+    assert len(list(cache.iterdir())) == 2
+    shown = np.stack([*truth.factors.values(), truth.labels])
+    moves = np.stack([*factors.values(), kinds])
+    there_and_back = np.resize([*range(20), *range(18, 0, -1)], 38 + 60)
+    begins = [k for k in range(38) if (moves[:, there_and_back[k : k + 60]] == shown).all()]
+    assert begins
+    assert set(truth.factors) == set(factors)
+    drawn = domain.sample(np.random.default_rng(0), 50)[1].factors["x"]
+    assert not set(drawn) & set(factors["x"])
 
 
 def test_another_recipe_is_another_file(monkeypatch: pytest.MonkeyPatch) -> None:

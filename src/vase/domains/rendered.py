@@ -30,7 +30,7 @@ from vase.domains.canvas import Floats
 from vase.domains.catalogue import Split
 from vase.domains.frames import reflected
 from vase.domains.scenery import SIDE, Light, Place
-from vase.domains.walk import Walk, walked
+from vase.domains.walk import Moves, Walk, moved, walked
 from vase.errors import ConfigError, DataError
 from vase.progress import Say, silent
 from vase.records import GroundTruth
@@ -42,6 +42,9 @@ SEED = 0
 # Seeds with which factors are hardly correlated (0.11 and 0.22 at most). The walk for testing goes
 # another way, past objects enough to score readouts.
 WALK, TEST_WALK = Walk(6_000, change=300, seed=6), Walk(2_000, change=10, seed=17)
+
+MOVES = Moves(32_000, span=8, seed=5)  # 4,000 moves, some 500 of each factor
+ORDER = 6  # sets these random numbers apart from those of independent batches
 
 Frames = NDArray[np.uint8]
 
@@ -79,6 +82,22 @@ class RenderedDomain:
         return pixels * np.float32(1 / 255), GroundTruth(self.name, self.identity[rows], factors)
 
 
+@dataclass(frozen=True, eq=False)
+class MovingDomain(RenderedDomain):
+    """Independent draws, and frames in order in which one factor moves at a time."""
+
+    say: Say | None = None
+
+    def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:
+        """The moves back and forth, whatever the split; each seed begins elsewhere.
+
+        They are rendered when the first of them is asked for. Raises like `domain`.
+        """
+        start = np.random.default_rng([seed, ORDER]).integers(MOVES.count)
+        moving = _in_order(self.name, self.place, self.say)
+        return moving.at(reflected(numbers + start, MOVES.count))
+
+
 class WalkDomain(RenderedDomain):
     """The frames of one walk in their order; a walk through the room has the factor `door`, too."""
 
@@ -99,6 +118,15 @@ def walk_domain(name: str, place: Place, light: Light, split: Split, say: Say | 
     return WalkDomain(name, place, shown, factors, identity, np.arange(walk.count))
 
 
+@lru_cache(maxsize=4)
+def _in_order(name: str, place: Place, say: Say | None) -> RenderedDomain:
+    """The frames of a place in which one factor moves at a time."""
+    scene = Scene(place, MOVES.count, walk=MOVES)
+    factors, identity = scene.drawn()
+    rows = np.arange(MOVES.count)
+    return RenderedDomain(name, place, frames(scene, say), factors, identity, rows)
+
+
 def domain(
     name: str, place: Place, split: Split, say: Say | None, *, at_rest: bool = False
 ) -> RenderedDomain:
@@ -113,21 +141,25 @@ def domain(
     part = rows[-held_out:] if split == "test" else rows[:-held_out]
     shown = frames(scene, say)
     told = {"hue": factors["hue"]} if at_rest else factors  # what is always the same is no truth
-    return RenderedDomain(name, place, shown, told, identity, part, at_rest)
+    if at_rest:
+        return RenderedDomain(name, place, shown, told, identity, part, at_rest)
+    return MovingDomain(name, place, shown, told, identity, part, say=say)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is rendered: `count` frames of a place, of one at rest, or of a walk in a light."""
+    """What is rendered: `count` frames of a place, at rest, in moves, or on a walk in a light."""
 
     place: Place
     count: int
     at_rest: bool = False
     light: Light | None = None
-    walk: Walk | None = None
+    walk: Walk | Moves | None = None
 
     def drawn(self) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
         """The factors in [0, 1] and the kind of the object of every frame, [count] each."""
+        if isinstance(self.walk, Moves):
+            return moved(self.walk)
         if self.walk:
             return walked(self.walk, door=self.place == "room")
         return scenery.drawn(np.random.default_rng(SEED), self.count, at_rest=self.at_rest)
@@ -135,7 +167,8 @@ class Scene:
     @property
     def file_name(self) -> str:
         """What the frames are kept under."""
-        state = "-at-rest" if self.at_rest else f"-walk-{self.light}" if self.walk else ""
+        state = "-at-rest" if self.at_rest else "-moves" if self.walk else ""
+        state = f"-walk-{self.light}" if self.light else state
         return f"{self.place}{state}-{self.count}-{self.recipe}.npy"
 
     @property

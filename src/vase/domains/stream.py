@@ -123,8 +123,8 @@ class Stream:
             raise ConfigError(
                 f'stream.order is "{self.order}", but the domains {", ".join(without)} have no '
                 "frames that follow one another. Leave stream.order out, or choose domains that "
-                "have some: sprites, hills or room with walk = true, own, autoregressive, or one "
-                "of your own with `frames` (docs/extend/domain.md)."
+                "have some: sprites, dsprites, hills or room not at rest, own, autoregressive, or "
+                "one of your own with `frames` (docs/extend/domain.md)."
             )
 
     @property

@@ -1,11 +1,14 @@
-"""How a viewer walks through a rendered place: factors that change smoothly, frame by frame.
+"""How a rendered place changes from frame to frame: on a walk, or by one factor at a time.
 
-Where the viewer is and looks, and where the object stands, are sums of sines whose periods have no
-common multiple, scaled so that a walk covers the whole range of every factor:
+On a walk, where the viewer is and looks, and where the object stands, are sums of sines whose
+periods have no common multiple, scaled so that a walk covers the whole range of every factor:
 
     s(n) = sum_k a_k sin(2 pi n / T_k + phi_k),  factor = (s - min s) / (max s - min s)
 
 The object becomes another, in kind and hue, every so many frames. A door slides open and shut.
+
+In moves one factor after another, drawn anew each time, goes to a value drawn from its whole range,
+in equal steps; hue goes the shorter way round, and the kind changes at once.
 """
 
 from __future__ import annotations
@@ -36,6 +39,43 @@ class Walk:
     def described(self) -> str:
         """All that a walk is made of: whoever changes one of these has another walk."""
         return f"{self} {PERIODS} {AMPLITUDES} {DOOR_PERIOD} {DOOR_LEVEL} {DOOR_PACE}"
+
+
+@dataclass(frozen=True)
+class Moves:
+    """`count` frames in which one factor moves at a time, each for `span` frames."""
+
+    count: int
+    span: int
+    seed: int
+
+    def described(self) -> str:
+        """All that the moves are made of."""
+        return str(self)
+
+
+def moved(moves: Moves) -> tuple[dict[str, Floats64], NDArray[np.int64]]:
+    """The factors in [0, 1] and the kind of the object of every frame, [count] each."""
+    generator = np.random.default_rng(moves.seed)
+    frame = np.arange(moves.count)
+    move, age = np.divmod(frame, moves.span)
+    count = int(move[-1]) + 1
+    names = (*RANGES, "hue", "kind")
+    moving = generator.integers(len(names), size=count)
+    factors = {}
+    for number, name in enumerate(names):
+        drawn = generator.random(count + 1)  # the first is where it stands before all moves
+        last = np.maximum.accumulate(np.where(moving == number, np.arange(1, count + 1), 0))
+        after = drawn[last]
+        before = np.concatenate([drawn[:1], after[:-1]])
+        way = after - before
+        if name == "hue":
+            way = (way + 0.5) % 1 - 0.5
+        gone = 1.0 if name == "kind" else (age + 1) / moves.span
+        factors[name] = before[move] + way[move] * gone
+    factors["hue"] %= 1
+    kinds = (factors.pop("kind") * len(KINDS)).astype(np.int64)
+    return factors, kinds
 
 
 def walked(walk: Walk, *, door: bool) -> tuple[dict[str, Floats64], NDArray[np.int64]]:
