@@ -1,9 +1,10 @@
 """How sharp photographs come out: the default networks beside the part `photographs`.
 
-    python benchmarks/photographs.py IMAGES [--steps 4000] [--out FILE] [key=value ...]
+    python benchmarks/photographs.py IMAGES [--steps 500] [--out FILE] [key=value ...]
 
-IMAGES: one folder of photographs or an array of them, as `vase train` takes it. Both learn from the
-same batches for as many steps, on the threads that PyTorch has; one image in ten is held out. The
+IMAGES: one folder of photographs, a video or an array, as `vase train` takes it. Both learn from
+the same batches, on the threads that PyTorch has: the part for so many steps, and then the default
+networks for as many, and on until they have learnt for as long. One image in ten is held out. The
 figure is the peak signal-to-noise ratio of their reconstructions from the posterior means, by the
 averaged weights, in decibels: the mean over `SCORED` images of -10 log10 of the mean squared error.
 """
@@ -27,7 +28,7 @@ from vase.probes.evaluate import TEST_SEED
 from vase.training.folder import rounded, write_json
 
 SCORED, AT_A_TIME = 1_000, 100  # held-out images
-VARIANTS = {"default": "", "photographs": "+photographs"}
+PART = "photographs"
 
 
 @torch.no_grad()
@@ -43,24 +44,30 @@ def decibels(learner: Learner, images: Tensor) -> float:
     return float(torch.cat(found).mean())
 
 
-def trained(source: str, steps: int, overrides: list[str]) -> dict[str, Any]:
-    """Learn for so many steps; what came of it."""
+def trained(source: str, steps: int, minutes: float, overrides: list[str]) -> dict[str, Any]:
+    """Learn for so many steps, and so many minutes at least; what came of it."""
     settings = configured(source, overrides)
     stream = build.stream(settings, build.DataOptions())
     learner = build.learner(settings, stream.shape)
-    began = perf_counter()
-    for step in range(steps):
-        learner.observe(torch.from_numpy(stream.batch(step)[0]))
-        if step % 500 == 0:
-            print(f"{source}, step {step}: {(perf_counter() - began) / 60:.1f} min", flush=True)
-    minutes = (perf_counter() - began) / 60
     (domain,) = build.stream(settings, build.DataOptions(), "test").domains.values()
     parts = [torch.from_numpy(each) for each, _ in sample_images(domain, SCORED, TEST_SEED)]
+    learner.observe(torch.from_numpy(stream.batch(0)[0]))
+    first = decibels(learner, torch.cat(parts))
+    began, spent = perf_counter(), 0.0
+    while learner.step < steps or spent < minutes:
+        learner.observe(torch.from_numpy(stream.batch(learner.step)[0]))
+        spent = (perf_counter() - began) / 60
+        if learner.step % 100 == 0:
+            print(f"{source}, step {learner.step}: {spent:.1f} min", flush=True)
     return {
+        "steps": learner.step,
         "decibels": decibels(learner, torch.cat(parts)),
+        "first": first,
         "kl": float(learner.environments.present.kl.sum()),
         "weights": sum(each.numel() for each in learner.networks.parameters()),
-        "minutes": minutes,
+        "minutes": spent,
+        "image": stream.shape,
+        "batch": settings.stream.batch_size,
         "model": settings.model.model_dump(),
         "objective": settings.objective.model_dump(),
     }
@@ -73,19 +80,18 @@ def main() -> None:
     )
     parser.add_argument("images")
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--steps", type=int, default=4_000)
-    parser.add_argument("--out", type=Path, default=Path("results/photographs.json"))
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--out", type=Path)
     given = parser.parse_intermixed_args()
-    found = {
-        name: trained(given.images + part, given.steps, given.overrides)
-        for name, part in VARIANTS.items()
-    }
-    record = {"images": Path(given.images).stem, "steps": given.steps, "found": found}
-    write_json(given.out, rounded(record))
+    part = trained(f"{given.images}+{PART}", given.steps, 0, given.overrides)
+    default = trained(given.images, given.steps, part["minutes"], given.overrides)
+    found, images = {"default": default, PART: part}, Path(given.images).stem
+    record = {"images": images, "threads": torch.get_num_threads(), "found": found}
+    write_json(given.out or Path(f"results/photographs/{images}.json"), rounded(record))
     for name, each in found.items():
         print(
             f"{name}: {each['decibels']:.2f} dB, KL {each['kl']:.0f} nats, "
-            f"{each['minutes']:.1f} minutes"
+            f"{each['steps']} steps, {each['minutes']:.1f} minutes"
         )
 
 

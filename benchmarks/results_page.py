@@ -68,6 +68,7 @@ def page(folder: Path) -> str:
         *networks(folder / "networks"),
         *peers_page.section(folder / "peers"),
         *peers_page.factors(folder / "peers"),
+        *photographs(folder / "photographs"),
         *gpu(folder / "gpu"),
         *digits(folder / "split"),
         *detection(folder / "detect"),
@@ -428,6 +429,39 @@ def one_latent(folder: Path) -> list[str]:
 
 def _coordinate(found: Mapping[str, Any]) -> list[str]:
     return [f"z{found['latent']}", f"{found['r2']:.3f}", f"{found['others']:.2f}"]
+
+
+def photographs(folder: Path) -> list[str]:
+    """Return how sharp photographs come out, if there are raw files of it."""
+    records = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    if not records:
+        return []
+    rows = [
+        [
+            record["images"],
+            name,
+            f"{each['first']:.1f}",
+            f"{each['decibels']:.1f}",
+            f"{each['kl']:.0f}",
+            f"{each['steps']:,}",
+            f"{each['minutes']:.1f}",
+        ]
+        for record in records
+        for name, each in record["found"].items()
+    ]
+    head = ["images", "networks", "dB at first", "dB", "KL, nats", "steps", "minutes"]
+    _, height, width = records[0]["found"]["default"]["image"]
+    return [
+        "## Photographs",
+        "The peak signal-to-noise ratio of reconstructions of held-out images, after one step and "
+        "at the end: the default networks, for as long as the part takes at least, and the part "
+        f"`photographs`. Batches of {records[0]['found']['default']['batch']} images of "
+        f"{height} x {width}, one seed, {records[0]['threads']} thread, beside other work. "
+        f"`{records[0]['images']}` is an array of some of that set's images, in colour.",
+        f"    python benchmarks/photographs.py {records[0]['images']}.npy stream.size={height} "
+        f"--steps {records[0]['found']['photographs']['steps']}",
+        table(head, rows),
+    ]
 
 
 def gpu(folder: Path) -> list[str]:

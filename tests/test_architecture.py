@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from scipy.fft import dctn, idctn
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 from vase import VASE, CheckpointError, ConfigError
 from vase.lifelong.weights import grown
-from vase.nets import Architecture, Networks, window
+from vase.nets import Architecture, Networks, cosines, window
 from vase.nets.dense import MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.nets.residual import Residual
 from vase.records import Posterior
@@ -255,10 +257,12 @@ def test_the_residual_networks_are_what_they_say() -> None:
     hidden = line(seen.relu().flatten(1), of, "encoder.layers.12").relu()
     found = line(hidden, of, "encoder.posterior")
     posterior = networks.encoder(images)
-    torch.testing.assert_close(posterior.mean, found[:, :3])
+    low = line(images.flatten(1), of, "encoder.low")
+    torch.testing.assert_close(posterior.mean, found[:, :3] + low)
     torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
 
     z = torch.randn(3, 3)
+    low = line(z, of, "decoder.low").reshape(3, 2, 15, 20)
     what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
     what = what.relu()
     made = line(what, of, "decoder.cells.0").reshape(3, 8, 1, 2)
@@ -271,8 +275,45 @@ def test_the_residual_networks_are_what_they_say() -> None:
     for channel in range(8):
         down, across = channel % 4 // 2, channel % 2
         whole[:, channel // 4, down::2, across::2] = made[:, channel]
-    torch.testing.assert_close(networks.decoder(z, environment), whole[:, :, :15, 6:26])
+    torch.testing.assert_close(networks.decoder(z, environment), whole[:, :, :15, 6:26] + low)
     assert [name for name in of if not name.startswith("classifier")] == []
+
+
+@pytest.mark.parametrize(("channels", "rows", "columns"), [(3, 64, 48), (1, 20, 32), (3, 96, 70)])
+def test_the_residual_networks_begin_as_a_cosine_transform(
+    channels: int, rows: int, columns: int
+) -> None:
+    """Of the image by SciPy: its lowest frequencies, on a grid of at most 32 pixels a side."""
+    size = {"channels": channels, "height": rows, "width": columns}
+    networks = Networks(Architecture(**size, latents=60, encoder="residual", decoder="residual"))
+    images = torch.rand(2, channels, rows, columns)
+    posterior = networks.encoder(images)
+    grid = min(rows, 32), min(columns, 32)
+    small = torch.nn.functional.adaptive_avg_pool2d(images, grid) - 0.5
+    colours = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
+    colours = colours if channels == 3 else np.eye(1)
+    found = np.einsum("kc,bchw->bkhw", colours, dctn(small.numpy(), axes=(2, 3), norm="ortho"))
+    frequency = np.hypot(*np.meshgrid(*map(np.arange, grid), indexing="ij"))
+    tone = np.sqrt(3) * np.array([1, 0.3, 0.2]) if channels == 3 else np.ones(1)
+    varies = 0.12 * np.sqrt(np.prod(grid)) * tone[:, None, None] / (1 + frequency) ** 1.2
+    kept = np.argsort(-varies.ravel(), kind="stable")[:60]
+    expected = (found / varies).reshape(2, -1)[:, kept]
+    np.testing.assert_allclose(posterior.mean.detach(), expected, atol=1e-4)
+    assert posterior.log_variance.eq(-3).all()
+    only = np.zeros(found.reshape(2, -1).shape)
+    only[:, kept] = found.reshape(2, -1)[:, kept]
+    painted = np.einsum("kc,bkhw->bchw", colours, only.reshape(found.shape))
+    painted = 4 * idctn(painted, axes=(2, 3), norm="ortho")
+    whole = torch.nn.functional.interpolate(torch.tensor(painted), (rows, columns), mode="bilinear")
+    logits = networks.decoder(posterior.mean, torch.tensor([0, 1]))
+    np.testing.assert_allclose(logits.detach(), whole, atol=1e-4)
+
+
+def test_waves_that_there_are_not_are_nothing() -> None:
+    waves, deviations = cosines.lowest(2, 3, 4, 30)
+    flat = waves.flatten(1)
+    torch.testing.assert_close(flat @ flat.T, torch.diag((torch.arange(30) < 24).float()))
+    assert (deviations[24:] == 1).all()
 
 
 def test_residual_blocks_begin_as_nothing() -> None:
@@ -324,7 +365,7 @@ def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str)
     posterior = made.encoder(torch.rand(3, 1, 8, 8))
     posterior_layer = "encoder.layers.5" if networks == "dense" else "encoder.posterior"
     found = line(posterior.features, of, posterior_layer)
-    torch.testing.assert_close(posterior.mean, found[:, :2])
+    torch.testing.assert_close(posterior.log_variance, found[:, 2:].clamp(-12, MAX_LOG_VARIANCE))
     hidden = line(posterior.features, of, "classifier.body.0").relu()
     scores = made.classifier(posterior, 2)
     expected = line(hidden, of, "classifier.body.2")[:, :2].log_softmax(1)
@@ -332,9 +373,9 @@ def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str)
     scores[:, 0].sum().backward()
     trained = {name for name, each in made.encoder.named_parameters() if each.grad is not None}
     untrained = {name for name, _ in made.encoder.named_parameters()} - trained
+    no_features = [posterior_layer, *(["encoder.low"] if networks == "residual" else [])]
     assert {f"encoder.{name}" for name in untrained} == {
-        f"{posterior_layer}.weight",
-        f"{posterior_layer}.bias",
+        f"{layer}.{each}" for layer in no_features for each in ("weight", "bias")
     }
 
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 
@@ -394,7 +393,8 @@ def dependent(blocks: Array, seen: int = 0) -> bool:
     most = min(MAX_CORRELATION, MAX_ERRORS / np.sqrt(count))
     if float((scaled[1:] * scaled[:-1]).mean()) > most:
         return True
-    ranks = rankdata(conformal_scores(blocks))
+    _, place, ties = np.unique(conformal_scores(blocks), return_inverse=True, return_counts=True)
+    ranks = (ties.cumsum() - ties / 2)[place]  # equal scores share their mean rank
     ranks = (ranks - ranks.mean()) / max(ranks.std(), 1e-9)
     if float((ranks[1:] * ranks[:-1]).mean()) > errors / np.sqrt(count):
         return True

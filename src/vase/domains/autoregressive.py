@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from vase.domains.canvas import Floats
 from vase.errors import ConfigError
@@ -88,6 +87,8 @@ class AutoregressiveDomain:
 @lru_cache(maxsize=KEPT)
 def _states(phi: float, size: int, seed: int, chunk: int) -> Floats64:
     """x_t of the frames of a chunk, [CHUNK, size], unit variance."""
+    from scipy.signal import lfilter  # a second to import, and no other domain needs it
+
     before = np.zeros(size)
     for back in range(_chunks_back(phi)):
         before += phi ** (CHUNK * back) * _left_behind(phi, size, seed, chunk - 1 - back)

@@ -8,6 +8,14 @@ statistics. The decoder's blocks are conditioned by a scale and a shift (FiLM, P
 arXiv 1709.07871) computed from the latents and the environment. Sides that are no multiple of 16
 are padded with zeros, and cut off afterwards.
 
+Beside them a linear layer reads and paints the lowest frequencies, on a grid of 32 x 32 pixels at
+most. It begins as a cosine transform (`cosines`), a latent a wave, and the blocks at zero, so that
+the first reconstruction is that of a JPEG with as many coefficients, and learning sharpens it:
+
+    mu = P x + blocks(x),   logits = Q z + blocks(z, s),   P_k = w_k / sd_k,   Q_k = 4 sd_k w_k
+
+with 4 the slope of the logit at a half.
+
 `model.encoder_channels` and `model.decoder_channels` are the channels of the first stage.
 """
 
@@ -15,11 +23,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 
+from vase.nets import cosines
 from vase.nets.convolutional import ConvolutionalEncoder, padded_grid
 from vase.nets.dense import EnvironmentDecoder
+from vase.records import Posterior
 
 if TYPE_CHECKING:
     from vase.nets.architecture import Architecture
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
 BLOCK = 2  # pixels along a side of what becomes channels
 WIDTHS = (1, 2, 4)  # channels of the stages, in those of the first
 DEPTH = 2  # residual blocks of a stage
+SLOPE = 4.0  # of the logit at 1/2
+LOG_VARIANCE = -3.0  # of every latent at first: it says something from the start
 
 
 class Residual(nn.Module):
@@ -53,6 +66,23 @@ class Residual(nn.Module):
 
 class ResidualEncoder(ConvolutionalEncoder):
     """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        size, self.grid = architecture.latents, _grid(architecture)
+        waves, deviations = cosines.lowest(architecture.channels, *self.grid, size)
+        read = waves.flatten(1) / deviations[:, None]
+        self.low = nn.Linear(read.shape[1], size)
+        with torch.no_grad():
+            self.low.weight.copy_(read)
+            self.low.bias.copy_(-read.sum(1) / 2)
+            self.posterior.weight.zero_()
+            self.posterior.bias[:size], self.posterior.bias[size:] = 0.0, LOG_VARIANCE
+
+    def forward(self, images: Tensor) -> Posterior:
+        found = super().forward(images)
+        low = self.low(adaptive_avg_pool2d(images, self.grid).flatten(1)).float()
+        return Posterior(found.mean + low, found.log_variance, found.features)
 
     def stages(self, architecture: Architecture) -> tuple[list[nn.Module], int]:
         widths = [each * architecture.encoder_channels for each in WIDTHS]
@@ -89,6 +119,15 @@ class ResidualDecoder(EnvironmentDecoder):
             for before, after in zip(widths, outputs, strict=True)
         )
         self.pixels = nn.PixelShuffle(BLOCK)
+        for each in self.larger[-1].parameters():
+            nn.init.zeros_(each)
+        self.grid, self.sides = _grid(architecture), architecture.image[1:]
+        waves, deviations = cosines.lowest(architecture.channels, *self.grid, architecture.latents)
+        self.low = nn.Linear(architecture.latents, waves[0].numel())
+        self.channels = nn.Unflatten(1, waves.shape[1:])
+        with torch.no_grad():
+            self.low.weight.copy_(SLOPE * (waves.flatten(1) * deviations[:, None]).T)
+            self.low.bias.zero_()
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
         what = relu(self.hidden(z, environment))
@@ -97,5 +136,11 @@ class ResidualDecoder(EnvironmentDecoder):
             for k in range(DEPTH * stage, DEPTH * (stage + 1)):
                 features = self.blocks[k](features, self.condition[k](what))
             features = larger(relu(features))
-        logits: Tensor = self.pixels(features)
-        return pad(logits, self.inwards).float()
+        logits: Tensor = pad(self.pixels(features), self.inwards)
+        low = interpolate(self.channels(self.low(z)), self.sides, mode="bilinear")
+        return (logits + low).float()
+
+
+def _grid(architecture: Architecture) -> tuple[int, int]:
+    """Rows and columns of what is seen of the lowest frequencies."""
+    return min(architecture.height, cosines.GRID), min(architecture.width, cosines.GRID)
