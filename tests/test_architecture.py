@@ -257,12 +257,12 @@ def test_the_residual_networks_are_what_they_say() -> None:
     hidden = line(seen.relu().flatten(1), of, "encoder.layers.12").relu()
     found = line(hidden, of, "encoder.posterior")
     posterior = networks.encoder(images)
-    low = line(images.flatten(1), of, "encoder.low")
+    low = line((images.flatten(1) - 0.5) / 600**0.5, of, "encoder.low")
     torch.testing.assert_close(posterior.mean, found[:, :3] + low)
     torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
 
     z = torch.randn(3, 3)
-    low = line(z, of, "decoder.low").reshape(3, 2, 15, 20)
+    low = line(z / 3**0.5, of, "decoder.low.0").reshape(3, 2, 15, 20)
     what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
     what = what.relu()
     made = line(what, of, "decoder.cells.0").reshape(3, 8, 1, 2)

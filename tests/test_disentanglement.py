@@ -29,8 +29,8 @@ code = functools.partial(code_of, log_variance=-6.0)
 
 
 def test_the_factors_themselves_are_disentangled_and_their_sums_are_not() -> None:
-    x, y = RNG.random(4000), RNG.random(4000)
-    one = np.zeros(4000, np.int64)
+    x, y = RNG.random(2000), RNG.random(2000)
+    one = np.zeros(2000, np.int64)
     apart = bench.metric_values(code(np.stack([x, y], 1), one, {"x": x, "y": y}))
     mixed = bench.metric_values(code(np.stack([x + y, x - y], 1), one, {"x": x, "y": y}))
     for name in ("MIG", "SAP", "dci D"):

@@ -12,15 +12,18 @@ Beside them a linear layer reads and paints the lowest frequencies, on a grid of
 most. It begins as a cosine transform (`cosines`), a latent a wave, and the blocks at zero, so that
 the first reconstruction is that of a JPEG with as many coefficients, and learning sharpens it:
 
-    mu = P x + blocks(x),   logits = Q z + blocks(z, s),   P_k = w_k / sd_k,   Q_k = 4 sd_k w_k
+    mu = P (x - 1/2) + blocks(x),   P_k = w_k / sd_k,
+    logits = Q z + blocks(z, s),    Q_k = 4 sd_k w_k,
 
-with 4 the slope of the logit at a half.
+with 4 the slope of the logit at a half. Both take their inputs over the root of how many there are,
+so that weights are of order 1, and the first steps of Adam, all of one length, spoil nothing.
 
 `model.encoder_channels` and `model.decoder_channels` are the channels of the first stage.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,17 +74,15 @@ class ResidualEncoder(ConvolutionalEncoder):
         super().__init__(architecture)
         size, self.grid = architecture.latents, _grid(architecture)
         waves, deviations = cosines.lowest(architecture.channels, *self.grid, size)
-        read = waves.flatten(1) / deviations[:, None]
-        self.low = nn.Linear(read.shape[1], size)
+        self.low = _linear(waves.flatten(1) / deviations[:, None])
         with torch.no_grad():
-            self.low.weight.copy_(read)
-            self.low.bias.copy_(-read.sum(1) / 2)
             self.posterior.weight.zero_()
             self.posterior.bias[:size], self.posterior.bias[size:] = 0.0, LOG_VARIANCE
 
     def forward(self, images: Tensor) -> Posterior:
         found = super().forward(images)
-        low = self.low(adaptive_avg_pool2d(images, self.grid).flatten(1)).float()
+        pixels = adaptive_avg_pool2d(images, self.grid).flatten(1) - 0.5
+        low = self.low(pixels / math.sqrt(pixels.shape[1])).float()
         return Posterior(found.mean + low, found.log_variance, found.features)
 
     def stages(self, architecture: Architecture) -> tuple[list[nn.Module], int]:
@@ -123,11 +124,10 @@ class ResidualDecoder(EnvironmentDecoder):
             nn.init.zeros_(each)
         self.grid, self.sides = _grid(architecture), architecture.image[1:]
         waves, deviations = cosines.lowest(architecture.channels, *self.grid, architecture.latents)
-        self.low = nn.Linear(architecture.latents, waves[0].numel())
-        self.channels = nn.Unflatten(1, waves.shape[1:])
-        with torch.no_grad():
-            self.low.weight.copy_(SLOPE * (waves.flatten(1) * deviations[:, None]).T)
-            self.low.bias.zero_()
+        self.low = nn.Sequential(
+            _linear(SLOPE * (waves.flatten(1) * deviations[:, None]).T),
+            nn.Unflatten(1, waves.shape[1:]),
+        )
 
     def forward(self, z: Tensor, environment: Tensor) -> Tensor:
         what = relu(self.hidden(z, environment))
@@ -137,8 +137,18 @@ class ResidualDecoder(EnvironmentDecoder):
                 features = self.blocks[k](features, self.condition[k](what))
             features = larger(relu(features))
         logits: Tensor = pad(self.pixels(features), self.inwards)
-        low = interpolate(self.channels(self.low(z)), self.sides, mode="bilinear")
+        low = self.low(z / math.sqrt(z.shape[1]))
+        low = interpolate(low, self.sides, mode="bilinear")
         return (logits + low).float()
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    """A layer that begins as `weight` [M, N], of inputs [B, N] that are over the root of N."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        layer.weight.copy_(weight * math.sqrt(weight.shape[1]))
+        layer.bias.zero_()
+    return layer
 
 
 def _grid(architecture: Architecture) -> tuple[int, int]:
