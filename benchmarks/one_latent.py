@@ -89,7 +89,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    found = {path.name: measured(RunFolder(path)) for path in chosen.runs}
+    runs = [path for path in chosen.runs if path.is_dir()]  # their logs lie beside them
+    found = {path.name: measured(RunFolder(path)) for path in runs}
     for name, each in found.items():
         for domain, axes in each["domains"].items():
             cells = "; ".join(
