@@ -51,8 +51,9 @@ def trained(source: str, steps: int, minutes: float, overrides: list[str]) -> di
     learner = build.learner(settings, stream.shape)
     (domain,) = build.stream(settings, build.DataOptions(), "test").domains.values()
     parts = [torch.from_numpy(each) for each, _ in sample_images(domain, SCORED, TEST_SEED)]
+    held_out = torch.cat(parts)
     learner.observe(torch.from_numpy(stream.batch(0)[0]))
-    first = decibels(learner, torch.cat(parts))
+    first = decibels(learner, held_out)
     began, spent = perf_counter(), 0.0
     while learner.step < steps or spent < minutes:
         learner.observe(torch.from_numpy(stream.batch(learner.step)[0]))
@@ -61,7 +62,7 @@ def trained(source: str, steps: int, minutes: float, overrides: list[str]) -> di
             print(f"{source}, step {learner.step}: {spent:.1f} min", flush=True)
     return {
         "steps": learner.step,
-        "decibels": decibels(learner, torch.cat(parts)),
+        "decibels": decibels(learner, held_out),
         "first": first,
         "kl": float(learner.environments.present.kl.sum()),
         "weights": sum(each.numel() for each in learner.networks.parameters()),

@@ -450,16 +450,18 @@ def photographs(folder: Path) -> list[str]:
         for name, each in record["found"].items()
     ]
     head = ["images", "networks", "dB at first", "dB", "KL, nats", "steps", "minutes"]
-    _, height, width = records[0]["found"]["default"]["image"]
+    record = records[0]
+    default, part = (record["found"][name] for name in ("default", "photographs"))
+    _, height, width = default["image"]
     return [
         "## Photographs",
         "The peak signal-to-noise ratio of reconstructions of held-out images, after one step and "
         "at the end: the default networks, for as long as the part takes at least, and the part "
-        f"`photographs`. Batches of {records[0]['found']['default']['batch']} images of "
-        f"{height} x {width}, one seed, {records[0]['threads']} thread, beside other work. "
-        f"`{records[0]['images']}` is an array of some of that set's images, in colour.",
-        f"    python benchmarks/photographs.py {records[0]['images']}.npy stream.size={height} "
-        f"--steps {records[0]['found']['photographs']['steps']}",
+        f"`photographs`. Batches of {default['batch']} images of {height} x {width}, one seed, "
+        f"{record['threads']} thread, beside other work. `{record['images']}` is an array of some "
+        "of that set's images, in colour.",
+        f"    python benchmarks/photographs.py {record['images']}.npy stream.size={height} "
+        f"--steps {part['steps']}",
         table(head, rows),
     ]
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -94,12 +94,15 @@ class MovingDomain(RenderedDomain):
         They are rendered when the first of them is asked for. Raises like `domain`.
         """
         start = np.random.default_rng([seed, ORDER]).integers(MOVES.count)
-        moving = _in_order(self.name, self.place, self.say)
-        return moving.at(reflected(numbers + start, MOVES.count))
+        return self._moves.frames(numbers + start, seed)
+
+    @cached_property
+    def _moves(self) -> WalkDomain:
+        return _in_order(self.name, Scene(self.place, MOVES.count, walk=MOVES), self.say)
 
 
 class WalkDomain(RenderedDomain):
-    """The frames of one walk in their order; a walk through the room has the factor `door`, too."""
+    """The frames of a walk, or of moves, in order; a walk through the room has a `door`, too."""
 
     def frames(self, numbers: NDArray[np.int64], seed: int) -> tuple[Floats, GroundTruth]:  # noqa: ARG002
         """The walk back and forth, whatever the seed: the same way in every light."""
@@ -112,19 +115,14 @@ def walk_domain(name: str, place: Place, light: Light, split: Split, say: Say | 
     Testing has a walk of its own, with other phases and objects. Raises like `domain`.
     """
     walk = TEST_WALK if split == "test" else WALK
-    scene = Scene(place, walk.count, light=light, walk=walk)
+    return _in_order(name, Scene(place, walk.count, light=light, walk=walk), say)
+
+
+def _in_order(name: str, scene: Scene, say: Say | None) -> WalkDomain:
+    """All frames of a scene, rendered if they are not in the cache yet."""
     factors, identity = scene.drawn()
     shown = frames(scene, say)
-    return WalkDomain(name, place, shown, factors, identity, np.arange(walk.count))
-
-
-@lru_cache(maxsize=4)
-def _in_order(name: str, place: Place, say: Say | None) -> RenderedDomain:
-    """The frames of a place in which one factor moves at a time."""
-    scene = Scene(place, MOVES.count, walk=MOVES)
-    factors, identity = scene.drawn()
-    rows = np.arange(MOVES.count)
-    return RenderedDomain(name, place, frames(scene, say), factors, identity, rows)
+    return WalkDomain(name, scene.place, shown, factors, identity, np.arange(scene.count))
 
 
 def domain(

@@ -1,14 +1,15 @@
 """How a rendered place changes from frame to frame: on a walk, or by one factor at a time.
 
-On a walk, where the viewer is and looks, and where the object stands, are sums of sines whose
-periods have no common multiple, scaled so that a walk covers the whole range of every factor:
+On a walk every factor of the viewer and of the object's place is a sum of sines. Their periods have
+no common multiple. It is scaled so that a walk covers the whole range of the factor:
 
     s(n) = sum_k a_k sin(2 pi n / T_k + phi_k),  factor = (s - min s) / (max s - min s)
 
 The object becomes another, in kind and hue, every so many frames. A door slides open and shut.
 
-In moves one factor after another, drawn anew each time, goes to a value drawn from its whole range,
-in equal steps; hue goes the shorter way round, and the kind changes at once.
+In moves, one factor changes at a time. Each move draws a factor and a new value from its whole
+range, and takes the factor there in equal steps. Hue takes the shorter way around its circle. The
+kind has no values in between: it changes in the first frame of its move.
 """
 
 from __future__ import annotations

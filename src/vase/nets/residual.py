@@ -67,6 +67,19 @@ class Residual(nn.Module):
         return changed
 
 
+class LowFrequencies(nn.Linear):
+    """W x / sqrt(N) + b for inputs [B, N]; W / sqrt(N) begins as `first` [M, N], and b as 0."""
+
+    def __init__(self, first: Tensor) -> None:
+        super().__init__(first.shape[1], first.shape[0])
+        with torch.no_grad():
+            self.weight.copy_(math.sqrt(self.in_features) * first)
+            self.bias.zero_()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs / math.sqrt(self.in_features))
+
+
 class ResidualEncoder(ConvolutionalEncoder):
     """q(z|x): images [B, C, H, W] in [0, 1] to a `Posterior` over [B, N]."""
 
@@ -74,15 +87,14 @@ class ResidualEncoder(ConvolutionalEncoder):
         super().__init__(architecture)
         size, self.grid = architecture.latents, _grid(architecture)
         waves, deviations = cosines.lowest(architecture.channels, *self.grid, size)
-        self.low = _linear(waves.flatten(1) / deviations[:, None])
+        self.low = LowFrequencies(waves.flatten(1) / deviations[:, None])
         with torch.no_grad():
             self.posterior.weight.zero_()
             self.posterior.bias[:size], self.posterior.bias[size:] = 0.0, LOG_VARIANCE
 
     def forward(self, images: Tensor) -> Posterior:
         found = super().forward(images)
-        pixels = adaptive_avg_pool2d(images, self.grid).flatten(1) - 0.5
-        low = self.low(pixels / math.sqrt(pixels.shape[1])).float()
+        low = self.low(adaptive_avg_pool2d(images, self.grid).flatten(1) - 0.5).float()
         return Posterior(found.mean + low, found.log_variance, found.features)
 
     def stages(self, architecture: Architecture) -> tuple[list[nn.Module], int]:
@@ -125,7 +137,7 @@ class ResidualDecoder(EnvironmentDecoder):
         self.grid, self.sides = _grid(architecture), architecture.image[1:]
         waves, deviations = cosines.lowest(architecture.channels, *self.grid, architecture.latents)
         self.low = nn.Sequential(
-            _linear(SLOPE * (waves.flatten(1) * deviations[:, None]).T),
+            LowFrequencies(SLOPE * (waves.flatten(1) * deviations[:, None]).T),
             nn.Unflatten(1, waves.shape[1:]),
         )
 
@@ -137,18 +149,8 @@ class ResidualDecoder(EnvironmentDecoder):
                 features = self.blocks[k](features, self.condition[k](what))
             features = larger(relu(features))
         logits: Tensor = pad(self.pixels(features), self.inwards)
-        low = self.low(z / math.sqrt(z.shape[1]))
-        low = interpolate(low, self.sides, mode="bilinear")
+        low = interpolate(self.low(z), self.sides, mode="bilinear")
         return (logits + low).float()
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    """A layer that begins as `weight` [M, N], of inputs [B, N] that are over the root of N."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    with torch.no_grad():
-        layer.weight.copy_(weight * math.sqrt(weight.shape[1]))
-        layer.bias.zero_()
-    return layer
 
 
 def _grid(architecture: Architecture) -> tuple[int, int]:
