@@ -32,6 +32,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True)
+def _repeatable_draws() -> None:
+    """What a test draws without a generator of its own hangs on no test that ran before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where own images are kept once they are decoded: a folder of the test's own."""
