@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from vase import config as configuration
 from vase import registry
@@ -37,6 +35,8 @@ from vase.training.data_parallel import DataParallelLearner
 from vase.training.devices import Devices
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from vase.training.folder import RunFolder
     from vase.training.recorder import Recorder
 
@@ -332,6 +332,9 @@ def _fabric(training: TrainingSettings, count: int = 1) -> Fabric:
     try:
         if count == 1:
             return _one_device(training.accelerator, training.precision)
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
         return Fabric(
             accelerator=training.accelerator,
             precision=training.precision,
@@ -349,4 +352,6 @@ def _fabric(training: TrainingSettings, count: int = 1) -> Fabric:
 
 @lru_cache(maxsize=8)  # Lightning looks through all installed packages each time
 def _one_device(accelerator: str, precision: Precision) -> Fabric:
+    from lightning_fabric import Fabric  # loads the compiler of PyTorch, which takes seconds
+
     return Fabric(accelerator=accelerator, precision=precision, devices=1)

@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, distributed
 
 from vase.errors import RunError, reason
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def follows(count: int) -> bool:
