@@ -280,9 +280,9 @@ def test_a_frozen_readout_sees_what_a_refitted_one_does_not(mlp: Readout) -> Non
 
 
 def test_the_conditions_of_fitting_last_from_the_first_entry_to_the_last_exit() -> None:
-    def state() -> tuple[int, list[Any]]:
+    def state() -> tuple[int, list[Any], Any]:
         threads = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
-        return max(threads), list(warnings.filters)
+        return max(threads), list(warnings.filters), readout.DERIVATIVES["relu"]
 
     with threadpool_limits(2, "blas"):
         before = state()
@@ -292,8 +292,21 @@ def test_the_conditions_of_fitting_last_from_the_first_entry_to_the_last_exit() 
             assert state() == inside  # the first exit is not the last
             assert inside[0] == 1
             assert inside[1][0][2] is ConvergenceWarning
+            assert inside[2] is readout._relu_derivative
         assert state() == before
         assert before[0] == 2
+
+
+def test_the_faster_derivative_gives_the_fit_of_scikit_learn_bit_for_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train = blurred(300, 1)
+    found = readout.fit_mlp(train)
+    monkeypatch.setattr(readout, "DERIVATIVES", {})  # as if it had moved: its own is used
+    own = readout.fit_mlp(train)
+    for one, other in ((found.classifier, own.classifier), (found.regressor, own.regressor)):
+        assert all(map(np.array_equal, one.coefs_, other.coefs_))
+        assert one.n_iter_ == other.n_iter_ > 1
 
 
 def test_readouts_that_are_fitted_side_by_side_are_the_same(
