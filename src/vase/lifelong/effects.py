@@ -188,16 +188,12 @@ def name_effect(references: Floats, moved: Floats) -> Effect:
     latent rising from frame to frame.
     """
     frames_each = moved.shape[1]
-    pairs = [
-        (reference, frame)
-        for reference, frames in zip(_reduced(references), _reduced(moved), strict=True)
-        for frame in frames
-    ]
-    change = sum(float((frame - reference).square().sum()) for reference, frame in pairs)
+    sequences = list(zip(_reduced(references), _reduced(moved), strict=True))
+    change = sum(float((frames - reference).square().sum()) for reference, frames in sequences)
     if change < 1e-9:
         return Effect((REST,), 0.0)
     names: tuple[str, ...] = ()
-    share, found = 0.0, pairs
+    share, found = 0.0, sequences
     for least in (LEAST, MORE):
         explained = {name: _explained(found, name) for name in FAMILIES if name not in names}
         left = {
@@ -209,7 +205,8 @@ def name_effect(references: Floats, moved: Floats) -> Effect:
         if gained < least:
             break
         names, share = (*names, best), share + gained
-        found = [(fit.image, frame) for fit, (_, frame) in zip(explained[best], pairs, strict=True)]
+        frames = torch.cat([frames for _, frames in sequences])[:, None]
+        found = [(fit.image, alone) for fit, alone in zip(explained[best], frames, strict=True)]
     return Effect(names or (REST,), share)
 
 
@@ -232,22 +229,30 @@ def _follows(fits: Sequence[_Fit], frames_each: int) -> bool:
     return bool(abs(correlation.mean()) >= FOLLOWS)
 
 
-def _explained(pairs: Sequence[tuple[Tensor, Tensor]], name: str) -> list[_Fit]:
-    """What a family makes of each pair at its best."""
+def _explained(sequences: Sequence[tuple[Tensor, Tensor]], name: str) -> list[_Fit]:
+    """What a family makes of each frame at its best.
+
+    sequences: references [C, H, W], each with its frames [T, C, H, W].
+    """
     family, found = FAMILIES[name], []
+    values = family.values()
     step = 2 * family.most / (COARSE - 1)
-    tried: dict[int, Tensor] = {}  # of references that several pairs have in common
-    for reference, frame in pairs:
-        images = tried.get(id(reference))
-        if images is None:
-            images = tried.setdefault(id(reference), family.warp(reference, family.values()))
-        coarse = family.values()[(images - frame).square().flatten(1).sum(1).argmin()]
+    for reference, frames in sequences:
+        errors = _errors(family.warp(reference, values)[None], frames)
+        coarse = values[errors.argmin(1)][:, None]
         around = (coarse + torch.linspace(-step, step, FINE)).clamp(-family.most, family.most)
-        finer = family.warp(reference, around)
-        errors = (finer - frame).square().flatten(1).sum(1)
-        best = int(errors.argmin())
-        found.append(_Fit(float(around[best]), finer[best], float(errors[best])))
+        finer = family.warp(reference, around.flatten()).reshape(-1, FINE, *reference.shape)
+        errors = _errors(finer, frames)
+        found += [
+            _Fit(float(around[row, best]), finer[row, best], float(errors[row, best]))
+            for row, best in enumerate(errors.argmin(1).tolist())
+        ]
     return found
+
+
+def _errors(images: Tensor, frames: Tensor) -> Tensor:
+    """Squared distances of frames [T, C, H, W] from images [T or 1, P, C, H, W]: [T, P]."""
+    return (images - frames[:, None]).square().flatten(2).sum(2)
 
 
 def _reduced(images: Floats) -> Tensor:
