@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -277,6 +278,7 @@ def everything(kills: int, every: int = 1, steps: int = STEPS) -> list[Tally]:
 def main() -> None:
     """Run everything, and make the page anew."""
     torch.set_num_threads(1)
+    import_module("lightning_fabric")  # for seconds: here, or in each fork
     gc.freeze()  # or each fork would search, and so copy, all that is loaded
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="?", choices=["all", "sample"], default="all")
