@@ -439,6 +439,7 @@ def photographs(folder: Path) -> list[str]:
     rows = [
         [
             record["images"],
+            " x ".join(str(side) for side in each["image"][1:]),
             name,
             f"{each['first']:.1f}",
             f"{each['decibels']:.1f}",
@@ -449,19 +450,17 @@ def photographs(folder: Path) -> list[str]:
         for record in records
         for name, each in record["found"].items()
     ]
-    head = ["images", "networks", "dB at first", "dB", "KL, nats", "steps", "minutes"]
-    record = records[0]
-    default, part = (record["found"][name] for name in ("default", "photographs"))
-    _, height, width = default["image"]
+    head = ["images", "pixels", "networks", "dB at first", "dB", "KL, nats", "steps", "minutes"]
+    (batch,) = {each["batch"] for record in records for each in record["found"].values()}
+    (threads,) = {record["threads"] for record in records}
     return [
         "## Photographs",
         "The peak signal-to-noise ratio of reconstructions of held-out images, after one step and "
         "at the end: the default networks, for as long as the part takes at least, and the part "
-        f"`photographs`. Batches of {default['batch']} images of {height} x {width}, one seed, "
-        f"{record['threads']} thread, beside other work. `{record['images']}` is an array of some "
-        "of that set's images, in colour.",
-        f"    python benchmarks/photographs.py {record['images']}.npy stream.size={height} "
-        f"--steps {part['steps']}",
+        f"`photographs`. Batches of {batch} images, one seed, {threads} thread, beside other work. "
+        "IMAGES is yours to bring: an array of images of the set that the table names, in colour, "
+        "or a folder of video clips. Of a clip, the frames beside a held-out one are learnt.",
+        "    python benchmarks/photographs.py IMAGES stream.size=SIDE --steps STEPS",
         table(head, rows),
     ]
 

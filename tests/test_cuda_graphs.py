@@ -43,6 +43,7 @@ ALONE: Changes = {
 }
 # Batches of 16, of which two are learnt together out of the working memory.
 REMEMBERED: Changes = {"memory": {"use": "always", "frames": 256, "frames_per_step": 32}}
+EXTENDED: Changes = {"objective": {"terms": {"latent_sparsity": 5.0}, "terms_after": 16}}
 ORTHOGONAL: Changes = {"training": {"optimizer": "muon"}}
 SWITCH, STEPS = 30, 54
 
@@ -109,7 +110,7 @@ def apart(one: Learner, other: Learner, average: bool = False) -> float:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("changes", [{}, ALONE, REMEMBERED, ORTHOGONAL])
+@pytest.mark.parametrize("changes", [{}, ALONE, REMEMBERED, EXTENDED, ORTHOGONAL])
 def test_a_captured_learner_goes_where_it_would_have_gone(
     device: torch.device, changes: Changes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

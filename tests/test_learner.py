@@ -448,3 +448,15 @@ def test_a_checkpoint_of_other_shapes_is_refused() -> None:
     )
     with pytest.raises(CheckpointError, match="shaped"):
         restore(other, *state(learner()))
+
+
+def test_terms_count_once_an_environment_has_learnt_so_many_batches() -> None:
+    """Of each environment anew: a second one learns its first batches as if there were none."""
+    late = {"objective__terms": {"latent_sparsity": 5.0}, "objective__terms_after": 3}
+    one, other = learner(**late), learner()
+    seen, plain = run(one, 4), run(other, 4)
+    costs = [a.terms["loss"] - b.terms["loss"] for a, b in zip(seen, plain, strict=True)]
+    assert costs[:3] == [0, 0, 0]
+    assert costs[3] == pytest.approx(5 * seen[3].terms["latent_sparsity"], rel=1e-4)
+    one.environments = one.environments.enter(replace(environment(1, **VARYING), batches=2))
+    assert not one.context().extended

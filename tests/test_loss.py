@@ -23,6 +23,7 @@ from vase.lifelong.replay import LabelledBatch, ReplayBatch
 from vase.nets import Architecture, Networks
 from vase.objective.gaussian import kl_to_prior, masked
 from vase.objective.pairs import shared
+from vase.objective.sparsity import sparsity
 from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import LearnerSettings
@@ -328,3 +329,22 @@ def test_the_total_correlation_is_charged_by_its_name_on_what_is_decoded() -> No
     torch.testing.assert_close(more, 5 * expected.mean())
     expected.mean().backward()
     assert all(each.grad.isfinite().all() for each in networks.encoder.parameters())
+
+
+def test_sparsity_is_charged_by_its_name_on_what_latents_carry_where_they_are_not_masked() -> None:
+    networks, batch = given("generated")
+    forward = forward_pass(networks, batch, StepContext(HERE, MASK, KNOWN, CAPACITY))
+    terms = loss_terms(forward, settings("generated", terms={"latent_sparsity": 1.0}))
+    expected = sparsity(kl_to_prior(networks.encoder(batch.images))[:, MASK])
+    torch.testing.assert_close(terms["latent_sparsity"], expected.expand(PRESENT))
+
+
+def test_terms_that_do_not_count_yet_are_shown_and_cost_nothing() -> None:
+    networks, batch = given("")
+    context = StepContext(HERE, MASK, KNOWN, CAPACITY, extended=False)
+    charged, plain = settings("", terms={"latent_sparsity": 5.0}), settings("")
+    means = mean_terms(loss_terms(forward_pass(networks, batch, context), charged))
+    assert means["latent_sparsity"] > 0
+    assert total_loss(means, context, charged) == total_loss(means, context, plain)
+    counted = total_loss(means, replace(context, extended=True), charged)
+    assert counted > total_loss(means, context, charged)

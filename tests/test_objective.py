@@ -19,6 +19,7 @@ from vase.objective.atypicality import atypicality, out_of_distribution, typical
 from vase.objective.capacity import Capacity, capacity_penalty, grow
 from vase.objective.moments import Moments, pool, update_moments
 from vase.objective.proximity import encoder_proximity
+from vase.objective.sparsity import sparsity
 from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import ObjectiveSettings
@@ -139,6 +140,20 @@ def test_total_correlation_is_nothing_for_independent_latents_in_a_small_batch(
         means.append(found.mean())
     found = torch.stack(means).mean()
     assert found.item() == pytest.approx(nats * {16: 0.69, 64: 0.92}[count], abs=0.06)
+
+
+def test_sparsity_is_a_price_of_each_latent_that_falls_with_what_it_carries() -> None:
+    """The sum as it is written, of means over images; the next nat of a latent by differences."""
+    kl = gaussian.kl_to_prior(posterior(4))
+    nats = [sum(kl[:, n].tolist()) / 5 for n in range(4)]
+    expected = sum(math.log(1 + each) for each in nats)
+    assert sparsity(kl).item() == pytest.approx(expected, rel=1e-5)
+    kl.requires_grad_()
+    (price,) = torch.autograd.grad(sparsity(kl), kl)
+    for n, each in enumerate(nats):
+        assert price[:, n].tolist() == pytest.approx([1 / (1 + each) / 5] * 5, rel=1e-5)
+    together, apart = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    assert sparsity(together) < sparsity(apart)
 
 
 def test_a_masked_latent_costs_nothing_and_gets_no_gradient() -> None:

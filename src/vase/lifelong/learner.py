@@ -186,12 +186,18 @@ class Learner(LearnerState):
             fill=fill,
             past_capacity=sum(k.capacity.nats for k in replayed) / max(1, len(replayed)),
             paired=self.paired,
+            extended=self.extended,
         )
 
     @property
     def paired(self) -> bool:
         """Whether what is learnt now are pairs of frames, which the memory alone gives."""
         return self.settings.memory.pairs > 0 and len(self.memory.frames) > 0
+
+    @property
+    def extended(self) -> bool:
+        """Whether the present environment has learnt enough for `objective.terms` to count."""
+        return self.environments.present.batches >= self.settings.objective.terms_after
 
     def update_average(self) -> None:
         """Let the averaged weights follow the weights that are trained."""

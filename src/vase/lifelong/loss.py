@@ -10,10 +10,10 @@
 
 Primes are of the frozen snapshot: L_past distils it on replayed images. w_s is
 `objective.classifier_weight`, w_e and w_d are `replay.encoder_weight` and `replay.decoder_weight`,
-w_k are the weights in `objective.terms`. Every term is in nats per image (the Wasserstein distance
-is in squared latent units) and stays unreduced until `mean_terms`. A term of your own is a function
-from a `ForwardPass` to a tensor [B], or [R] of replayed images, named in `objective.terms`: see
-docs/extend/loss.md.
+w_k are the weights in `objective.terms`, 0 until an environment has learnt `objective.terms_after`
+batches. Every term is in nats per image (the Wasserstein distance is in squared latent units) and
+stays unreduced until `mean_terms`. A term of your own is a function from a `ForwardPass` to a
+tensor [B], or [R] of replayed images, named in `objective.terms`: see docs/extend/loss.md.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vase.objective import gaussian, pairs
 from vase.objective.capacity import capacity_penalty
 from vase.objective.likelihood import reconstruction
 from vase.objective.proximity import decoder_proximity, encoder_proximity
+from vase.objective.sparsity import sparsity
 from vase.objective.total_correlation import total_correlation
 from vase.records import Posterior
 from vase.settings import Fill, LearnerSettings
@@ -53,7 +54,8 @@ class StepContext:
     environment: the id. mask: [N], bool, True where a latent is in use. known: how many
     environments the classifier tells apart. capacity: C in nats. past, past_capacity: what is
     replayed, and its mean capacity in nats. fill: what the decoder gets of a masked latent. paired:
-    present images are pairs of frames, in rows 2k and 2k + 1 (`objective/pairs.py`).
+    present images are pairs of frames, in rows 2k and 2k + 1 (`objective/pairs.py`). extended:
+    whether the terms in `objective.terms` count yet.
     """
 
     environment: int
@@ -64,6 +66,7 @@ class StepContext:
     past_capacity: float = 0.0
     fill: Fill = "zero"
     paired: bool = False
+    extended: bool = True
 
     def decoded(self, used: Posterior, noise: Tensor, mask: Tensor) -> Tensor:
         """Latents to decode, [B, N], of posteriors whose masked latents are at the prior.
@@ -214,7 +217,7 @@ def total_loss(
         distortion, rate = means["replay_reconstruction"], means["replay_kl"]
         past = _description_length(distortion, rate, context.past_capacity, settings)
         loss = loss + replay.ratio * past
-    for name, weight in objective.terms.items():
+    for name, weight in objective.terms.items() if context.extended else ():
         loss = loss + weight * means[name]
     return loss
 
@@ -237,7 +240,15 @@ def latent_correlation(forward: ForwardPass) -> Tensor:
     return total_correlation(forward.used, forward.z, order)
 
 
-TERMS: Mapping[str, LossTerm] = {"total_correlation": latent_correlation}
+def latent_sparsity(forward: ForwardPass) -> Tensor:
+    """The term `latent_sparsity`, in nats, the same for each image, [B]."""
+    return sparsity(gaussian.kl_to_prior(forward.used)).expand(len(forward.logits))
+
+
+TERMS: Mapping[str, LossTerm] = {
+    "total_correlation": latent_correlation,
+    "latent_sparsity": latent_sparsity,
+}
 
 
 def loss_term(name: str) -> LossTerm:

@@ -66,8 +66,11 @@ class ObjectiveSettings(Section):
     )
     terms: Mapping[str, FiniteFloat] = Field(
         {},
-        description="further loss terms to their weights: `total_correlation`, or "
-        "`module:function`, see docs/extend/loss.md",
+        description="further loss terms to their weights: `total_correlation`, `latent_sparsity`, "
+        "or `module:function`, see docs/extend/loss.md",
+    )
+    terms_after: NonNegativeInt = Field(
+        0, description="`terms` count once an environment has learnt so many batches"
     )
 
 

@@ -138,7 +138,7 @@ class CudaGraphLearner(Learner):
         replays: list[object] = [known.mask for known in replayed]
         if self.settings.replay.source == "marginal":
             replays += [known.moments for known in replayed]
-        return (*weights, self.paired, present.mask, *replays)
+        return (*weights, self.paired, self.extended, present.mask, *replays)
 
     def _captured(self) -> Graphs:
         """The step as functions of tensors that keep their places."""
