@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,6 @@ from vase.nets import Architecture, Networks, cosines, window
 from vase.nets.dense import MAX_LOG_VARIANCE, DenseDecoder, DenseEncoder
 from vase.nets.residual import Residual
 from vase.records import Posterior
-
-# Networks compute in single precision, and both sides sum terms ten times the result: in 1 draw of
-# 130 they differ by more than the 1e-5 that torch allows.
-alike = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
-
 
 # ---- the networks, written once more ---------------------------------------------------------
 
@@ -108,8 +102,8 @@ def test_the_encoder_of_images_is_what_it_says(architecture: Architecture) -> No
     found = line(torch.cat([both, 4 * where], 1), of, "encoder.posterior")
     posterior = networks.encoder(images)
     mean, log_variance = found.chunk(2, dim=1)
-    alike(posterior.mean, mean)
-    alike(posterior.log_variance, log_variance)
+    torch.testing.assert_close(posterior.mean, mean)
+    torch.testing.assert_close(posterior.log_variance, log_variance)
     assert not of
 
 
@@ -150,7 +144,7 @@ def test_the_decoder_of_images_is_what_it_says(architecture: Architecture) -> No
     whole = torch.zeros(3, 2, 16, 16)
     whole[:, :, 2:14, :15] = logits
     kept = folded(torch.ones(1, 2, 16, 16) * (whole != 0), block)
-    alike(folded(whole, block), found * kept)
+    torch.testing.assert_close(folded(whole, block), found * kept)
     assert logits.shape == (3, 2, 12, 15)
     assert not of
 
@@ -164,7 +158,7 @@ def test_the_latents_that_place_the_window_paint_nothing_else() -> None:
     elsewhere = torch.cat([torch.randn(2, 3), z[:, 3:]], 1)
     environment = torch.tensor([0, 1])
     picture = networks.decoder(z, environment)
-    alike(networks.decoder(elsewhere, environment), picture)
+    torch.testing.assert_close(networks.decoder(elsewhere, environment), picture)
 
 
 def test_what_is_before_it_hides_the_picture_behind_the_window() -> None:
@@ -182,7 +176,7 @@ def test_what_is_before_it_hides_the_picture_behind_the_window() -> None:
         moved = decoder(z, environment) - before
         seen = torch.ones(12, 15)
         seen[2:10, 4:12] = float(opacity < 0)  # of 16 rows 2 to 13 are the image, and 8 the window
-        alike(moved, seen.expand(2, 2, 12, 15))
+        torch.testing.assert_close(moved, seen.expand(2, 2, 12, 15))
 
 
 @pytest.mark.parametrize("decoder", ["scaled-window", "composited-window"])
@@ -199,15 +193,15 @@ def test_the_dense_networks_are_what_they_say() -> None:
     hidden = line(line(vectors, of, "encoder.layers.1").relu(), of, "encoder.layers.3").relu()
     found = line(hidden, of, "encoder.layers.5")
     posterior = networks.encoder(vectors[..., None, None])
-    alike(torch.cat([posterior.mean, posterior.log_variance], 1), found)
+    torch.testing.assert_close(torch.cat([posterior.mean, posterior.log_variance], 1), found)
     what = leaky(line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment])
     logits = line(leaky(line(what, of, "decoder.layers.0")), of, "decoder.layers.2")
-    alike(networks.decoder(z, environment), logits[..., None, None])
+    torch.testing.assert_close(networks.decoder(z, environment), logits[..., None, None])
     hidden = line(found, of, "classifier.body.0").relu()
     likely = line(hidden, of, "classifier.body.2").exp()
     for known in (1, 2):
         expected = likely[:, :known] / likely[:, :known].sum(1, keepdim=True)
-        alike(networks.classifier(posterior, known).exp(), expected)
+        torch.testing.assert_close(networks.classifier(posterior, known).exp(), expected)
     assert not of
 
 
@@ -224,8 +218,8 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
     hidden = line(seen.flatten(1), of, "encoder.layers.9").relu()
     posterior = networks.encoder(images)
     found = line(hidden, of, "encoder.posterior")
-    alike(posterior.mean, found[:, :3])
-    alike(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
+    torch.testing.assert_close(posterior.mean, found[:, :3])
+    torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
 
     z = torch.randn(3, 3)
     what = line(z, of, "decoder.what") + of.pop("decoder.environment.weight")[environment]
@@ -233,7 +227,7 @@ def test_the_convolutional_networks_are_what_they_say() -> None:
     for layer in (3, 5, 7, 9):
         made = enlarged(made, of, f"decoder.layers.{layer}")
         made = made.relu() if layer < 9 else made
-    alike(networks.decoder(z, environment), made[:, :, :15, 6:26])
+    torch.testing.assert_close(networks.decoder(z, environment), made[:, :, :15, 6:26])
     assert [name for name in of if not name.startswith("classifier")] == []
 
 
@@ -264,8 +258,8 @@ def test_the_residual_networks_are_what_they_say() -> None:
     found = line(hidden, of, "encoder.posterior")
     posterior = networks.encoder(images)
     low = line((images.flatten(1) - 0.5) / 600**0.5, of, "encoder.low")
-    alike(posterior.mean, found[:, :3] + low)
-    alike(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
+    torch.testing.assert_close(posterior.mean, found[:, :3] + low)
+    torch.testing.assert_close(posterior.log_variance, found[:, 3:].clamp(-12, MAX_LOG_VARIANCE))
 
     z = torch.randn(3, 3)
     low = line(z / 3**0.5, of, "decoder.low.0").reshape(3, 2, 15, 20)
@@ -281,7 +275,7 @@ def test_the_residual_networks_are_what_they_say() -> None:
     for channel in range(8):
         down, across = channel % 4 // 2, channel % 2
         whole[:, channel // 4, down::2, across::2] = made[:, channel]
-    alike(networks.decoder(z, environment), whole[:, :, :15, 6:26] + low)
+    torch.testing.assert_close(networks.decoder(z, environment), whole[:, :, :15, 6:26] + low)
     assert [name for name in of if not name.startswith("classifier")] == []
 
 
@@ -318,14 +312,14 @@ def test_the_residual_networks_begin_as_a_cosine_transform(
 def test_waves_that_there_are_not_are_nothing() -> None:
     waves, deviations = cosines.lowest(2, 3, 4, 30)
     flat = waves.flatten(1)
-    alike(flat @ flat.T, torch.diag((torch.arange(30) < 24).float()))
+    torch.testing.assert_close(flat @ flat.T, torch.diag((torch.arange(30) < 24).float()))
     assert (deviations[24:] == 1).all()
 
 
 def test_residual_blocks_begin_as_nothing() -> None:
     """So that depth costs nothing at first, and no normalisation is needed."""
     features = torch.randn(2, 6, 4, 4)
-    alike(Residual(6)(features), features)
+    torch.testing.assert_close(Residual(6)(features), features)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +332,7 @@ def test_the_variance_stays_within_what_can_be_computed(networks: str) -> None:
     for bias, limit in ((-1e20, -12.0), (1e20, MAX_LOG_VARIANCE)):
         torch.nn.init.constant_(last.bias, bias)
         found = made.encoder(torch.rand(2, 1, 8, 8)).log_variance
-        alike(found, torch.full_like(found, limit))
+        torch.testing.assert_close(found, torch.full_like(found, limit))
 
 
 @pytest.mark.parametrize(
@@ -355,10 +349,10 @@ def test_a_fresh_decoder_knows_no_environment_and_its_head_sees_no_pixels(
     assert all(each.grad is None for each in networks.encoder.parameters())
     hint = torch.tensor([0.3, 0.3, 0.35])
     if architecture is SCALED:
-        alike(networks.decoder.reach.detach(), hint)
+        torch.testing.assert_close(networks.decoder.reach.detach(), hint)
     elif not architecture.of_vectors:
         centre = networks.decoder.centre.weight.detach()
-        alike(centre, torch.eye(2, architecture.latents) * hint[:2, None])
+        torch.testing.assert_close(centre, torch.eye(2, architecture.latents) * hint[:2, None])
         assert (networks.encoder.interest.weight == 1).all()
 
 
@@ -374,11 +368,11 @@ def test_a_head_on_the_features_reads_them_and_trains_the_encoder(networks: str)
     found = line(posterior.features, of, posterior_layer)
     if networks == "residual":  # its lowest frequencies are read from the pixels beside them
         found[:, :2] += line((images.flatten(1) - 0.5) / 8, of, "encoder.low")
-    alike(posterior.mean, found[:, :2])
+    torch.testing.assert_close(posterior.mean, found[:, :2])
     hidden = line(posterior.features, of, "classifier.body.0").relu()
     scores = made.classifier(posterior, 2)
     expected = line(hidden, of, "classifier.body.2")[:, :2].log_softmax(1)
-    alike(scores, expected)
+    torch.testing.assert_close(scores, expected)
     scores[:, 0].sum().backward()
     trained = {name for name, each in made.encoder.named_parameters() if each.grad is not None}
     untrained = {name for name, _ in made.encoder.named_parameters()} - trained
@@ -458,6 +452,6 @@ def test_dense_networks_take_images_too() -> None:
     vectors.load_state_dict(of)
     images, here = torch.rand(4, 3, 9, 8), torch.zeros(4, dtype=torch.long)
     z = networks.encoder(images).mean
-    alike(z, vectors.encoder(images.reshape(4, 216, 1, 1)).mean)
+    torch.testing.assert_close(z, vectors.encoder(images.reshape(4, 216, 1, 1)).mean)
     painted = vectors.decoder(z, here).reshape(4, 3, 9, 8)
-    alike(networks.decoder(z, here), painted)
+    torch.testing.assert_close(networks.decoder(z, here), painted)

@@ -451,7 +451,7 @@ def test_a_checkpoint_of_other_shapes_is_refused() -> None:
 
 
 def test_terms_count_once_an_environment_has_learnt_so_many_batches() -> None:
-    """Of each environment anew: a second one learns its first batches as if there were none."""
+    """Each environment has a count of its own: a second one learns without terms at first."""
     late = {"objective__terms": {"latent_sparsity": 5.0}, "objective__terms_after": 3}
     one, other = learner(**late), learner()
     seen, plain = run(one, 4), run(other, 4)

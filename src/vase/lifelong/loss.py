@@ -217,8 +217,9 @@ def total_loss(
         distortion, rate = means["replay_reconstruction"], means["replay_kl"]
         past = _description_length(distortion, rate, context.past_capacity, settings)
         loss = loss + replay.ratio * past
-    for name, weight in objective.terms.items() if context.extended else ():
-        loss = loss + weight * means[name]
+    if context.extended:
+        for name, weight in objective.terms.items():
+            loss = loss + weight * means[name]
     return loss
 
 
